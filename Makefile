@@ -1,0 +1,56 @@
+# payneflow in a few words: `make` lists them. Everything is installed in .venv, inside this directory.
+# Needs Python 3.11 or newer; another one than the one found here: make run PYTHON=/path/to/python3.12
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint envs/constraints.txt
+
+# Written at the end of an installation and holding the place it was made for: a .venv without it is half built, and
+# one that was moved or copied here would run the programs of the other place. Both are built anew.
+RUN_STAMP := .venv/installed-for-run
+TEST_STAMP := .venv/installed-for-test
+ifneq ($(shell test -x $(BIN)/python && cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(RUN_STAMP)
+endif
+
+.PHONY: help run report test clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+run: $(RUN_STAMP)  ## the whole workflow of config.yaml, from the grid to the figures; more options: make run ARGS="-n"
+	@$(SNAKEMAKE) $(ARGS)
+
+report: run  ## results/report.html: figures, training record and settings of the run in one page
+	@$(SNAKEMAKE) --report results/report.html
+
+test: $(TEST_STAMP)  ## every test, lint and format check
+	@$(BIN)/python -m pytest $(ARGS)
+
+clean:  ## remove all that was made here: results, .venv, caches
+	rm -rf .venv .snakemake .pytest_cache .hypothesis .ruff_cache results build src/payneflow.egg-info
+	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The Python to build .venv with: the first of these that runs and is new enough.
+FIND_PYTHON = for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
+	test -n "$$python" || { echo "payneflow needs Python 3.11 or newer; found: $(or $(PYTHON),python3) is" \
+	"$$($(or $(PYTHON),python3) --version 2>&1). Install one, or name it: make run PYTHON=/path/to/python" >&2; exit 1; }
+
+$(RUN_STAMP): pyproject.toml envs/constraints.txt
+	@$(FIND_PYTHON); \
+	echo "Installing payneflow and Snakemake in .venv (once, about a minute) ..."; \
+	rm -rf .venv; \
+	"$$python" -m venv .venv || { rm -rf .venv; echo "$$python cannot make a virtual environment;" \
+	"on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP_INSTALL) --editable '.[workflow]'
+	@printf %s '$(CURDIR)' > $@
+
+$(TEST_STAMP): $(RUN_STAMP)
+	@echo "Installing what the tests need in .venv ..."
+	@$(PIP_INSTALL) --editable '.[workflow,test]'
+	@touch $@

@@ -1,0 +1,28 @@
+# payneflow: a grid of synthetic spectra becomes one small network per pixel, and these turn spectra into labels.
+#
+#   grid -> chunks of pixels -> trained chunks -> network file -> fits, figures, report
+#
+# Every setting is in config.yaml. Each rule runs one `payneflow` subcommand, which works by hand as well.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/grid.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/fit.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        get_final_output(),

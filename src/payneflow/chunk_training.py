@@ -1,0 +1,134 @@
+"""One chunk trained: from a chunk file to its pixels' networks and training record, through any number of kills."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from payneflow.checkpoint import checkpoint_path, identity_text, read_checkpoint, write_checkpoint
+from payneflow.chunks import Chunk, read_chunk
+from payneflow.errors import PayneflowError
+from payneflow.files import write_npz
+from payneflow.grid import TEST, TRAINING
+from payneflow.network import PixelNetworks
+from payneflow.progress import Counter, say
+from payneflow.scaling import scale_flux
+from payneflow.training.lanes import PixelTask, train_pixels
+from payneflow.training.policy import PixelProgress, Policy, Stage
+from payneflow.training.settings import SgdSettings, settings_record
+from payneflow.training.sgd import SgdTrainer
+
+TRAINERS = {"sgd": SgdTrainer}
+FORMAT_VERSION = 1
+
+
+def train_chunk(
+    chunk_path: str | Path,
+    output: str | Path,
+    trainer: str,
+    settings: SgdSettings,
+    seed: int,
+    checkpoint_seconds: float = 30.0,
+) -> None:
+    """Train the pixels of a chunk file and write networks and training record to `output`.
+
+    Every `checkpoint_seconds` the progress is written beside `output`; the same call after a kill goes on from there
+    and ends with the same bits. Raises ChunkError for a damaged chunk, SettingsError for settings that do not fit it.
+    """
+    chunk = read_chunk(chunk_path)
+    record = settings_record(trainer, settings, seed)
+    identity = identity_text(chunk.identity, record)
+    checkpoint = checkpoint_path(output)
+    progress, found = read_checkpoint(checkpoint, identity)
+    say(f"{chunk.name}: {len(chunk.pixels)} pixels, {len(chunk.labels)} spectra, trainer {trainer}; {found}")
+    if progress is None:
+        progress = [PixelProgress() for _ in chunk.pixels]
+    engine = TRAINERS[trainer](chunk.scaler.scale(chunk.labels[TRAINING]), settings, seed)
+    n_weight = len(engine.new_network(0, 0))
+    flux = scale_flux(chunk.flux[TRAINING])
+    tasks = [PixelTask(int(pixel), flux[:, i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
+
+    def save() -> None:
+        try:
+            write_checkpoint(checkpoint, identity, progress, n_weight)
+        except PayneflowError as error:  # a full disk may have room again when the chunk is done
+            say(f"no checkpoint written, training goes on: {error}")
+
+    done, converged = count_ended(progress)
+    counter = Counter(len(tasks), "pixels done", done)
+    saved = time.monotonic()
+    try:
+        for task in train_pixels(engine, Policy(settings), tasks):
+            done += task.progress.ended
+            converged += task.progress.stage is Stage.CONVERGED
+            counter.detail = f", {converged} converged"
+            counter.show_done(done)
+            if time.monotonic() - saved >= checkpoint_seconds:
+                save()
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        save()
+        raise
+    counter.close()
+    write_npz(output, _trained(chunk, trainer, record, Policy(settings), progress, n_weight))
+    checkpoint.unlink(missing_ok=True)
+
+
+def count_ended(progress: list[PixelProgress]) -> tuple[int, int]:
+    """How many pixels have ended, and how many of those converged."""
+    return sum(pixel.ended for pixel in progress), sum(pixel.stage is Stage.CONVERGED for pixel in progress)
+
+
+def _trained(
+    chunk: Chunk, trainer: str, settings: dict, policy: Policy, progress: list[PixelProgress], n_weight: int
+) -> dict[str, np.ndarray]:
+    """The arrays of a trained chunk: identity, networks, and the columns of the training record."""
+    nothing = np.full(n_weight, np.nan)  # a failed pixel keeps its place: its flux is NaN, its end says why
+    weights = np.array([nothing if pixel.best_weights is None else pixel.best_weights for pixel in progress])
+    networks = network_arrays(weights, settings["n_neurons"], chunk.labels.shape[1])
+    error = _test_error(chunk, networks)
+    failed = np.array([pixel.best_weights is None for pixel in progress])
+    n = len(progress)
+    return {
+        **chunk.identity,
+        **networks,
+        "settings": json.dumps(settings, sort_keys=True),
+        "format_version": FORMAT_VERSION,
+        "flux_error": np.sqrt((error**2).mean(axis=0)),
+        "pixel": chunk.pixels,
+        "trainer": np.full(n, trainer),
+        "restarts": np.array([pixel.restarts for pixel in progress]),
+        "loops": np.array([pixel.loops for pixel in progress]),
+        "step_size": np.array([policy.step_size(pixel) for pixel in progress]),
+        "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
+        "deviation_test": error.max(axis=0),
+        "median_deviation_test": np.median(error, axis=0),
+        "end": np.array([str(pixel.stage) for pixel in progress]),
+        "seconds": np.array([pixel.seconds for pixel in progress]),
+    }
+
+
+def network_arrays(weights: np.ndarray, n_neurons: int, n_label: int) -> dict[str, np.ndarray]:
+    """Flat weights (n_pixel, n_weight) of the trainers -> the four published weight arrays."""
+    hidden, bias, output = n_neurons * n_label, n_neurons * (n_label + 1), n_neurons * (n_label + 2)
+    return {
+        "w_array_0": weights[:, :hidden].reshape(-1, n_neurons, n_label),
+        "b_array_0": weights[:, hidden:bias],
+        "w_array_1": weights[:, bias:output],
+        "b_array_1": weights[:, output],
+    }
+
+
+def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:
+    """(n_test, n): |predicted - true flux| of the test spectra."""
+    emulator = PixelNetworks(
+        **networks,
+        x_min=chunk.x_min,
+        x_max=chunk.x_max,
+        wavelength=chunk.wavelength,
+        label_names=tuple(chunk.label_names),
+        label_units=tuple(chunk.label_units),
+        flux_error=np.zeros(len(chunk.pixels)),
+    )
+    return np.abs(emulator.predict_scaled(chunk.scaler.scale(chunk.labels[TEST])) - chunk.flux[TEST])

@@ -1,0 +1,138 @@
+"""A grid in pieces: each chunk file holds all that one job needs to train its pixels, and knows where it belongs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from payneflow.errors import ChunkError, SettingsError
+from payneflow.files import read_npz, write_npz
+from payneflow.grid import SpectralGrid
+from payneflow.scaling import LabelScaler
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PixelChunk:
+    """A run of the requested pixels that one job trains: its name (also its file's) and its pixels in the grid."""
+
+    name: str
+    pixels: range
+
+
+def parse_pixels(selection: str, n_pixel: int) -> range:
+    """The pixels `start:stop:step` of a grid of `n_pixel`, read as Python reads a slice ("::" is all of them).
+
+    Raises SettingsError where the selection is not of that form or holds no pixel.
+    """
+    form = 'expected "start:stop:step", such as "::" (all), "::8" (every 8th) or "100:200"'
+    parts = str(selection).split(":")
+    try:
+        start, stop, step = (*(int(part) if part.strip() else None for part in parts), None, None)[:3]
+    except ValueError:
+        raise SettingsError(f"pixels is {selection!r}, {form}.") from None
+    if not 2 <= len(parts) <= 3 or (step is not None and step < 1):
+        raise SettingsError(f"pixels is {selection!r}, {form}, with a step of at least 1.")
+    pixels = range(n_pixel)[start:stop:step]
+    if not pixels:
+        raise SettingsError(f"pixels is {selection!r}: that is none of the grid's {n_pixel} pixels; {form}.")
+    return pixels
+
+
+def plan_chunks(n_pixel: int, selection: str, chunk_size: int) -> list[PixelChunk]:
+    """Cut the selected pixels of a grid of `n_pixel` into chunks of `chunk_size`, the last one shorter.
+
+    Raises SettingsError for a selection or a size that makes no sense.
+    """
+    if not isinstance(chunk_size, int) or chunk_size < 1:
+        raise SettingsError(f"chunk_size is {chunk_size!r}, expected a whole number of pixels of at least 1.")
+    pixels = parse_pixels(selection, n_pixel)
+    runs = (pixels[first : first + chunk_size] for first in range(0, len(pixels), chunk_size))
+    digits = len(str(n_pixel - 1))
+    step = f"-step{pixels.step}" if pixels.step > 1 else ""
+    return [PixelChunk(f"pixel{run[0]:0{digits}d}-{run[-1]:0{digits}d}{step}", run) for run in runs]
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """What a chunk file holds: this chunk's flux, all labels, the scaling of the whole grid, and where it belongs.
+
+    `pixels`, `wavelength` (n,) in Angstrom; `flux` (n_spectrum, n) normalised; `labels` (n_spectrum, n_label) in their
+    units; `x_min`, `x_max` (n_label,) of the grid's training labels; `requested` are (start, stop, step) of all pixels
+    that were asked for, which `gather` checks.
+    """
+
+    name: str
+    pixels: np.ndarray
+    wavelength: np.ndarray
+    flux: np.ndarray
+    labels: np.ndarray
+    x_min: np.ndarray
+    x_max: np.ndarray
+    label_names: np.ndarray
+    label_units: np.ndarray
+    requested: np.ndarray
+    grid_sha256: str
+
+    @property
+    def scaler(self) -> LabelScaler:
+        return LabelScaler(self.x_min, self.x_max)
+
+    @property
+    def identity(self) -> dict:
+        """What a trained chunk and a checkpoint carry on, so that they cannot be taken for another chunk's."""
+        return {
+            "chunk": self.name,
+            "pixels": self.pixels,
+            "wavelength": self.wavelength,
+            "x_min": self.x_min,
+            "x_max": self.x_max,
+            "label_names": self.label_names,
+            "label_units": self.label_units,
+            "requested": self.requested,
+            "grid_sha256": self.grid_sha256,
+        }
+
+
+def split_grid(grid: SpectralGrid, selection: str, chunk_size: int, directory: str | Path) -> list[Path]:
+    """Write one chunk file `directory/NAME.npz` for each chunk of the selected pixels; returns their paths."""
+    chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)
+    requested = parse_pixels(selection, len(grid.wavelength))
+    paths = []
+    for planned in chunks:
+        pixels = np.array(planned.pixels)
+        arrays = {
+            "chunk": planned.name,
+            "pixels": pixels,
+            "wavelength": grid.wavelength[pixels],
+            "flux": grid.flux[:, pixels],
+            "labels": grid.labels,
+            "x_min": grid.scaler.x_min,
+            "x_max": grid.scaler.x_max,
+            "label_names": np.array(grid.label_names),
+            "label_units": np.array(grid.label_units),
+            "requested": np.array([requested.start, requested.stop, requested.step]),
+            "grid_sha256": grid.sha256,
+            "format_version": FORMAT_VERSION,
+        }
+        paths.append(Path(directory) / f"{planned.name}.npz")
+        write_npz(paths[-1], arrays)
+    return paths
+
+
+def read_chunk(path: str | Path) -> Chunk:
+    """Read a chunk file. Raises ChunkError where it is missing, damaged or of another format."""
+    stored = read_npz(path, ChunkError, "a chunk file made by payneflow split")
+    keys = [*Chunk.__dataclass_fields__]
+    keys[0] = "chunk"
+    missing = [key for key in (*keys, "format_version") if key not in stored]
+    if missing:
+        raise ChunkError(f"{path}: no {', '.join(missing)}; expected a chunk file. Make it again with payneflow split.")
+    if int(stored["format_version"]) != FORMAT_VERSION:
+        raise ChunkError(
+            f"{path}: format_version {stored['format_version']}, expected {FORMAT_VERSION}. Make it again with "
+            "payneflow split."
+        )
+    arrays = {key: stored[key] for key in keys[1:]}
+    return Chunk(str(stored["chunk"]), **{**arrays, "grid_sha256": str(arrays["grid_sha256"])})

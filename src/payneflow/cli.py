@@ -1,0 +1,235 @@
+"""The command line: one subcommand for each rule of the workflow, each of which also works by hand."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import warnings
+
+from payneflow import __version__
+from payneflow.errors import PayneflowError
+from payneflow.training.settings import SETTINGS, make_settings
+
+SETTING_HELP = {
+    "n_neurons": "hidden neurons of each pixel's network",
+    "mini_batch_size": "spectra in a mini-batch",
+    "eta": "first step size",
+    "min_eta": "step size at which training ends",
+    "num_epochs": "epochs of a loop",
+    "trial_epochs": "epochs of a trial",
+    "trunc_diff": "deviation, in normalised flux, at which a pixel has converged",
+    "max_iter": "most loops of a pixel, restarts included",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `payneflow ARGUMENTS`; returns the exit status: 0, or 2 after an error the user can act on."""
+    options = _parser().parse_args(arguments)
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    try:
+        options.run(options)
+    except PayneflowError as error:
+        print(f"payneflow {options.command}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"payneflow {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------- the subcommands
+
+
+def check(options: argparse.Namespace) -> None:
+    """Say what a grid holds, or what is wrong with it."""
+    from payneflow.files import whole_file
+    from payneflow.grid import read_grid, summarise, summary_text
+
+    summary = summarise(read_grid(options.grid, _grid_keys(options)))
+    print(summary_text(summary))
+    if options.summary:
+        with whole_file(options.summary) as temporary:
+            temporary.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def split(options: argparse.Namespace) -> None:
+    """Cut the selected pixels of a grid into chunk files that are trained independently."""
+    from payneflow.chunks import split_grid
+    from payneflow.grid import read_grid
+
+    grid = read_grid(options.grid, _grid_keys(options))
+    paths = split_grid(grid, options.pixels, options.chunk_size, options.output)
+    print(f"{len(paths)} chunk files in {options.output}, {paths[0].stem} to {paths[-1].stem}")
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train the pixels of one chunk file. After a kill the same command goes on where it was."""
+    from payneflow.chunk_training import train_chunk
+
+    names = [field.name for field in dataclasses.fields(SETTINGS[options.trainer])]
+    given = {name: value for name in SETTING_HELP if (value := getattr(options, name)) is not None}
+    settings = make_settings(options.trainer, {name: given[name] for name in names if name in given})
+    train_chunk(options.chunk, options.output, options.trainer, settings, options.seed, options.checkpoint_seconds)
+
+
+def gather(options: argparse.Namespace) -> None:
+    """Prove that trained chunks belong together; join them to a network file and a training record."""
+    from payneflow.gather import gather_chunks
+    from payneflow.training.record import summary_text, write_record
+
+    networks, record = gather_chunks(options.trained)
+    networks.write(options.network)
+    write_record(record, options.record)
+    print(summary_text(record))
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Measure how well networks reproduce the spectra of their grid, training half and test half."""
+    from payneflow.evaluation import evaluate_networks, evaluation_text, write_evaluation
+    from payneflow.grid import read_grid
+    from payneflow.network import read_networks
+
+    results = evaluate_networks(read_networks(options.network), read_grid(options.grid, _grid_keys(options)))
+    write_evaluation(results, options.output)
+    print(evaluation_text(results))
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Fit the labels of the grid's test spectra, which the networks never saw."""
+    import numpy as np
+
+    from payneflow.fitting import add_true_labels, fit_spectra, fits_text, write_fits
+    from payneflow.grid import TEST, read_grid
+    from payneflow.network import read_networks
+    from payneflow.progress import Counter
+
+    networks, grid = read_networks(options.network), read_grid(options.grid, _grid_keys(options))
+    columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
+    labels, flux = grid.labels[TEST], grid.flux[TEST][:, columns]
+    counter = Counter(len(flux), "spectra fitted")
+    start = labels if options.start == "truth" else None
+    table = fit_spectra(networks, flux, options.flux_error, start, progress=counter.show_done)
+    counter.close()
+    add_true_labels(table, networks, labels, np.arange(len(grid.labels))[TEST])
+    write_fits(table, options.output)
+    print(fits_text(table))
+
+
+def plot(options: argparse.Namespace) -> None:
+    """Draw a figure from a result file; the ending of the output (.png, .pdf, .svg) is the format."""
+    from payneflow.figures import FIGURES
+
+    FIGURES[options.figure](options.input, options.output)
+
+
+# ----------------------------------------------------------------------------------------------------- the options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="payneflow",
+        description="Train and use The Payne: a grid of synthetic spectra goes in, one small neural network per "
+        "wavelength pixel comes out, and with it labels for observed spectra.",
+        epilog="The order of a whole run: check, split, train (each chunk), gather, evaluate, fit, plot. "
+        "`snakemake` in the checkout runs them all. Each subcommand has its own --help.",
+    )
+    parser.add_argument("--version", action="version", version=f"payneflow {__version__}")
+    subcommands = parser.add_subparsers(dest="command", required=True, metavar="SUBCOMMAND")
+
+    def add(function, example: str) -> argparse.ArgumentParser:
+        name, help_text = function.__name__, function.__doc__
+        subcommand = subcommands.add_parser(
+            name,
+            help=help_text,
+            description=help_text,
+            epilog=f"example:  payneflow {name} {example}",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        subcommand.set_defaults(run=function)
+        return subcommand
+
+    one = add(check, "resources/hband_grid.npz")
+    _add_grid(one)
+    one.add_argument("--summary", metavar="FILE", help="also write what the grid holds to this JSON file")
+
+    one = add(split, 'resources/hband_grid.npz --pixels "::64" --chunk-size 60 --output chunks')
+    _add_grid(one)
+    one.add_argument("--pixels", default="::", metavar="START:STOP:STEP", help="pixels to train, as a Python slice")
+    one.add_argument("--chunk-size", type=int, default=1000, metavar="N", help="pixels in a chunk")
+    one.add_argument("--output", required=True, metavar="DIRECTORY", help="where the chunk files go")
+
+    one = add(train, "chunks/pixel0000-3776-step64.npz --output trained/pixel0000-3776-step64.npz")
+    one.add_argument("chunk", metavar="CHUNK", help="chunk file made by payneflow split")
+    one.add_argument("--output", required=True, metavar="FILE", help="trained chunk to write (npz)")
+    one.add_argument("--trainer", choices=list(SETTINGS), default="sgd", help="what adjusts the weights")
+    one.add_argument("--seed", type=int, default=0, help="decides the initial weights and the order of the spectra")
+    one.add_argument("--checkpoint-seconds", type=float, default=30.0, help="time between two checkpoints")
+    _add_settings(one)
+
+    one = add(gather, "trained/*.npz --network neural_network.npz --record training_record.ecsv")
+    one.add_argument("trained", nargs="+", metavar="TRAINED", help="all trained chunks of one split")
+    one.add_argument("--network", required=True, metavar="FILE", help="network file to write (npz)")
+    one.add_argument("--record", required=True, metavar="FILE", help="training record to write (ecsv)")
+
+    one = add(evaluate, "neural_network.npz resources/hband_grid.npz --output evaluation.npz")
+    _add_network(one)
+    _add_grid(one)
+    one.add_argument("--output", required=True, metavar="FILE", help="errors of the networks to write (npz)")
+
+    one = add(fit, "neural_network.npz resources/hband_grid.npz --output fits")
+    _add_network(one)
+    _add_grid(one)
+    one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
+    one.add_argument("--flux-error", type=float, default=0.01, help="1 sigma error given to every pixel's flux")
+    one.add_argument("--start", choices=("middle", "truth"), default="middle", help="labels each fit starts from")
+
+    from payneflow.figures import FIGURES
+
+    one = add(plot, "training_summary training_record.ecsv --output training_summary.png")
+    one.add_argument("figure", choices=list(FIGURES), metavar="FIGURE", help=f"one of: {', '.join(FIGURES)}")
+    one.add_argument("input", metavar="INPUT", help="evaluation.npz, fits.ecsv or training_record.ecsv")
+    one.add_argument("--output", required=True, metavar="FILE", help="figure to write")
+    return parser
+
+
+def _add_network(subcommand: argparse.ArgumentParser) -> None:
+    subcommand.add_argument("network", metavar="NETWORK", help="network file made by payneflow gather")
+
+
+def _add_grid(subcommand: argparse.ArgumentParser) -> None:
+    subcommand.add_argument("grid", metavar="GRID", help="grid of synthetic spectra (npz)")
+    subcommand.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="WHAT=NAME",
+        help="the grid calls this array NAME; WHAT is wavelength, flux, labels, label_names or label_units",
+    )
+
+
+def _add_settings(subcommand: argparse.ArgumentParser) -> None:
+    for trainer, settings in SETTINGS.items():
+        group = subcommand.add_argument_group(f"settings of --trainer {trainer}")
+        for field in dataclasses.fields(settings):
+            group.add_argument(
+                f"--{field.name.replace('_', '-')}",
+                type=field.type,
+                metavar="X",
+                help=f"{SETTING_HELP[field.name]} (default: {field.default})",
+            )
+
+
+def _grid_keys(options: argparse.Namespace):
+    from payneflow.errors import SettingsError
+    from payneflow.grid import GridKeys
+
+    names = [field.name for field in dataclasses.fields(GridKeys)]
+    given = dict(pair.partition("=")[::2] for pair in options.key)
+    for what, name in given.items():
+        if what not in names or not name:
+            raise SettingsError(f"--key {what}={name}: expected WHAT=NAME, WHAT one of {', '.join(names)}.")
+    return GridKeys(**given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""All the pixels' networks together: labels in, spectra out.
+
+The network of one pixel is y' = s( w1 . s(w0 x' + b0) + b1 ), s the logistic function, x' the scaled labels, y' the
+scaled flux (scaling.py).
+"""
+
+import json
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from payneflow.errors import LabelRangeWarning, NetworkFileError
+from payneflow.files import read_npz, write_npz
+from payneflow.scaling import SPAN, LabelScaler, unscale_flux
+
+FORMAT_VERSION = 1
+
+
+def logistic(z: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-z)), without overflow for any finite z."""
+    return 0.5 * (1.0 + np.tanh(0.5 * z))
+
+
+@dataclass(frozen=True, eq=False)
+class PixelNetworks:
+    """One small network for each wavelength pixel, with the label scaling they were trained with.
+
+    The array names are those of the published network file:
+    `w_array_0` (n_pixel, n_neurons, n_label), `b_array_0` (n_pixel, n_neurons), `w_array_1` (n_pixel, n_neurons),
+    `b_array_1` (n_pixel,), `x_min`, `x_max` (n_label,) in the labels' units. And, added: `wavelength` (n_pixel,)
+    in Angstrom, `label_names`, `label_units` (n_label,), `flux_error` (n_pixel,), the rms error of the emulator on the
+    held-out test spectra in normalised flux, and `provenance` (settings, seed, SHA-256 of the grid, versions).
+    """
+
+    w_array_0: np.ndarray
+    b_array_0: np.ndarray
+    w_array_1: np.ndarray
+    b_array_1: np.ndarray
+    x_min: np.ndarray
+    x_max: np.ndarray
+    wavelength: np.ndarray
+    label_names: tuple[str, ...]
+    label_units: tuple[str, ...]
+    flux_error: np.ndarray
+    provenance: dict = field(default_factory=dict)
+
+    @property
+    def scaler(self) -> LabelScaler:
+        return LabelScaler(self.x_min, self.x_max)
+
+    def predict(self, labels: np.ndarray) -> np.ndarray:
+        """Normalised flux (n_spectrum, n_pixel) for labels (n_spectrum, n_label), or (n_pixel,) for labels (n_label,).
+
+        Labels are in the units of `label_units`, in the order of `label_names`. A label outside the range of the
+        training labels gives a LabelRangeWarning. Raises ValueError for labels of the wrong shape.
+        """
+        labels = np.asarray(labels, dtype=float)
+        n_label = len(self.x_min)
+        if labels.ndim not in (1, 2) or labels.shape[-1] != n_label:
+            names = ", ".join(self.label_names)
+            expected = f"(n_spectrum, {n_label}) or ({n_label},)"
+            raise ValueError(f"labels of shape {labels.shape}: expected {expected}: {names}")
+        self._warn_outside(np.atleast_2d(labels))
+        return self.predict_scaled(self.scaler.scale(labels))
+
+    def _warn_outside(self, labels: np.ndarray) -> None:
+        for i, name in enumerate(self.label_names):
+            outside = int(np.sum((labels[:, i] < self.x_min[i]) | (labels[:, i] > self.x_max[i])))
+            if outside:
+                message = (
+                    f"{name} of {outside} of {len(labels)} spectra lies outside the training range "
+                    f"{self.x_min[i]:g} ... {self.x_max[i]:g} {self.label_units[i]}: the prediction extrapolates"
+                )
+                warnings.warn(message, LabelRangeWarning, stacklevel=3)
+
+    def predict_scaled(self, scaled: np.ndarray) -> np.ndarray:
+        """Normalised flux (n_spectrum, n_pixel) for scaled labels (n_spectrum, n_label); (n_pixel,) for (n_label,)."""
+        if scaled.ndim == 1:
+            return unscale_flux(self._output(self._hidden(scaled)))
+        flux = np.empty((len(scaled), len(self.b_array_1)))
+        for i, one in enumerate(scaled):
+            flux[i] = unscale_flux(self._output(self._hidden(one)))
+        return flux
+
+    def jacobian_scaled(self, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Flux (n_pixel,) and its derivatives (n_pixel, n_label) by the scaled labels, at scaled labels (n_label,)."""
+        hidden = self._hidden(scaled)
+        output = self._output(hidden)
+        slope = (self.w_array_1 * hidden * (1.0 - hidden))[:, None, :] @ self.w_array_0
+        return unscale_flux(output), slope[:, 0, :] * (output * (1.0 - output) / SPAN)[:, None]
+
+    def columns_in(self, wavelength: np.ndarray, label_names: tuple[str, ...], path: str | Path) -> np.ndarray:
+        """Where the networks' pixels are on a grid's `wavelength` axis (n,), as indices (n_pixel,).
+
+        Raises NetworkFileError naming the grid's `path` where a pixel is not there or the labels are others.
+        """
+        if tuple(label_names) != self.label_names:
+            raise NetworkFileError(
+                f"{path}: its labels are {', '.join(label_names)}, but the networks were trained for "
+                f"{', '.join(self.label_names)}. Use the grid they were trained on."
+            )
+        columns = np.clip(np.searchsorted(wavelength, self.wavelength), 0, len(wavelength) - 1)
+        absent = np.flatnonzero(wavelength[columns] != self.wavelength)
+        if len(absent):
+            raise NetworkFileError(
+                f"{path}: it has no pixel at {self.wavelength[absent[0]]:.4f} A, where the networks have one "
+                f"({len(absent)} of {len(columns)} are absent). Use the grid they were trained on."
+            )
+        return columns
+
+    def _hidden(self, scaled: np.ndarray) -> np.ndarray:
+        return logistic(self.w_array_0 @ scaled + self.b_array_0)
+
+    def _output(self, hidden: np.ndarray) -> np.ndarray:
+        return logistic((self.w_array_1 * hidden).sum(axis=1) + self.b_array_1)
+
+    def write(self, path: str | Path) -> None:
+        """Write the network file (npz). The six published keys keep their published names and shapes."""
+        arrays = {key: getattr(self, key) for key in _ARRAYS}
+        names = {"label_names": np.array(self.label_names), "label_units": np.array(self.label_units)}
+        provenance = json.dumps(self.provenance, sort_keys=True)
+        write_npz(path, {**arrays, **names, "format_version": np.array(FORMAT_VERSION), "provenance": provenance})
+
+
+_PUBLISHED = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "x_min", "x_max")
+_ARRAYS = (*_PUBLISHED, "wavelength", "flux_error")
+
+
+def read_networks(path: str | Path) -> PixelNetworks:
+    """Read a network file.
+
+    Raises NetworkFileError naming the key where the file is missing, truncated, of a newer format, or inconsistent.
+    """
+    stored = read_npz(path, NetworkFileError, "a network file")
+    expected = (*_ARRAYS, "label_names", "label_units", "format_version", "provenance")
+    missing = [key for key in expected if key not in stored]
+    if missing:
+        raise NetworkFileError(f"{path}: no {', '.join(missing)}; a network file holds {', '.join(expected)}.")
+    if int(stored["format_version"]) > FORMAT_VERSION:
+        raise NetworkFileError(
+            f"{path}: format_version {stored['format_version']} is newer than this payneflow reads ({FORMAT_VERSION}): "
+            "update payneflow."
+        )
+    _check_shapes(path, stored)
+    return PixelNetworks(
+        **{key: stored[key] for key in _ARRAYS},
+        label_names=tuple(str(name) for name in stored["label_names"]),
+        label_units=tuple(str(unit) for unit in stored["label_units"]),
+        provenance=json.loads(str(stored["provenance"])),
+    )
+
+
+def _check_shapes(path: str | Path, stored: dict[str, np.ndarray]) -> None:
+    if stored["w_array_0"].ndim != 3:
+        shape = stored["w_array_0"].shape
+        raise NetworkFileError(f"{path}: w_array_0 has shape {shape}, expected (n_pixel, n_neurons, n_label).")
+    n_pixel, n_neurons, n_label = stored["w_array_0"].shape
+    shapes = {
+        "b_array_0": (n_pixel, n_neurons),
+        "w_array_1": (n_pixel, n_neurons),
+        "b_array_1": (n_pixel,),
+        "x_min": (n_label,),
+        "x_max": (n_label,),
+        "wavelength": (n_pixel,),
+        "flux_error": (n_pixel,),
+        "label_names": (n_label,),
+        "label_units": (n_label,),
+    }
+    for key, shape in shapes.items():
+        if stored[key].shape != shape:
+            raise NetworkFileError(
+                f"{path}: {key} has shape {stored[key].shape}; w_array_0 of shape {(n_pixel, n_neurons, n_label)} "
+                f"asks for {shape}."
+            )

@@ -1,0 +1,63 @@
+"""How far it is: one line that renews itself on a terminal, timestamped lines now and then in a log."""
+
+import sys
+import time
+
+LINE_EVERY = 0.3  # seconds between renewals of the line on a terminal
+LOG_EVERY = 30.0  # seconds between lines in a log
+
+
+def say(message: str) -> None:
+    """Write a timestamped line to standard error."""
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}", file=sys.stderr, flush=True)
+
+
+class Counter:
+    """Counts things as they are done and shows how many, at what rate, and how long the rest will take.
+
+    `total` things (`what` says which) are to be done, of which `done` were done before, in an earlier run.
+    `detail` is text shown behind the count.
+    """
+
+    def __init__(self, total: int, what: str, done: int = 0):
+        self.total, self.what, self.done, self.detail = total, what, done, ""
+        self._done_before = done
+        self._begin = self._shown = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def show_done(self, done: int) -> None:
+        """Now `done` are done; show it, unless the state was shown a moment ago."""
+        self.done = done
+        now = time.monotonic()
+        if now - self._shown < (LINE_EVERY if self._terminal else LOG_EVERY):
+            return
+        self._shown = now
+        if self._terminal:
+            print(f"\r\x1b[K{self.line()}", end="", file=sys.stderr, flush=True)
+        else:
+            say(self.line())
+
+    def close(self) -> None:
+        """Show the last state; on a terminal it takes the place of the line."""
+        if self._terminal:
+            print("\r\x1b[K", end="", file=sys.stderr)
+        say(self.line())
+
+    def line(self) -> str:
+        """How many of how many, detail, rate and time left, as one line of text."""
+        seconds = time.monotonic() - self._begin
+        fresh = self.done - self._done_before
+        text = f"{self.done} of {self.total} {self.what}{self.detail}"
+        if not fresh or not seconds:
+            return text
+        rate = fresh / seconds
+        left = (
+            f", {_clock((self.total - self.done) / rate)} left" if self.done < self.total else f" in {_clock(seconds)}"
+        )
+        return f"{text}, {rate:.3g} a second{left}"
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

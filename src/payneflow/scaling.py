@@ -1,0 +1,51 @@
+"""Labels and flux as the networks see them: both squeezed into 0.1 ... 0.9, where the logistic function is not flat.
+
+x' = (x - x_min) * 0.8 / (x_max - x_min) + 0.1 for labels, with x_min and x_max over the training labels only, and
+y' = 0.8 y + 0.1 for normalised flux (published listing of The Payne, Ting et al. 2019, ApJ 879, 69).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SPAN = 0.8
+OFFSET = 0.1
+
+
+def scale_flux(flux: np.ndarray) -> np.ndarray:
+    """Normalised flux (any shape) -> network output scale, float64."""
+    return np.asarray(flux, dtype=float) * SPAN + OFFSET
+
+
+def unscale_flux(scaled: np.ndarray) -> np.ndarray:
+    """Network output (any shape) -> normalised flux."""
+    return (scaled - OFFSET) / SPAN
+
+
+@dataclass(frozen=True)
+class LabelScaler:
+    """Linear map between labels in their own units and scaled labels; the training labels fill 0.1 ... 0.9.
+
+    `x_min`, `x_max`: (n_label,), the range of the training labels, in the labels' units.
+    """
+
+    x_min: np.ndarray
+    x_max: np.ndarray
+
+    @classmethod
+    def of_training_labels(cls, labels: np.ndarray) -> "LabelScaler":
+        """The scaler of training labels (n_training, n_label)."""
+        return cls(labels.min(axis=0), labels.max(axis=0))
+
+    @property
+    def width(self) -> np.ndarray:
+        """(n_label,): how much of each label one unit of the scaled label is, in the label's unit."""
+        return (self.x_max - self.x_min) / SPAN
+
+    def scale(self, labels: np.ndarray) -> np.ndarray:
+        """Labels (..., n_label) in their units -> scaled labels (..., n_label)."""
+        return (np.asarray(labels, dtype=float) - self.x_min) * SPAN / (self.x_max - self.x_min) + OFFSET
+
+    def unscale(self, scaled: np.ndarray) -> np.ndarray:
+        """Scaled labels (..., n_label) -> labels in their units."""
+        return (np.asarray(scaled, dtype=float) - OFFSET) * self.width + self.x_min

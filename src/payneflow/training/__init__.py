@@ -1,0 +1,1 @@
+"""How the networks are trained: the policy, and one trainer a file."""

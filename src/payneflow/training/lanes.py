@@ -1,0 +1,79 @@
+"""Keep a trainer's lanes full: pixels go in, and come out as their runs end.
+
+A lane is a place for one pixel in a trainer; `sgd` has eight, which advance together. As soon as a pixel ends, the
+next one takes its lane, so that one stubborn pixel does not hold up the rest.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from payneflow.training.policy import Outcome, PixelProgress, Policy, Run
+
+
+class Trainer(Protocol):
+    """What a trainer must know: how to make a new network, and how to advance networks by a number of steps.
+
+    `n_lane` pixels advance side by side. What a lane does must not depend, to the bit, on the other lanes.
+    """
+
+    n_lane: int
+
+    def new_network(self, pixel: int, restart: int) -> np.ndarray:
+        """Initial weights (n_weight,) of a pixel's network after `restart` restarts."""
+
+    def start(self, lane: int, flux: np.ndarray, weights: np.ndarray, run: Run) -> None:
+        """Give a free lane a run: scaled flux (n_training,) to learn, weights (n_weight,) to start from."""
+
+    def advance(self) -> list[tuple[int, Outcome]]:
+        """Advance all busy lanes until at least one run ends; the lanes that ended are free again."""
+
+
+@dataclass
+class PixelTask:
+    """One pixel to train: its index in the grid, its scaled training flux (n_training,), its progress so far."""
+
+    pixel: int
+    flux: np.ndarray
+    progress: PixelProgress
+
+
+def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask]) -> Iterator[PixelTask]:
+    """Train every task to its end; give back a task each time one of its runs has ended and its progress changed.
+
+    Tasks are drawn one by one as lanes become free, so `tasks` may be a generator that decides as it goes.
+    """
+    waiting = (task for task in tasks if not task.progress.ended)
+    busy: dict[int, PixelTask] = {}
+    free = list(range(trainer.n_lane))
+    while True:
+        while free and (task := next(waiting, None)) is not None:
+            lane = free.pop()
+            busy[lane] = task
+            _start(trainer, policy, lane, task)
+        if not busy:
+            return
+        begin = time.process_time()
+        outcomes = trainer.advance()
+        share = (time.process_time() - begin) / len(busy)
+        for task in busy.values():
+            task.progress.seconds += share
+        for lane, outcome in outcomes:
+            task = busy[lane]
+            policy.judge(task.progress, outcome)
+            if task.progress.ended:
+                del busy[lane]
+                free.append(lane)
+            else:
+                _start(trainer, policy, lane, task)
+            yield task
+
+
+def _start(trainer: Trainer, policy: Policy, lane: int, task: PixelTask) -> None:
+    progress = task.progress
+    if progress.weights is None:
+        progress.weights = trainer.new_network(task.pixel, progress.restarts)
+    trainer.start(lane, task.flux, progress.weights, policy.next_run(progress))

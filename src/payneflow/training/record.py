@@ -1,0 +1,87 @@
+"""The training record: one row a pixel, how its training went and why it ended; and its summary in words."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from payneflow.files import whole_file
+from payneflow.training.policy import ENDS
+
+# name: (type, unit, description); the order is that of the columns
+COLUMNS = {
+    "pixel": (int, None, "index on the grid's wavelength axis"),
+    "wavelength": (float, "Angstrom", "wavelength of the pixel"),
+    "chunk": (str, None, "chunk that trained it"),
+    "trainer": (str, None, "sgd: published stochastic gradient descent"),
+    "restarts": (int, None, "new random networks after a stalled trial"),
+    "loops": (int, None, "blocks of training after the trial; a restart counts one"),
+    "step_size": (float, None, "final step size"),
+    "deviation": (float, None, "largest |predicted - true flux| over the training spectra, in normalised flux"),
+    "deviation_test": (float, None, "the same over the test spectra, which training never sees"),
+    "median_deviation_test": (float, None, "median |predicted - true flux| over the test spectra, in normalised flux"),
+    "end": (str, None, "why training ended: " + "; ".join(f"{end}: {meaning}" for end, meaning in ENDS.items())),
+    "seconds": (float, "s", "processor time"),
+}
+
+
+def record_table(columns: dict[str, np.ndarray], settings: dict) -> Table:
+    """The training record of pixels in any order, sorted by pixel; `settings` goes into its header."""
+    table = Table({name: np.asarray(columns[name], dtype=kind) for name, (kind, _, _) in COLUMNS.items()})
+    for name, (_, unit, description) in COLUMNS.items():
+        table[name].unit = unit
+        table[name].description = description
+    table.sort("pixel")
+    table.meta["settings"] = json.dumps(settings, sort_keys=True)
+    table.meta["trunc_diff"] = settings["trunc_diff"]
+    return table
+
+
+def write_record(table: Table, path: str | Path) -> None:
+    """Write the training record as ECSV, which `astropy.table.Table.read` reads with units and descriptions."""
+    with whole_file(path) as temporary:
+        table.write(temporary, format="ascii.ecsv", overwrite=True)
+
+
+def summary_text(table: Table, worst: int = 5) -> str:
+    """What a user wants to know of a training record, in a few lines; `worst` is how many wavelengths to name."""
+    n_pixel = len(table)
+    lines = [f"{n_pixel} pixels in {len(set(table['chunk']))} chunks, trainer {table['trainer'][0]}"]
+    for end, meaning in ENDS.items():
+        count = int(np.sum(table["end"] == end))
+        if count:
+            lines.append(f"  {end:<15}{count:7d}  {100 * count / n_pixel:5.1f} %  {meaning}")
+    trunc_diff = table.meta["trunc_diff"]
+    below = 100 * np.mean(table["deviation"] <= trunc_diff)
+    lines += [
+        f"deviation, training half: median {_median(table['deviation'])}, largest {_largest(table['deviation'])}, "
+        f"not above {trunc_diff:g} in {below:.1f} % of the pixels",
+        f"deviation, test half:     median {_median(table['deviation_test'])}, "
+        f"largest {_largest(table['deviation_test'])}",
+        f"median absolute deviation, test half: median over pixels {_median(table['median_deviation_test'])}",
+        f"worst wavelengths: {_worst(table, worst)}",
+        f"restarts {int(np.sum(table['restarts']))}, loops {int(np.sum(table['loops']))}, "
+        f"processor time {_duration(float(np.sum(table['seconds'])))}",
+    ]
+    return "\n".join(lines)
+
+
+def _median(values: np.ndarray) -> str:
+    return f"{np.nanmedian(values):.2e}" if np.isfinite(values).any() else "none"
+
+
+def _largest(values: np.ndarray) -> str:
+    return f"{np.nanmax(values):.2e}" if np.isfinite(values).any() else "none"
+
+
+def _worst(table: Table, count: int) -> str:
+    deviation = np.where(np.isfinite(table["deviation"]), table["deviation"], np.inf)  # a failed pixel is the worst
+    rows = np.argsort(-deviation, kind="stable")[:count]
+    return ", ".join(f"{table['wavelength'][row]:.2f} A ({table['deviation'][row]:.2e})" for row in rows)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"

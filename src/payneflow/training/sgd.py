@@ -1,0 +1,197 @@
+"""The published trainer: mini-batch stochastic gradient descent of sum |y' - y'_true|, eight pixels side by side.
+
+Each lane has its own step size and its own copy of labels and flux, already in the shuffled order of its run: lanes in
+different loops then read memory straight ahead, just like lanes in the same loop.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from payneflow.errors import SettingsError
+from payneflow.scaling import SPAN
+from payneflow.training.policy import Outcome, Run
+from payneflow.training.randomness import published_network, shuffled_order
+from payneflow.training.settings import WINDOW, SgdSettings
+from payneflow.training.simd import (
+    LANES,
+    absolute,
+    aligned,
+    fill,
+    get,
+    kernel,
+    load,
+    maximum,
+    put,
+    registers,
+    sigmoid,
+    store,
+    with_sign_of,
+)
+
+MINI_BATCHES_A_CALL = 2_000_000  # about a third of a second: Ctrl-C is heard between calls
+
+
+class SgdTrainer:
+    """The published update rule behind the contract of `lanes.Trainer`.
+
+    `scaled_labels`: (n_training, n_label). Raises SettingsError where a mini-batch needs more spectra than there are.
+    """
+
+    n_lane = LANES
+
+    def __init__(self, scaled_labels: np.ndarray, settings: SgdSettings, seed: int):
+        n_training, n_label = scaled_labels.shape
+        if settings.mini_batch_size > n_training:
+            raise SettingsError(
+                f"mini_batch_size is {settings.mini_batch_size}, but the grid has only {n_training} training spectra: "
+                "not one mini-batch could be trained. Choose a smaller mini_batch_size."
+            )
+        self.scaled_labels = np.ascontiguousarray(scaled_labels, dtype=float)
+        self.settings = settings
+        self.seed = seed
+        n_weight = settings.n_neurons * (n_label + 2) + 1
+        self._epochs, self._largest_error = _kernels(n_label, settings.n_neurons, settings.mini_batch_size)
+        self._labels = aligned((n_training, n_label, LANES))
+        self._flux = aligned((n_training, LANES))
+        self._weights = aligned((n_weight, LANES))
+        self._work = aligned((settings.mini_batch_size * settings.n_neurons, LANES))
+        self._step = aligned((1, LANES))
+        self._costs = aligned((2, LANES))  # of the first and of the last WINDOW epochs
+        self._epochs_done = np.zeros(LANES, dtype=np.int64)
+        self._epochs_asked = np.zeros(LANES, dtype=np.int64)  # 0: the lane is free
+
+    def new_network(self, pixel: int, restart: int) -> np.ndarray:
+        return published_network(self.seed, pixel, restart, self.settings.n_neurons, self.scaled_labels.shape[1])
+
+    def start(self, lane: int, flux: np.ndarray, weights: np.ndarray, run: Run) -> None:
+        order = shuffled_order(self.seed, run.number, len(flux))
+        self._labels[:, :, lane] = self.scaled_labels[order]
+        self._flux[:, lane] = flux[order]
+        self._weights[:, lane] = weights
+        self._step[0, lane] = run.step_size / self.settings.mini_batch_size
+        self._costs[:, lane] = 0.0
+        self._epochs_done[lane] = 0
+        self._epochs_asked[lane] = run.steps
+
+    def advance(self) -> list[tuple[int, Outcome]]:
+        busy = np.flatnonzero(self._epochs_asked)
+        mini_batches_an_epoch = len(self._flux) // self.settings.mini_batch_size
+        most = max(1, MINI_BATCHES_A_CALL // (mini_batches_an_epoch * LANES))
+        while (left := self._epochs_asked - self._epochs_done)[busy].min() > 0:
+            n_epochs = min(most, int(left[busy].min()))
+            self._epochs(
+                self._labels.ravel(),
+                self._flux.ravel(),
+                self._weights.ravel(),
+                self._work.ravel(),
+                self._step.ravel(),
+                self._costs.ravel(),
+                self._epochs_done,
+                self._epochs_asked,
+                n_epochs,
+            )
+        deviations = np.empty(LANES)
+        self._largest_error(self._labels.ravel(), self._flux.ravel(), self._weights.ravel(), deviations)
+        ended = [lane for lane in busy if left[lane] == 0]
+        outcomes = [(int(lane), self._outcome(lane, deviations[lane] / SPAN)) for lane in ended]
+        self._epochs_asked[ended] = 0
+        self._step[0, ended] = 0.0
+        return outcomes
+
+    def _outcome(self, lane: int, deviation: float) -> Outcome:
+        first, last = self._costs[:, lane]
+        improvement = abs(first - last) / first if first > 0.0 else 0.0
+        return Outcome(self._weights[:, lane].copy(), improvement, deviation)
+
+
+@cache
+def _kernels(n_label: int, n_neurons: int, mini_batch_size: int):
+    """The compiled loops for one shape of network and mini-batch.
+
+    Rows of `weights`: hidden weights (neuron by neuron, label by label), hidden biases, output weights, output bias.
+    Rows of `labels`: spectrum by spectrum, label by label. Rows of `flux`: spectrum by spectrum.
+    """
+    hidden_bias = n_neurons * n_label
+    output_weight = hidden_bias + n_neurons
+    output_bias = output_weight + n_neurons
+    window = WINDOW
+
+    @kernel
+    def epochs(labels, flux, weights, work, step, costs, epochs_done, epochs_asked, n_epochs):
+        """Advance all lanes by `n_epochs` epochs; `work` holds the hidden outputs of one mini-batch."""
+        z = registers(mini_batch_size)
+        q = registers(mini_batch_size)
+        cost_of_lane = np.empty(LANES)
+        eta = load(step, 0)
+        for _ in range(n_epochs):
+            cost = fill(0.0)
+            for batch in range(flux.shape[0] // (LANES * mini_batch_size)):
+                x = batch * mini_batch_size * n_label * LANES
+                y = batch * mini_batch_size * LANES
+                # forward: z of the output, hidden outputs into `work`
+                for m in range(mini_batch_size):
+                    put(z, m, load(weights, output_bias * LANES))
+                for k in range(n_neurons):
+                    for m in range(mini_batch_size):
+                        put(q, m, load(weights, (hidden_bias + k) * LANES))
+                    for j in range(n_label):
+                        w = load(weights, (k * n_label + j) * LANES)
+                        for m in range(mini_batch_size):
+                            put(q, m, get(q, m) + w * load(labels, x + (m * n_label + j) * LANES))
+                    w = load(weights, (output_weight + k) * LANES)
+                    for m in range(mini_batch_size):
+                        hidden = sigmoid(get(q, m))
+                        store(work, (m * n_neurons + k) * LANES, hidden)
+                        put(z, m, get(z, m) + w * hidden)
+                # output: cost, and step times d cost / d z in place of z
+                bias = load(weights, output_bias * LANES)
+                for m in range(mini_batch_size):
+                    output = sigmoid(get(z, m))
+                    error = output - load(flux, y + m * LANES)
+                    cost = cost + absolute(error)
+                    delta = with_sign_of(output * (fill(1.0) - output) * eta, error)
+                    put(z, m, delta)
+                    bias = bias - delta
+                store(weights, output_bias * LANES, bias)
+                # backward: every gradient is taken at the weights of the forward pass
+                for k in range(n_neurons):
+                    w_old = load(weights, (output_weight + k) * LANES)
+                    w_new = w_old
+                    bias = load(weights, (hidden_bias + k) * LANES)
+                    for m in range(mini_batch_size):
+                        hidden = load(work, (m * n_neurons + k) * LANES)
+                        delta = get(z, m) * hidden
+                        w_new = w_new - delta
+                        put(q, m, delta * w_old * (fill(1.0) - hidden))
+                        bias = bias - get(q, m)
+                    store(weights, (output_weight + k) * LANES, w_new)
+                    store(weights, (hidden_bias + k) * LANES, bias)
+                    for j in range(n_label):
+                        w = load(weights, (k * n_label + j) * LANES)
+                        for m in range(mini_batch_size):
+                            w = w - get(q, m) * load(labels, x + (m * n_label + j) * LANES)
+                        store(weights, (k * n_label + j) * LANES, w)
+            store(cost_of_lane, 0, cost)
+            for lane in range(LANES):
+                if epochs_done[lane] < window:
+                    costs[lane] += cost_of_lane[lane]
+                if epochs_done[lane] >= epochs_asked[lane] - window:
+                    costs[LANES + lane] += cost_of_lane[lane]
+                epochs_done[lane] += 1
+
+    @kernel
+    def largest_error(labels, flux, weights, largest):
+        """max |y' - y'_true| of each lane over its training spectra, in scaled flux, into `largest` (8,)."""
+        worst = fill(0.0)
+        for s in range(flux.shape[0] // LANES):
+            z = load(weights, output_bias * LANES)
+            for k in range(n_neurons):
+                q = load(weights, (hidden_bias + k) * LANES)
+                for j in range(n_label):
+                    q = q + load(weights, (k * n_label + j) * LANES) * load(labels, (s * n_label + j) * LANES)
+                z = z + load(weights, (output_weight + k) * LANES) * sigmoid(q)
+            worst = maximum(worst, absolute(sigmoid(z) - load(flux, s * LANES)))
+        store(largest, 0, worst)
+
+    return epochs, largest_error

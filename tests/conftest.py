@@ -1,0 +1,32 @@
+"""A small synthetic grid with smooth, known spectra, for tests that need a file but not real physics."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def write_small_grid(path: Path, n_spectrum: int = 24, n_pixel: int = 20, seed: int = 0, **replace) -> Path:
+    """A valid grid in the published layout: three labels, lines whose depth depends smoothly on them."""
+    rng = np.random.default_rng(seed)
+    labels = rng.uniform([4000.0, 1.0, -2.0], [6500.0, 5.0, 0.5], (n_spectrum, 3))
+    unit = (labels - [4000.0, 1.0, -2.0]) / [2500.0, 4.0, 2.5]
+    strength = rng.uniform(0.0, 3.0, (3, n_pixel))
+    flux = 1.0 - rng.uniform(0.02, 0.4, n_pixel) * np.exp(-unit @ strength)
+    arrays = {
+        "wavelength": 15000.0 + 0.2 * np.arange(n_pixel),
+        "Y_u_all": flux.astype(np.float32),
+        "labels_array": labels.T,
+        "label_names": np.array(["Teff", "logg", "[Fe/H]"]),
+        "label_units": np.array(["K", "dex", "dex"]),
+        **replace,
+    }
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture
+def small_grid(tmp_path) -> Path:
+    return write_small_grid(tmp_path / "grid.npz")

@@ -1,0 +1,110 @@
+# What all stages share: the checked settings, the chunks that follow from them, and the files a run ends with.
+
+import difflib
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+from snakemake.exceptions import WorkflowError
+
+try:
+    from payneflow.chunks import plan_chunks
+    from payneflow.errors import PayneflowError
+    from payneflow.grid import GridKeys, count_pixels
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"{error.msg}: payneflow is not installed in the Python that runs Snakemake ({sys.executable}). "
+        "Use `make run`, which installs both, or `pip install -e '.[workflow]'` in this environment."
+    ) from None
+
+
+QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60. Put it in quotes:
+  in config.yaml           pixels: "1:50:2"
+  on the command line      --config 'pixels="1:50:2"'"""
+
+
+def check_config(config: dict) -> None:
+    """Refuse settings that the schema does not allow, all of them in one message, each with where and what to do."""
+    schema = yaml.safe_load((Path(workflow.basedir) / "workflow/schemas/config.schema.yaml").read_text())
+    read_numbers(config, schema)
+    if isinstance(config.get("pixels"), int | float):
+        raise WorkflowError(f"pixels is {config['pixels']}, a number: expected text. {QUOTE_PIXELS}")
+    problems = [describe_problem(error) for error in Draft202012Validator(schema).iter_errors(config)]
+    if problems:
+        heading = "These settings (from config.yaml, --configfile or --config) cannot be used:"
+        raise WorkflowError("\n".join([heading, *problems]))
+
+
+def read_numbers(settings: dict, schema: dict) -> None:
+    """Turn text into numbers where numbers are meant: YAML takes 1e-3, and --config any nested value, for text."""
+    for name, part in schema["properties"].items():
+        value = settings.get(name)
+        if isinstance(value, dict) and "properties" in part:
+            read_numbers(value, part)
+        elif isinstance(value, str) and part.get("type") in ("integer", "number"):
+            try:
+                settings[name] = int(value) if part["type"] == "integer" else float(value)
+            except ValueError:
+                pass  # the schema will refuse it
+
+
+def describe_problem(error) -> str:
+    """One line for what jsonschema found: the setting, what is wrong, what the setting is."""
+    section = "".join(f"{name}." for name in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        unknown = [str(name) for name in error.instance if name not in known]
+        guesses = [difflib.get_close_matches(name, known, n=1) for name in unknown]
+        hints = [f"did you mean {guess[0]}?" if guess else f"expected {', '.join(known)}." for guess in guesses]
+        return "\n".join(f"  {section}{name}: no such setting; {hint}" for name, hint in zip(unknown, hints))
+    about = error.schema.get("description", "")
+    if error.validator == "required":
+        return f"  {section or 'config.yaml'}: {error.message}. config.yaml of the repository has all of them."
+    return f"  {section.rstrip('.') or 'config.yaml'}: {error.message}. {about}"
+
+
+def key_options() -> str:
+    """`--key NAME=ARRAY` for each array that the grid does not call by its published name."""
+    published = asdict(GridKeys())
+    return " ".join(f"--key {name}={key}" for name, key in config["grid_keys"].items() if key != published[name])
+
+
+def training_options() -> str:
+    """The chosen trainer's settings as options of `payneflow train`."""
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in config[config["trainer"]].items())
+
+
+def get_final_output() -> list[Path]:
+    """The files that a whole run ends with."""
+    figures = ["flux_prediction", "flux_deviation", "fitting_results", "training_summary"]
+    return [
+        RESULTS / "grid_summary.json",
+        RESULTS / "neural_network.npz",
+        RESULTS / "training_record.ecsv",
+        RESULTS / "fits.ecsv",
+        RESULTS / "fits.fits",
+        *(RESULTS / "figures" / f"{figure}.png" for figure in figures),
+    ]
+
+
+# So that `.venv/bin/snakemake` finds the `payneflow` installed beside it, in an environment that is not activated too.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+
+check_config(config)
+GRID = Path(config["grid"])
+RESULTS = Path(config["results"])
+LOGS = RESULTS / "logs"
+BENCHMARKS = RESULTS / "benchmarks"
+
+try:
+    n_pixel = count_pixels(GRID, GridKeys(**config["grid_keys"]))
+    CHUNKS = [chunk.name for chunk in plan_chunks(n_pixel, config["pixels"], config["chunk_size"])]
+except PayneflowError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    chunk=r"[\w-]+",

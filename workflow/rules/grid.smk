@@ -1,0 +1,50 @@
+# Stage 1: the grid is checked, then cut into chunk files, one for each training job.
+
+
+rule check_grid:
+    input:
+        grid=GRID,
+    output:
+        summary=RESULTS / "grid_summary.json",
+    log:
+        LOGS / "check_grid.log",
+    conda:
+        "../../envs/payneflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        grid_keys=key_options(),
+    message:
+        "Checking the grid {input.grid}"
+    shell:
+        "payneflow check {input.grid:q} {params.grid_keys} --summary {output.summary:q} > {log:q} 2>&1"
+
+
+rule split_pixels:
+    input:
+        grid=GRID,
+        summary=rules.check_grid.output.summary,
+    output:
+        chunks=expand(RESULTS / "chunks/{chunk}.npz", chunk=CHUNKS),
+    log:
+        LOGS / "split_pixels.log",
+    benchmark:
+        BENCHMARKS / "split_pixels.tsv"
+    conda:
+        "../../envs/payneflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        grid_keys=key_options(),
+        pixels=config["pixels"],
+        chunk_size=config["chunk_size"],
+        directory=RESULTS / "chunks",
+    message:
+        "Splitting the pixels {params.pixels} into chunks of {params.chunk_size}"
+    shell:
+        "payneflow split {input.grid:q} {params.grid_keys} --pixels={params.pixels:q} --chunk-size {params.chunk_size} "
+        "--output {params.directory:q} > {log:q} 2>&1"
