@@ -259,7 +259,8 @@ def _draw_residual(axes: Axes, wavelength: np.ndarray, residual: np.ndarray, lim
         axes.plot(wavelength, residual, "o", color=BLUE, mew=0, ms=2)
     _mark_beyond(axes, wavelength, residual, limit, BLUE)
     tick = _symmetric_axis(axes, limit)
-    axes.set_yticks([-tick, 0, tick], labels=[f"{MINUS}{tick:g}", "", f"{tick:g}"])
+    axes.set_yticks([-tick, tick])  # its panel is too low for three labels
+    axes.set_yticklabels([f"{MINUS}{tick:g}", f"{tick:g}"])
     axes.yaxis.tick_right()
     axes.yaxis.set_ticks_position("both")
     axes.tick_params(axis="y", labelleft=False, labelright=True, labelsize=7)
@@ -278,7 +279,7 @@ def _symmetric_axis(axes: Axes, limit: float) -> float:
     """Set the y axis to +-limit with ticks at 0 and +-a round number well inside, which is returned."""
     tick = round_below(0.75 * limit)
     axes.set_ylim(-limit, limit)
-    axes.set_yticks([-tick, 0.0, tick])
+    axes.set_yticks([-tick, 0.0, tick], labels=[f"{MINUS}{tick:g}", "0", f"{tick:g}"])
     axes.yaxis.set_minor_locator(MultipleLocator(tick / 2))
     return tick
 
@@ -367,7 +368,7 @@ def draw_fitting_results(fits: Table) -> Figure:
     n_row = -(-len(names) // n_column)
     small = n_column > 3
     page = COLUMN if n_column == 1 else PAGE
-    left, right, below = (0.5, 0.06, 0.33) if small else (0.62, 0.1, 0.37)
+    left, right, below = (0.46, 0.12, 0.33) if small else (0.62, 0.1, 0.37)
     handles = _fit_legend(fits.meta["flags"], flags, failed)
     legend_height = 0.25 if n_column > 1 else 0.05 + 0.15 * len(handles)
     width = page / n_column - left - right
@@ -391,7 +392,8 @@ def draw_fitting_results(fits: Table) -> Figure:
         symbol = "" if small else f"{_symbol(name)}"
         upper.set_ylabel(f"Fitted {symbol}{in_unit}".replace("  ", " "), size=size, labelpad=2)
         lower.set_ylabel(f"Δ{symbol}{in_unit}", size=size, labelpad=2)
-        figure.align_ylabels([upper, lower])
+        for axes in (upper, lower):
+            axes.yaxis.set_label_coords(-(left - (0.14 if small else 0.2)) / width, 0.5)
     figure.legend(
         handles=handles,
         loc="upper center" if n_column > 1 else "upper left",
@@ -446,7 +448,8 @@ def _draw_fits(
     text = "no fit"
     if len(true):
         text = bias_and_width_text(*bias_and_width(difference), unit)
-    upper.set_title(text, size=6.5 if small else 8, pad=3)  # above the panel, where it can hide no fit
+    # Above the panel, where it can hide no fit; what is wider than a small panel has room on the left.
+    upper.set_title(text, size=6.5 if small else 8, pad=3, loc="right" if small else "center")
 
     low, high = _padded(np.concatenate([true, fitted]), 0.06)
     limit = residual_limit(difference)
@@ -527,7 +530,8 @@ def draw_training_summary(record: Table) -> Figure:
     loops.set(xlim=limits, ylim=(-0.04 * most, 1.1 * most), xlabel="Wavelength [Å]", ylabel="Loops")
     loops.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
     loops.ticklabel_format(axis="x", useOffset=False, style="plain")
-    figure.align_ylabels([main, loops])
+    for axes in (main, loops):
+        axes.yaxis.set_label_coords(-0.38 / width, 0.5)
 
     below = int(np.sum(deviation <= trunc_diff))
     text = f"{_count(len(ends), 'pixel')}, {_share(below, len(ends))} at or below {trunc_diff:g} (dashed)"
@@ -646,9 +650,9 @@ def round_numbers(least: float):
 
 
 def round_below(value: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is not above `value` (> 0)."""
+    """The largest of a few one-digit numbers times a power of ten that is not above `value` (> 0)."""
     power = 10.0 ** np.floor(np.log10(value))
-    return max(r * power for r in (1.0, 2.0, 5.0) if r == 1.0 or r * power <= value)
+    return max(r * power for r in (1, 2, 3, 4, 5, 6, 8) if r == 1 or r * power <= value)
 
 
 def _padded(values: np.ndarray, share: float, least: float = 0.0) -> tuple[float, float]:

@@ -1,10 +1,13 @@
 """Spectra in, labels out: the labels whose predicted spectrum is nearest to the observed one, with their errors."""
 
+import warnings
 from collections.abc import Callable
 from enum import IntFlag
 from pathlib import Path
 
 import numpy as np
+from astropy.io.fits import BinTableHDU, table_to_hdu
+from astropy.io.fits.verify import VerifyWarning
 from astropy.table import Table
 from scipy.optimize import least_squares
 
@@ -150,10 +153,24 @@ def write_fits(table: Table, stem: str | Path) -> None:
     """Write the fits as STEM.ecsv and STEM.fits, both with units and descriptions."""
     with whole_file(f"{stem}.ecsv") as temporary:
         table.write(temporary, format="ascii.ecsv", overwrite=True)
-    plain = table.copy()  # FITS headers hold no lists and no dictionaries
-    plain.meta = {f"FLAG{bit}": name for name, bit in table.meta["flags"].items()}
     with whole_file(f"{stem}.fits") as temporary:
-        plain.write(temporary, format="fits", overwrite=True)
+        _fits_table(table).writeto(temporary, overwrite=True)
+
+
+def _fits_table(table: Table) -> BinTableHDU:
+    """The table for a FITS file, whose headers hold no lists and whose standard knows no unit dex."""
+    plain = table.copy()
+    plain.meta = {f"FLAG{bit}": name for name, bit in table.meta["flags"].items()}
+    for name in plain.colnames:
+        plain[name].unit = plain[name].description = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)  # of column names such as [Fe/H], which every reader takes
+        hdu = table_to_hdu(plain)
+    for number, name in enumerate(table.colnames, start=1):
+        if table[name].unit is not None:
+            hdu.header[f"TUNIT{number}"] = str(table[name].unit)
+        hdu.header.add_comment(f"{name}: {table[name].description}")
+    return hdu
 
 
 def fits_text(table: Table) -> str:

@@ -121,7 +121,7 @@ def count_pixels(path: str | Path, keys: GridKeys = GridKeys()) -> int:
 
 @dataclass(frozen=True)
 class _Header:
-    """What the header of a stored array says; None for a member of the file that is not wanted."""
+    """What the header of a stored array says of it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
