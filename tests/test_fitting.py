@@ -7,7 +7,7 @@ from scipy.optimize import curve_fit
 
 from payneflow import PixelNetworks
 from payneflow.errors import SpectraError
-from payneflow.fitting import FitFlag, add_true_labels, fit_spectra, fits_text, write_fits
+from payneflow.fitting import FitFlag, add_true_labels, fit_spectra, fits_names, fits_text, write_fits
 
 N_PIXEL = 60
 
@@ -54,7 +54,7 @@ def test_the_start_may_be_the_truth(networks, stars):
 
 
 def test_labels_and_errors_are_those_of_curve_fit(networks, stars):
-    labels, flux = stars
+    _, flux = stars
     noisy = flux[0] + np.random.default_rng(0).normal(0, 0.01, N_PIXEL)
     error = np.full(N_PIXEL, 0.01)
     scale = networks.scaler
@@ -154,11 +154,17 @@ def test_files_and_summary(networks, stars, tmp_path):
     write_fits(table, tmp_path / "fits")
     for name, kind in (("fits.ecsv", "ascii.ecsv"), ("fits.fits", "fits")):
         stored = Table.read(tmp_path / name, format=kind)
-        assert stored.colnames == table.colnames
+        assert stored.colnames == (table.colnames if name == "fits.ecsv" else fits_names(table.colnames))
         assert np.array_equal(stored["covariance"], table["covariance"], equal_nan=True)
         assert stored["Teff"].unit == "K" and (stored["Teff_true"] == labels[:, 0]).all()
         assert (stored["spectrum"] == np.arange(1, 40, 2)).all()
     assert Table.read(tmp_path / "fits.ecsv").meta["flags"] == {"NOT_CONVERGED": 1, "AT_BOUND": 2, "FAILED": 4}
-    assert Table.read(tmp_path / "fits.fits").meta["FLAG4"] == "FAILED"
+    assert stored.meta["FLAG4"] == "FAILED"
+    assert "Fe_H_true: [Fe/H] the spectrum was computed with [dex]" in stored.meta["comments"]
     text = fits_text(table)
     assert "20 spectra fitted" in text and "FAILED             1" in text and "Teff: bias" in text
+
+
+def test_column_names_of_fits_files():
+    assert fits_names(["[Fe/H]", "[Fe/H]_error", "Teff"]) == ["Fe_H", "Fe_H_error", "Teff"]
+    assert fits_names(["[a]", "a"]) == ["[a]", "a"], "never two columns of one name"

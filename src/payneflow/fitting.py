@@ -1,14 +1,14 @@
 """Spectra in, labels out: the labels whose predicted spectrum is nearest to the observed one, with their errors."""
 
-import warnings
+import re
 from collections.abc import Callable
 from enum import IntFlag
 from pathlib import Path
 
 import numpy as np
 from astropy.io.fits import BinTableHDU, table_to_hdu
-from astropy.io.fits.verify import VerifyWarning
 from astropy.table import Table
+from astropy.units import Unit
 from scipy.optimize import least_squares
 
 from payneflow.errors import SpectraError
@@ -158,19 +158,33 @@ def write_fits(table: Table, stem: str | Path) -> None:
 
 
 def _fits_table(table: Table) -> BinTableHDU:
-    """The table for a FITS file, whose headers hold no lists and whose standard knows no unit dex."""
+    """The table for a FITS file, whose headers hold no lists and whose standard knows neither [Fe/H] nor dex."""
     plain = table.copy()
     plain.meta = {f"FLAG{bit}": name for name, bit in table.meta["flags"].items()}
     for name in plain.colnames:
         plain[name].unit = plain[name].description = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VerifyWarning)  # of column names such as [Fe/H], which every reader takes
-        hdu = table_to_hdu(plain)
+    plain.rename_columns(plain.colnames, fits_names(plain.colnames))
+    hdu = table_to_hdu(plain)
     for number, name in enumerate(table.colnames, start=1):
-        if table[name].unit is not None:
-            hdu.header[f"TUNIT{number}"] = str(table[name].unit)
-        hdu.header.add_comment(f"{name}: {table[name].description}")
+        unit = table[name].unit
+        if unit is not None and _is_fits_unit(unit):
+            hdu.header[f"TUNIT{number}"] = str(unit)
+        described = f"{table[name].description} [{unit}]" if unit is not None else table[name].description
+        hdu.header.add_comment(f"{plain.colnames[number - 1]}: {described}")
     return hdu
+
+
+def _is_fits_unit(unit: Unit) -> bool:
+    try:
+        return bool(unit.to_string(format="fits"))
+    except ValueError:
+        return False
+
+
+def fits_names(names: list[str]) -> list[str]:
+    """Column names as the FITS standard wants them: [Fe/H]_error becomes Fe_H_error; unchanged if two would be one."""
+    plain = [re.sub(r"[\W_]+", "_", name).strip("_") for name in names]
+    return plain if len(set(plain)) == len(names) and all(plain) else names
 
 
 def fits_text(table: Table) -> str:
