@@ -36,10 +36,11 @@ clean:  ## remove all that was made here: results, .venv, caches
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The Python to build .venv with: the first of these that runs and is new enough.
-FIND_PYTHON = for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
+FIND_PYTHON = for python in $(PYTHONS); do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
-	test -n "$$python" || { echo "payneflow needs Python 3.11 or newer; found: $(or $(PYTHON),python3) is" \
-	"$$($(or $(PYTHON),python3) --version 2>&1). Install one, or name it: make run PYTHON=/path/to/python" >&2; exit 1; }
+	test -n "$$python" || { echo "payneflow needs Python 3.11 or newer, and none of these is: $(PYTHONS)." \
+	"Install one, or name it: make run PYTHON=/path/to/python" >&2; exit 1; }
 
 $(RUN_STAMP): pyproject.toml envs/constraints.txt
 	@$(FIND_PYTHON); \

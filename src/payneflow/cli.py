@@ -142,8 +142,8 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=help_text,
             description=help_text,
-            epilog=f"example:  payneflow {name} {example}",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            epilog=f"example:\n  payneflow {name} {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         subcommand.set_defaults(run=function)
         return subcommand
@@ -154,16 +154,34 @@ def _parser() -> argparse.ArgumentParser:
 
     one = add(split, 'resources/hband_grid.npz --pixels "::64" --chunk-size 60 --output chunks')
     _add_grid(one)
-    one.add_argument("--pixels", default="::", metavar="START:STOP:STEP", help="pixels to train, as a Python slice")
-    one.add_argument("--chunk-size", type=int, default=1000, metavar="N", help="pixels in a chunk")
+    one.add_argument(
+        "--pixels", default="::", metavar="START:STOP:STEP", help="pixels to train, as a Python slice (default: all)"
+    )
+    one.add_argument(
+        "--chunk-size", type=int, default=1000, metavar="N", help="pixels in a chunk (default: %(default)s)"
+    )
     one.add_argument("--output", required=True, metavar="DIRECTORY", help="where the chunk files go")
 
     one = add(train, "chunks/pixel0000-3776-step64.npz --output trained/pixel0000-3776-step64.npz")
     one.add_argument("chunk", metavar="CHUNK", help="chunk file made by payneflow split")
     one.add_argument("--output", required=True, metavar="FILE", help="trained chunk to write (npz)")
-    one.add_argument("--trainer", choices=list(SETTINGS), default="sgd", help="what adjusts the weights")
-    one.add_argument("--seed", type=int, default=0, help="decides the initial weights and the order of the spectra")
-    one.add_argument("--checkpoint-seconds", type=float, default=30.0, help="time between two checkpoints")
+    one.add_argument(
+        "--trainer", choices=list(SETTINGS), default="sgd", help="what adjusts the weights (default: %(default)s)"
+    )
+    one.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="decides the initial weights and the order of the spectra (default: %(default)s)",
+    )
+    one.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="time between two checkpoints (default: %(default)s)",
+    )
     _add_settings(one)
 
     one = add(gather, "trained/*.npz --network neural_network.npz --record training_record.ecsv")
@@ -180,8 +198,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_network(one)
     _add_grid(one)
     one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
-    one.add_argument("--flux-error", type=float, default=0.01, help="1 sigma error given to every pixel's flux")
-    one.add_argument("--start", choices=("middle", "truth"), default="middle", help="labels each fit starts from")
+    one.add_argument(
+        "--flux-error",
+        type=float,
+        default=0.01,
+        metavar="X",
+        help="1 sigma error of every pixel (default: %(default)s)",
+    )
+    one.add_argument(
+        "--start",
+        choices=("middle", "truth"),
+        default="middle",
+        help="labels each fit starts from (default: %(default)s)",
+    )
 
     from payneflow.figures import FIGURES
 

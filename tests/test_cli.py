@@ -1,0 +1,135 @@
+"""The command line: help that teaches, and errors that end in status 2 and a message instead of a traceback."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import write_small_grid
+
+from payneflow import __version__, cli
+from payneflow.training.settings import SETTINGS
+
+SUBCOMMANDS = ["check", "split", "train", "gather", "evaluate", "fit", "plot"]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "payneflow.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_help_lists_the_subcommands_in_the_order_of_a_run(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--help"])
+    said = capsys.readouterr().out
+    assert exit_.value.code == 0
+    places = [said.index(f"\n    {name} ") for name in SUBCOMMANDS]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_each_subcommand_has_help_with_an_example(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    assert f"example:\n  payneflow {name} " in capsys.readouterr().out
+
+
+def test_every_setting_of_every_trainer_is_an_option_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    said = capsys.readouterr().out
+    for settings in SETTINGS.values():
+        for field in dataclasses.fields(settings):
+            assert f"--{field.name.replace('_', '-')} X" in said and str(field.default) in said
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"payneflow {__version__}\n"
+
+
+def test_a_wrong_grid_ends_in_status_2_and_one_message(tmp_path):
+    grid = write_small_grid(tmp_path / "grid.npz", Y_u_all=np.full((24, 20), np.nan, dtype=np.float32))
+    ended = run("check", grid)
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith(f"payneflow check: error: {grid}: Y_u_all") and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["check", "GRID", "--key", "flux=spectra"], "spectra"),
+        (["check", "GRID", "--key", "flx=spectra"], "one of wavelength, flux, labels"),
+        (["check", "GRID", "--key", "flux"], "expected WHAT=NAME"),
+        (["split", "GRID", "--pixels", "30:", "--output", "OUT"], "none of the grid's 20 pixels"),
+        (["split", "GRID", "--chunk-size", "0", "--output", "OUT"], "chunk_size is 0"),
+        (["split", "GRID", "--output", "GRID"], "cannot be written"),
+        (["train", "GRID", "--output", "OUT"], "expected a chunk file"),
+        (["train", "CHUNK", "--output", "OUT", "--eta", "-1"], "eta is -1.0"),
+        (["train", "CHUNK", "--output", "OUT", "--mini-batch-size", "99"], "only 12 training spectra"),
+        (["train", "OUT/none.npz", "--output", "OUT"], "no such file"),
+        (["gather", "CHUNK", "--network", "OUT/n.npz", "--record", "OUT/r.ecsv"], "expected a trained chunk"),
+        (["evaluate", "GRID", "GRID", "--output", "OUT"], "a network file holds"),
+        (["fit", "CHUNK", "GRID", "--output", "OUT"], "a network file holds"),
+        (["plot", "flux_deviation", "GRID", "--output", "OUT/a.png"], "median_deviation"),
+        (["plot", "training_summary", "OUT/none.ecsv", "--output", "OUT/a.png"], "none.ecsv"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_said_and_where(tmp_path, capsys, arguments, says):
+    grid = write_small_grid(tmp_path / "grid.npz")
+    cli.main(["split", str(grid), "--output", str(tmp_path / "chunks")])
+    places = {"GRID": grid, "OUT": tmp_path / "out", "CHUNK": tmp_path / "chunks" / "pixel00-19.npz"}
+    for name, place in places.items():
+        arguments = [
+            argument.replace(name, str(place)) if argument.isupper() or "/" in argument else argument
+            for argument in arguments
+        ]
+    capsys.readouterr()
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert f"payneflow {arguments[0]}: error: " in said.splitlines()[-1] and says in said.splitlines()[-1]
+
+
+def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
+    grid = write_small_grid(tmp_path / "grid.npz")
+    steps = [
+        ["split", grid, "--pixels", "::5", "--output", tmp_path / "chunks"],
+        ["train", tmp_path / "chunks/pixel00-15-step5.npz", "--output", tmp_path / "t.npz", "--num-epochs", "200"],
+        ["gather", tmp_path / "t.npz", "--network", tmp_path / "n.npz", "--record", tmp_path / "r.ecsv"],
+        ["evaluate", tmp_path / "n.npz", grid, "--output", tmp_path / "e.npz"],
+        ["fit", tmp_path / "n.npz", grid, "--output", tmp_path / "fits"],
+    ]
+    for step in steps:
+        assert cli.main([str(word) for word in step]) == 0, step
+    said = capsys.readouterr().out
+    assert "test half:" in said and "12 spectra fitted" in said and "Teff: bias" in said
+    other = write_small_grid(tmp_path / "other.npz", wavelength=16000 + 0.2 * np.arange(20))
+    assert cli.main(["evaluate", str(tmp_path / "n.npz"), str(other), "--output", str(tmp_path / "e2.npz")]) == 2
+    assert "it has no pixel at 15000.0000 A" in capsys.readouterr().err
+    names = np.array(["logg", "Teff", "[Fe/H]"])
+    other = write_small_grid(tmp_path / "names.npz", label_names=names)
+    assert cli.main(["fit", str(tmp_path / "n.npz"), str(other), "--output", str(tmp_path / "f2")]) == 2
+    assert "its labels are logg, Teff" in capsys.readouterr().err
+
+
+def test_no_permission_to_write_is_an_error_not_a_traceback(tmp_path, monkeypatch, capsys):
+    """Root may write anywhere, so the refusal is made by hand."""
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    grid = write_small_grid(tmp_path / "grid.npz")
+    monkeypatch.setattr("payneflow.files.tempfile.mkstemp", refuse)
+    assert cli.main(["split", str(grid), "--output", str(tmp_path / "chunks")]) == 2
+    assert "cannot be written: Permission denied. Check permission and free space" in capsys.readouterr().err
+
+
+def test_written_files_have_the_users_usual_permissions(tmp_path):
+    """Temporary files are private; the finished file must not stay so, or no colleague could read it."""
+    cli.main(["split", str(write_small_grid(tmp_path / "grid.npz")), "--output", str(tmp_path / "chunks")])
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "chunks/pixel00-19.npz").stat().st_mode & 0o777 == 0o666 & ~mask
