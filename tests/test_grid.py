@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payneflow.errors import GridError
-from payneflow.grid import TEST, TRAINING, GridKeys, count_pixels, read_grid, summarise, summary_text
+from payneflow.grid import TEST, TRAINING, GridKeys, count_pixels, read_grid
+from payneflow.grid_summary import summarise, summary_text
 
 SHIPPED = Path(__file__).parents[1] / "resources" / "hband_grid.npz"
 N_SPECTRUM, N_PIXEL = 12, 30

@@ -6,7 +6,6 @@ One run is shared by all tests; each Snakemake start costs a second. The tests t
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +49,7 @@ def snakemake(directory, *options):
 
 
 def new_directory(directory, **settings):
-    """A directory to run the workflow in, with its own config.yaml: the repository's, with the few pixels, and `settings`."""
+    """A directory with a config.yaml of its own: the repository's, with few pixels and `settings`."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     for name, value in {**SETTINGS, **settings}.items():
         config[name] = {**config[name], **value} if isinstance(value, dict) else value
@@ -79,6 +78,12 @@ def run(tmp_path_factory):
     return directory
 
 
+@pytest.fixture
+def directory(tmp_path):
+    """A directory in which nothing has run yet."""
+    return new_directory(tmp_path / "workflow")
+
+
 def test_a_run_writes_every_result(run):
     assert [name for name in RESULTS if not (run / "results" / name).stat().st_size] == []
     assert json.loads((run / "results/grid_summary.json").read_text())
@@ -98,15 +103,11 @@ def test_a_second_run_has_nothing_to_do(run):
     assert "Nothing to be done" in output
 
 
-def test_an_environment_that_is_not_activated_is_enough(run):
+def test_an_environment_that_is_not_activated_is_enough(directory, monkeypatch):
     bare = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != PROGRAMS)
-    command = [PROGRAMS / "snakemake", "-s", ROOT / "Snakefile", "-d", run, "-c1", "--force"]
-    command += ["--workflow-profile", "none", "results/grid_summary.json", "--config", "results=elsewhere"]
-    command[-3] = "elsewhere/grid_summary.json"
-    environment = {**os.environ, "PATH": bare}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    shutil.rmtree(run / "elsewhere")
+    monkeypatch.setenv("PATH", bare)
+    status, output = snakemake(directory, "results/grid_summary.json")
+    assert status == 0, output
 
 
 CHANGES = {
@@ -134,7 +135,7 @@ def test_chunk_size_and_pixels_change_no_bit_of_a_network(run, tmp_path):
         np.load(run / "results/neural_network.npz") as first,
         np.load(other / "results/neural_network.npz") as second,
     ):
-        for key in ("wavelength", "w_array_0", "b_array_0", "w_array_1", "b_array_1", "flux_error"):
+        for key in ("wavelength", "w_array_0", "b_array_0", "w_array_1", "b_array_1"):
             assert first[key][::2].tobytes() == second[key].tobytes(), key
 
 
@@ -145,11 +146,11 @@ def test_the_report_holds_the_figures_with_their_captions(run):
     for name in ("flux_prediction.png", "flux_deviation.png", "fitting_results.png", "training_summary.png"):
         assert name in page
     assert "training_record.ecsv" in page
-    assert page.count("data:image/png;base64") >= 4
+    assert page.count("data:image/png;") == 4
     (run / "results/report.html").unlink()
 
 
-# ------------------------------------------------------------------------------------------------ what a user gets wrong
+# ------------------------------------------------------------------------------------------ what a user gets wrong
 
 
 def refusal(directory, *options):
@@ -161,11 +162,6 @@ def refusal(directory, *options):
     return output
 
 
-@pytest.fixture
-def directory(tmp_path):
-    return new_directory(tmp_path / "workflow")
-
-
 def test_unquoted_pixels_are_explained(directory):
     path = directory / "config.yaml"
     path.write_text(re.sub("pixels: .*", "pixels: 1:50:2", path.read_text()))
@@ -173,6 +169,10 @@ def test_unquoted_pixels_are_explained(directory):
     assert "pixels is 6602" in output
     assert 'pixels: "1:50:2"' in output
     assert "--config 'pixels=\"1:50:2\"'" in output
+
+
+def test_pixels_that_the_command_line_takes_for_a_mapping_are_explained(directory):
+    assert "--config 'pixels=\"1:50:2\"'" in refusal(directory, "--config", "pixels=100:")
 
 
 @pytest.mark.parametrize("written", ["pixels=1:50:2", 'pixels="1:50:2"'])
@@ -213,7 +213,7 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(directory):
 
 
 def test_pixels_that_do_not_exist_are_refused_with_the_message_of_the_command(directory):
-    assert "none of the grid's 7214 pixels" in refusal(directory, "--config", "pixels=9000:")
+    assert "none of the grid's 7214 pixels" in refusal(directory, "--config", "pixels=9000:9100")
 
 
 def test_a_missing_grid_is_named(directory):

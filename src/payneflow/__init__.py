@@ -3,5 +3,13 @@
 from payneflow.errors import LabelRangeWarning, PayneflowError
 from payneflow.network import PixelNetworks, read_networks
 
-__all__ = ["LabelRangeWarning", "PayneflowError", "PixelNetworks", "read_networks"]
+__all__ = ["LabelRangeWarning", "PayneflowError", "PixelNetworks", "fit_spectra", "read_networks"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name == "fit_spectra":  # scipy and astropy are loaded only where something is fitted
+        from payneflow.fitting import fit_spectra
+
+        return fit_spectra
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

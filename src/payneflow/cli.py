@@ -43,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 def check(options: argparse.Namespace) -> None:
     """Say what a grid holds, or what is wrong with it."""
     from payneflow.files import whole_file
-    from payneflow.grid import read_grid, summarise, summary_text
+    from payneflow.grid import read_grid
+    from payneflow.grid_summary import summarise, summary_text
 
     summary = summarise(read_grid(options.grid, _grid_keys(options)))
     print(summary_text(summary))
@@ -117,9 +118,9 @@ def fit(options: argparse.Namespace) -> None:
 
 def plot(options: argparse.Namespace) -> None:
     """Draw a figure from a result file; the ending of the output (.png, .pdf, .svg) is the format."""
-    from payneflow.figures import FIGURES
+    from payneflow import figures
 
-    FIGURES[options.figure](options.input, options.output)
+    figures.plot(options.figure, options.input, options.output)
 
 
 # ----------------------------------------------------------------------------------------------------- the options

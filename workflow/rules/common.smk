@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 
-QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60. Put it in quotes:
+QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: as a mapping. Use quotes:
   in config.yaml           pixels: "1:50:2"
   on the command line      --config 'pixels="1:50:2"'"""
 
@@ -30,8 +31,8 @@ def check_config(config: dict) -> None:
     """Refuse settings that the schema does not allow, all of them in one message, each with where and what to do."""
     schema = yaml.safe_load((Path(workflow.basedir) / "workflow/schemas/config.schema.yaml").read_text())
     read_numbers(config, schema)
-    if isinstance(config.get("pixels"), int | float):
-        raise WorkflowError(f"pixels is {config['pixels']}, a number: expected text. {QUOTE_PIXELS}")
+    if not isinstance(config.get("pixels", ""), str):
+        raise WorkflowError(f"pixels is {config['pixels']!r}, expected text. {QUOTE_PIXELS}")
     problems = [describe_problem(error) for error in Draft202012Validator(schema).iter_errors(config)]
     if problems:
         heading = "These settings (from config.yaml, --configfile or --config) cannot be used:"
@@ -69,7 +70,8 @@ def describe_problem(error) -> str:
 def key_options() -> str:
     """`--key NAME=ARRAY` for each array that the grid does not call by its published name."""
     published = asdict(GridKeys())
-    return " ".join(f"--key {name}={key}" for name, key in config["grid_keys"].items() if key != published[name])
+    renamed = [f"{name}={key}" for name, key in config["grid_keys"].items() if key != published[name]]
+    return " ".join(f"--key {shlex.quote(option)}" for option in renamed)
 
 
 def training_options() -> str:

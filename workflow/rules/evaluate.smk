@@ -33,7 +33,7 @@ rule plot_training_summary:
         figure=report(
             RESULTS / "figures/training_summary.png",
             caption="../report/training_summary.rst",
-            category="1 Training",
+            category="Training",
         ),
     log:
         LOGS / "plot_training_summary.log",
@@ -56,7 +56,7 @@ rule plot_flux_prediction:
         figure=report(
             RESULTS / "figures/flux_prediction.png",
             caption="../report/flux_prediction.rst",
-            category="2 Prediction",
+            category="Evaluation",
         ),
     log:
         LOGS / "plot_flux_prediction.log",
@@ -79,7 +79,7 @@ rule plot_flux_deviation:
         figure=report(
             RESULTS / "figures/flux_deviation.png",
             caption="../report/flux_deviation.rst",
-            category="2 Prediction",
+            category="Evaluation",
         ),
     log:
         LOGS / "plot_flux_deviation.log",

@@ -37,7 +37,7 @@ rule plot_fitting_results:
         figure=report(
             RESULTS / "figures/fitting_results.png",
             caption="../report/fitting_results.rst",
-            category="3 Fits",
+            category="Fits",
         ),
     log:
         LOGS / "plot_fitting_results.log",

@@ -5,7 +5,11 @@ rule check_grid:
     input:
         grid=GRID,
     output:
-        summary=RESULTS / "grid_summary.json",
+        summary=report(
+            RESULTS / "grid_summary.json",
+            caption="../report/grid.rst",
+            category="Grid",
+        ),
     log:
         LOGS / "check_grid.log",
     conda:

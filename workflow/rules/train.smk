@@ -31,11 +31,15 @@ rule gather_networks:
     input:
         trained=expand(RESULTS / "trained/{chunk}.npz", chunk=CHUNKS),
     output:
-        network=RESULTS / "neural_network.npz",
+        network=report(
+            RESULTS / "neural_network.npz",
+            caption="../report/network.rst",
+            category="Training",
+        ),
         record=report(
             RESULTS / "training_record.ecsv",
             caption="../report/training_record.rst",
-            category="1 Training",
+            category="Training",
         ),
     log:
         LOGS / "gather_networks.log",

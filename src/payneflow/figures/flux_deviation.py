@@ -1,0 +1,56 @@
+"""Figure: how far the networks are off, as histograms over the pixels of the median absolute deviation of each half."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from payneflow.figures.numbers import count, log_bins, scientific
+from payneflow.figures.reading import read_evaluation
+from payneflow.figures.style import BLUE, COLUMN, STYLE, VERMILION, InchFigure, write_image
+
+
+def plot_flux_deviation(input_path: str | Path, output_path: str | Path) -> None:
+    """evaluation.npz -> histograms over pixels of the median absolute deviation, training and test half."""
+    evaluation = read_evaluation(input_path, ["median_deviation_training", "median_deviation_test"])
+    figure = draw_flux_deviation(evaluation["median_deviation_training"], evaluation["median_deviation_test"])
+    write_image(figure, output_path)
+
+
+@rc_context(STYLE)
+def draw_flux_deviation(training: np.ndarray, test: np.ndarray) -> Figure:
+    """Histograms over pixels of the median absolute deviation (n_pixel,) of each half, in normalised flux."""
+    figure = InchFigure(figsize=(COLUMN, 2.7))
+    axes = figure.axes_at(0.5, 0.42, COLUMN - 0.6, 2.2)
+    edges = log_bins(np.concatenate([training, test]))
+    in_bins = _histogram(training, edges)
+    axes.stairs(in_bins, edges, fill=True, color=BLUE, alpha=0.25, lw=0)
+    _draw_half(axes, "training", training, edges, color=BLUE, ls="--")
+    _draw_half(axes, "test", test, edges, color=VERMILION, ls="-")
+    tallest = max(1, in_bins.max(), _histogram(test, edges).max())
+    axes.set(xscale="log", xlim=(edges[0], edges[-1]), ylim=(0, 1.42 * tallest))  # the legend stands above the tallest
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="Median absolute deviation [normalised flux]", ylabel="Number of pixels")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    missing = int(np.sum(~np.isfinite(test) | ~np.isfinite(training)))
+    title = count(len(test), "pixel") + (f", {missing} of them not trained" if missing else "")
+    axes.legend(loc="upper left", title=title, title_fontsize=8, alignment="left", handlelength=1.6)
+    return figure
+
+
+def _histogram(deviation: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Pixels in each bin; zeros, which have no place on a logarithmic axis, are in the first."""
+    finite = deviation[np.isfinite(deviation)]
+    return np.histogram(np.clip(finite, edges[0], edges[-1]), edges)[0]
+
+
+def _draw_half(axes: Axes, name: str, deviation: np.ndarray, edges: np.ndarray, color: str, ls: str) -> None:
+    """Outline of one half's histogram, and a dotted line at the median, which the legend quotes."""
+    finite = deviation[np.isfinite(deviation)]
+    text = f"median {scientific(np.median(finite))}" if len(finite) else "no pixel"
+    axes.stairs(_histogram(deviation, edges), edges, color=color, lw=1.0, ls=ls, label=f"{name}: {text}")
+    if len(finite) and np.median(finite) > 0:
+        axes.axvline(np.median(finite), ymax=0.72, color=color, lw=0.9, ls=":", zorder=0)

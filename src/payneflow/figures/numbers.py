@@ -1,0 +1,65 @@
+"""What numbers become in a figure: the limits and bins of axes, and the texts of counts, values, units and names."""
+
+import numpy as np
+
+MINUS = "\N{MINUS SIGN}"  # a hyphen is too short
+_SYMBOLS = {"Teff": r"$T_\mathrm{eff}$", "logg": r"$\log\,g$"}
+
+
+def padded(values: np.ndarray, share: float, least: float = 0.0) -> tuple[float, float]:
+    """Axis limits around the finite values, wider by `share` of their range on each side, at least `least` wide."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    margin = max(share * (high - low), 0.5 * (least - (high - low))) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def residual_limit(residual: np.ndarray) -> float:
+    """Half height of a residual axis, never 0: holds all, or where a few are far out, twice what holds 99 of 100."""
+    size = np.abs(residual[np.isfinite(residual)])
+    if not len(size) or not size.max():
+        return 1.0
+    largest, most = 1.15 * float(size.max()), 2.0 * float(np.percentile(size, 99))
+    return min(largest, most) or largest
+
+
+def log_bins(values: np.ndarray) -> np.ndarray:
+    """Edges of histogram bins, 12 a decade, that cover the positive finite values; at least two decades."""
+    per_decade = 12
+    positive = values[np.isfinite(values) & (values > 0)]
+    if not len(positive):
+        return np.logspace(-5, -3, 2 * per_decade + 1)
+    first = np.floor(np.log10(positive.min()) * per_decade) - 1
+    last = np.floor(np.log10(positive.max()) * per_decade) + 2
+    spare = max(0.0, np.ceil((2 * per_decade - (last - first)) / 2))
+    return 10.0 ** (np.arange(first - spare, last + spare + 1) / per_decade)
+
+
+def count(number: int, what: str) -> str:
+    """1 pixel, 2 pixels."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def scientific(value: float) -> str:
+    """Mathtext: 0.00037 -> 3.7 x 10^-4."""
+    if not value or not np.isfinite(value):
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return rf"${mantissa}\times10^{{{int(exponent)}}}$"
+
+
+def unit_after(unit: str) -> str:
+    """A unit as it follows a number: dimensionless ones leave no space behind."""
+    return f" {unit}" if unit else ""
+
+
+def symbol(name: str) -> str:
+    """Mathtext of a label's name; a dollar sign in an unknown one is a dollar sign."""
+    return _SYMBOLS.get(name, name.replace("$", r"\$"))
+
+
+def words(name: str) -> str:
+    """NOT_CONVERGED -> not converged."""
+    return name.lower().replace("_", " ")
