@@ -26,7 +26,7 @@ run: $(RUN_STAMP)  ## the whole workflow of config.yaml, from the grid to the fi
 	@$(SNAKEMAKE) $(ARGS)
 
 report: run  ## results/report.html: figures, training record and settings of the run in one page
-	@$(SNAKEMAKE) --report results/report.html
+	@$(SNAKEMAKE) --report results/report.html $(ARGS)
 
 test: $(TEST_STAMP)  ## every test, lint and format check
 	@$(BIN)/python -m pytest $(ARGS)
@@ -44,7 +44,7 @@ FIND_PYTHON = for python in $(PYTHONS); do \
 
 $(RUN_STAMP): pyproject.toml envs/constraints.txt
 	@$(FIND_PYTHON); \
-	echo "Installing payneflow and Snakemake in .venv (once, about a minute) ..."; \
+	echo "Installing payneflow and Snakemake in .venv (once, a minute or two) ..."; \
 	rm -rf .venv; \
 	"$$python" -m venv .venv || { rm -rf .venv; echo "$$python cannot make a virtual environment;" \
 	"on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }

@@ -1,24 +1,22 @@
 """The figures say what the numbers say: counts, biases, gaps; and none breaks on one pixel, equal values or NaN."""
 
 import itertools
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from astropy.table import Table
 
-from payneflow import figures
 from payneflow.errors import PayneflowError
-from payneflow.figures import (
-    FIGURES,
-    bias_and_width,
-    broken_at_gaps,
-    draw_fitting_results,
-    draw_flux_deviation,
-    draw_flux_prediction,
-    draw_training_summary,
-    is_finely_sampled,
-    panel_edges,
-)
+from payneflow.figures import FIGURES, plot
+from payneflow.figures.fitting_results import bias_and_width, bias_and_width_text, draw_fitting_results
+from payneflow.figures.flux_deviation import draw_flux_deviation
+from payneflow.figures.flux_prediction import broken_at_gaps, draw_flux_prediction, is_finely_sampled, panel_edges
+from payneflow.figures.numbers import MINUS
+from payneflow.figures.style import COLUMN, DPI, PAGE
+from payneflow.figures.training_summary import draw_training_summary, share
 
 FLAGS = {"NOT_CONVERGED": 1, "AT_BOUND": 2, "FAILED": 4}
 UNITS = {"Teff": "K", "logg": "dex", "[Fe/H]": "dex"}
@@ -28,6 +26,11 @@ def chips(step=1):
     """Wavelengths of an H-band spectrograph (n_pixel,) in Angstrom: three chips with gaps of 85 A between."""
     edges = ((15168.1, 15792.3), (15881.4, 16416.5), (16499.6, 16936.8))
     return np.concatenate([np.arange(first, last, 0.7) for first, last in edges])[::step]
+
+
+def two_panels():
+    """Wavelengths (60,) in the first and last of eight panels, the only ones then drawn, because panels take time."""
+    return np.concatenate([chips()[:30], chips()[270:300]])
 
 
 def absorption(wavelength):
@@ -104,16 +107,33 @@ def record_of(wavelength, ends=("converged", "converged", "max_loops", "step_too
     return table
 
 
-def write(kind, path):
-    """Write an input of the figure `kind` to a path of the right ending, which is returned."""
-    if kind.startswith("flux"):
-        path = path / "evaluation.npz"
-        np.savez(path, **evaluation_of(chips(8)))
-    else:
-        table = fits_of() if kind == "fitting_results" else record_of(chips(8))
-        path = path / f"{kind}.ecsv"
-        table.write(path, format="ascii.ecsv")
-    return path
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """For each figure, a file of the right ending that it can be drawn from."""
+    directory = tmp_path_factory.mktemp("inputs")
+    paths = {name: directory / f"{name}.{'npz' if name.startswith('flux') else 'ecsv'}" for name in FIGURES}
+    for name in ("flux_prediction", "flux_deviation"):
+        np.savez(paths[name], **evaluation_of(two_panels()))
+    fits_of().write(paths["fitting_results"], format="ascii.ecsv")
+    record_of(chips(8)).write(paths["training_summary"], format="ascii.ecsv")
+    return paths
+
+
+@pytest.fixture(scope="module")
+def prediction():
+    """The flux_prediction of the whole H band, to be looked at only."""
+    return draw_prediction(evaluation_of(chips()))
+
+
+@pytest.fixture(scope="module")
+def fits():
+    """The fits that `fits_figure` shows, to be looked at only."""
+    return fits_of()
+
+
+@pytest.fixture(scope="module")
+def fits_figure(fits):
+    return draw_fitting_results(fits)
 
 
 def draw_prediction(evaluation):
@@ -138,45 +158,51 @@ def png_size(path):
 # ------------------------------------------------------------------------------------------------------------ files
 
 
+def test_the_names_of_the_figures_cost_no_slow_import():
+    program = "import sys, payneflow.figures; sys.exit(any(name in sys.modules for name in ('matplotlib', 'astropy')))"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
 @pytest.mark.parametrize("name", FIGURES)
-def test_each_figure_is_written_as_an_image_of_journal_width(name, tmp_path):
+def test_each_figure_is_written_as_an_image_of_journal_width(name, inputs, tmp_path):
     output = tmp_path / "figures" / f"{name}.png"
-    FIGURES[name](write(name, tmp_path), output)
+    plot(name, inputs[name], output)
     width, height = png_size(output)
-    assert width == round((figures.COLUMN if name == "flux_deviation" else figures.PAGE) * figures.DPI)
-    assert 500 <= height <= 10 * figures.DPI
+    assert width == round((COLUMN if name == "flux_deviation" else PAGE) * DPI)
+    assert 500 <= height <= 10 * DPI
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 
-def test_the_ending_chooses_the_format_and_an_unknown_one_is_refused(tmp_path):
-    evaluation = write("flux_deviation", tmp_path)
-    FIGURES["flux_deviation"](evaluation, tmp_path / "figure.pdf")
+def test_the_ending_chooses_the_format_and_an_unknown_one_is_refused(inputs, tmp_path):
+    evaluation = inputs["flux_deviation"]
+    plot("flux_deviation", evaluation, tmp_path / "figure.pdf")
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
     with pytest.raises(PayneflowError, match=r"figure\.xyz: no such image format; .*\.pdf.*\.png"):
-        FIGURES["flux_deviation"](evaluation, tmp_path / "figure.xyz")
+        plot("flux_deviation", evaluation, tmp_path / "figure.xyz")
     assert not (tmp_path / "figure.xyz").exists()
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_missing_or_truncated_input_is_named(name, tmp_path):
-    path = write(name, tmp_path)
+def test_a_missing_or_truncated_input_is_named(name, inputs, tmp_path):
+    path = tmp_path / inputs[name].name
+    shutil.copy(inputs[name], path)
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(PayneflowError, match=path.name):
-        FIGURES[name](path, tmp_path / "figure.png")
+        plot(name, path, tmp_path / "figure.png")
     path.unlink()
     with pytest.raises(PayneflowError, match=f"{path.name}: no such file"):
-        FIGURES[name](path, tmp_path / "figure.png")
+        plot(name, path, tmp_path / "figure.png")
 
 
 def test_a_missing_key_or_column_is_named(tmp_path):
     np.savez(tmp_path / "evaluation.npz", wavelength=chips())
     with pytest.raises(PayneflowError, match="no key median_deviation_training, median_deviation_test"):
-        FIGURES["flux_deviation"](tmp_path / "evaluation.npz", tmp_path / "figure.png")
+        plot("flux_deviation", tmp_path / "evaluation.npz", tmp_path / "figure.png")
     record = record_of(chips(8))
     del record["end"]
     record.write(tmp_path / "record.ecsv", format="ascii.ecsv")
     with pytest.raises(PayneflowError, match="no column end"):
-        FIGURES["training_summary"](tmp_path / "record.ecsv", tmp_path / "figure.png")
+        plot("training_summary", tmp_path / "record.ecsv", tmp_path / "figure.png")
 
 
 def test_fits_of_observed_spectra_have_no_truth_to_be_compared_with(tmp_path):
@@ -184,13 +210,13 @@ def test_fits_of_observed_spectra_have_no_truth_to_be_compared_with(tmp_path):
     del fits["logg_true"]
     fits.write(tmp_path / "fits.ecsv", format="ascii.ecsv")
     with pytest.raises(PayneflowError, match="no column logg_true: the true labels of these spectra are not known"):
-        FIGURES["fitting_results"](tmp_path / "fits.ecsv", tmp_path / "figure.png")
+        plot("fitting_results", tmp_path / "fits.ecsv", tmp_path / "figure.png")
 
 
 def test_a_table_without_rows_is_refused(tmp_path):
     record_of(chips(8))[:0].write(tmp_path / "record.ecsv", format="ascii.ecsv")
     with pytest.raises(PayneflowError, match="no rows"):
-        FIGURES["training_summary"](tmp_path / "record.ecsv", tmp_path / "figure.png")
+        plot("training_summary", tmp_path / "record.ecsv", tmp_path / "figure.png")
 
 
 # -------------------------------------------------------------------------------------------------- flux_prediction
@@ -218,10 +244,9 @@ def test_lines_are_broken_at_chip_gaps_and_only_there():
     np.testing.assert_array_equal(broken[~np.isnan(values)], wavelength)
 
 
-def test_eight_panels_each_with_a_spectrum_and_a_residual_and_no_line_across_a_gap():
-    figure = draw_prediction(evaluation_of(chips()))
-    assert len(figure.axes) == 16
-    holding_gap = figure.axes[2 * 3]
+def test_eight_panels_each_with_a_spectrum_and_a_residual_and_no_line_across_a_gap(prediction):
+    assert len(prediction.axes) == 16
+    holding_gap = prediction.axes[2 * 3]
     assert holding_gap.get_xlim() == (15750, 16000)
     assert [line.get_linestyle() for line in holding_gap.lines] == ["-", "-"]
     for line in holding_gap.lines:
@@ -236,15 +261,15 @@ def test_pixels_far_apart_are_points():
         assert {line.get_linestyle() for line in axes.lines} == {"None"}
 
 
-def test_the_headline_gives_spectrum_labels_and_rms():
+def test_the_headline_gives_spectrum_labels_and_rms(prediction):
     evaluation = evaluation_of(chips())
-    text = " ".join(texts_of(draw_prediction(evaluation)))
+    text = " ".join(texts_of(prediction))
     rms = np.sqrt(np.mean((evaluation["example_prediction"] - evaluation["example_flux"]) ** 2))
     mantissa, exponent = f"{rms:.1e}".split("e")
     assert "Spectrum 131" in text
     assert "= 5621 K" in text
     assert "= 3.487 dex" in text
-    assert f"[Fe/H] = {figures.MINUS}0.016 dex" in text
+    assert f"[Fe/H] = {MINUS}0.016 dex" in text
     assert rf"rms ${mantissa}\times10^{{{int(exponent)}}}$" in text
 
 
@@ -266,8 +291,8 @@ def test_panels_without_pixels_are_left_out():
 
 @pytest.mark.parametrize("case", ["one pixel", "two pixels", "flat", "exact", "all failed", "one failed"])
 def test_prediction_of_odd_spectra(case, tmp_path):
-    n_pixel = {"one pixel": 1, "two pixels": 2}.get(case, 300)
-    evaluation = evaluation_of(chips()[:n_pixel])
+    wavelength = two_panels()[: {"one pixel": 1, "two pixels": 2}.get(case)]
+    evaluation = evaluation_of(wavelength)
     if case == "flat":
         evaluation["example_flux"][:] = 1.0
     if case in ("flat", "exact"):
@@ -276,7 +301,7 @@ def test_prediction_of_odd_spectra(case, tmp_path):
         evaluation["example_prediction"][0 if case == "one failed" else slice(None)] = np.nan
     figure = draw_prediction(evaluation)
     figure.savefig(tmp_path / "figure.png")
-    missing = {"all failed": 300, "one failed": 1}.get(case)
+    missing = {"all failed": len(wavelength), "one failed": 1}.get(case)
     assert any(f"({missing} without a prediction)" in text for text in texts_of(figure)) == (missing is not None)
 
 
@@ -315,19 +340,17 @@ def test_deviation_of_odd_values(values, tmp_path):
 # -------------------------------------------------------------------------------------------------- fitting_results
 
 
-def test_bias_and_width_are_numpys_over_every_fit_that_did_not_fail():
-    fits = fits_of()
-    figure = draw_fitting_results(fits)
+def test_bias_and_width_are_numpys_over_every_fit_that_did_not_fail(fits, fits_figure):
     difference = (fits["Teff"] - fits["Teff_true"])[~np.isnan(fits["Teff"])]
     bias = np.median(difference)
     width = 1.4826 * np.median(np.abs(difference - bias))
     assert bias_and_width(np.asarray(difference)) == pytest.approx((bias, width))
-    assert figure.axes[0].get_title() == f"bias {bias:+.1f}, width {width:.1f} K"
+    assert fits_figure.axes[0].get_title() == f"bias {bias:+.1f}, width {width:.1f} K"
     difference = (fits["logg"] - fits["logg_true"])[~np.isnan(fits["logg"])]
     bias = np.median(difference)
     width = 1.4826 * np.median(np.abs(difference - bias))
     assert 0.01 <= width < 0.1
-    assert figure.axes[2].get_title() == f"bias {bias:+.3f}, width {width:.3f} dex".replace("-0.000", "+0.000")
+    assert fits_figure.axes[2].get_title() == f"bias {bias:+.3f}, width {width:.3f} dex".replace("-0.000", "+0.000")
 
 
 @pytest.mark.parametrize(
@@ -341,28 +364,24 @@ def test_bias_and_width_are_numpys_over_every_fit_that_did_not_fail():
     ],
 )
 def test_the_bias_has_the_decimals_of_the_width(bias, width, text):
-    assert figures.bias_and_width_text(bias, width, "K") == text
+    assert bias_and_width_text(bias, width, "K") == text
 
 
-def test_flagged_fits_are_marked_and_failed_ones_counted():
-    fits = fits_of()
-    figure = draw_fitting_results(fits)
-    assert texts_of(figure) == ["78 fits (2 more failed, not drawn)", "not converged: 1", "at bound: 2"]
-    at_bound = next(line for line in figure.axes[0].lines if line.get_marker() == "D")
+def test_flagged_fits_are_marked_and_failed_ones_counted(fits, fits_figure):
+    assert texts_of(fits_figure) == ["78 fits (2 more failed, not drawn)", "not converged: 1", "at bound: 2"]
+    at_bound = next(line for line in fits_figure.axes[0].lines if line.get_marker() == "D")
     np.testing.assert_array_equal(at_bound.get_xdata(), fits["Teff_true"][[10, 20]])
     np.testing.assert_array_equal(at_bound.get_ydata(), fits["Teff"][[10, 20]])
 
 
-def test_units_stand_on_every_axis():
-    figure = draw_fitting_results(fits_of())
-    upper, lower = figure.axes[:2]
+def test_units_stand_on_every_axis(fits_figure):
+    upper, lower = fits_figure.axes[:2]
     assert all("[K]" in label for label in (upper.get_ylabel(), lower.get_ylabel(), lower.get_xlabel()))
 
 
 @pytest.mark.parametrize("n_label", [1, 2, 3, 4, 7, 25])
-def test_one_panel_a_label_none_over_another(n_label, tmp_path):
+def test_one_panel_a_label_none_over_another(n_label):
     figure = draw_fitting_results(fits_of(n_label, n_spectrum=45))
-    figure.savefig(tmp_path / "figure.png")
     assert len(figure.axes) == 2 * n_label
     page = figure.bbox
     boxes = [axes.get_tightbbox() for axes in figure.axes[::2]]
@@ -373,8 +392,8 @@ def test_one_panel_a_label_none_over_another(n_label, tmp_path):
 
 @pytest.mark.parametrize("case", ["one fit", "all failed", "exact", "same truth"])
 def test_odd_fits(case, tmp_path):
-    fits = fits_of(n_spectrum=1 if case == "one fit" else 30)
-    for name in UNITS:
+    fits = fits_of(n_label=2, n_spectrum=1 if case == "one fit" else 30)
+    for name in fits.meta["label_names"]:
         if case == "all failed":
             fits[name] = np.nan
         if case == "exact":
@@ -393,8 +412,8 @@ def test_a_label_without_a_unit_and_with_a_dollar_sign(tmp_path):
         fits.rename_column(f"Teff{ending}", f"cost_$x{ending}")
     fits.meta["label_names"] = ["cost_$x"]
     fits.write(tmp_path / "fits.ecsv", format="ascii.ecsv")
-    FIGURES["fitting_results"](tmp_path / "fits.ecsv", tmp_path / "figure.png")
-    assert png_size(tmp_path / "figure.png")[0] == figures.COLUMN * figures.DPI
+    plot("fitting_results", tmp_path / "fits.ecsv", tmp_path / "figure.png")
+    assert png_size(tmp_path / "figure.png")[0] == COLUMN * DPI
 
 
 # ------------------------------------------------------------------------------------------------- training_summary
@@ -437,4 +456,4 @@ def test_odd_records(case, tmp_path):
 
 @pytest.mark.parametrize(("part", "text"), [(0, "0 %"), (7213, "99.99 %"), (7214, "100 %"), (2236, "31.0 %")])
 def test_shares_are_not_rounded_to_all_or_nothing(part, text):
-    assert figures._share(part, 7214) == text
+    assert share(part, 7214) == text

@@ -90,8 +90,9 @@ def _flagged(fits: Table) -> list[tuple[str, np.ndarray, dict]]:
     """For each flag its name, the rows (n_spectrum,) that have it, and the look of their marker."""
     flags = np.asarray(fits["flags"], dtype=int)
     bits = sorted(fits.meta["flags"].items(), key=lambda item: item[1])  # a table read from a file has them by name
+    ring = {"mfc": "none", "mew": 0.8, "ms": 4.5, "ls": "none"}
     return [
-        (name, (flags & bit) != 0, {"marker": marker, "mec": colour, "mfc": "none", "mew": 0.8, "ms": 4.5, "ls": "none"})
+        (name, (flags & bit) != 0, {"marker": marker, "mec": colour, **ring})
         for (name, bit), (marker, colour) in zip(bits, _FLAG_MARKERS, strict=False)
     ]
 

@@ -1,4 +1,4 @@
-"""Figure: one test spectrum, its prediction and the residual, in panels of wavelength, under a headline of its labels."""
+"""Figure: one test spectrum, its prediction and the residual, in panels of wavelength; above, its labels."""
 
 import itertools
 import re

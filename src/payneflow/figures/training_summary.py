@@ -40,9 +40,8 @@ _BOTTOM, _HEIGHT = 1.5, 2.35  # inches: of the panels of deviation
 def plot_training_summary(input_path: str | Path, output_path: str | Path) -> None:
     """training_record.ecsv -> deviation and loops of every pixel against wavelength, coloured by how training ended."""
     columns = ["wavelength", "loops", "deviation", "deviation_test", "end"]
-    write_image(
-        draw_training_summary(read_table(input_path, columns, ["trunc_diff"], "a training record")), output_path
-    )
+    record = read_table(input_path, columns, ["trunc_diff"], "a training record")
+    write_image(draw_training_summary(record), output_path)
 
 
 @rc_context(STYLE)
