@@ -39,7 +39,7 @@ def trained(grid, directory, pixels="::", chunk_size=1000, options=QUICK):
 
 def weights(paths):
     networks, _ = gather_chunks(paths)
-    names = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "wavelength")
+    names = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "wavelength", "flux_error")
     return {name: getattr(networks, name) for name in names}
 
 

@@ -95,15 +95,15 @@ def _trained(
         **networks,
         "settings": json.dumps(settings, sort_keys=True),
         "format_version": FORMAT_VERSION,
-        "flux_error": np.sqrt((error**2).mean(axis=0)),
+        "flux_error": np.sqrt((error**2).mean(axis=1)),
         "pixel": chunk.pixels,
         "trainer": np.full(n, trainer),
         "restarts": np.array([pixel.restarts for pixel in progress]),
         "loops": np.array([pixel.loops for pixel in progress]),
         "step_size": np.array([policy.step_size(pixel) for pixel in progress]),
         "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
-        "deviation_test": error.max(axis=0),
-        "median_deviation_test": np.median(error, axis=0),
+        "deviation_test": error.max(axis=1),
+        "median_deviation_test": np.median(error, axis=1),
         "end": np.array([str(pixel.stage) for pixel in progress]),
         "seconds": np.array([pixel.seconds for pixel in progress]),
     }
@@ -121,7 +121,7 @@ def network_arrays(weights: np.ndarray, n_neurons: int, n_label: int) -> dict[st
 
 
 def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:
-    """(n_test, n): |predicted - true flux| of the test spectra."""
+    """(n, n_test): |predicted - true flux| of the test spectra; a pixel's row never depends on the other pixels."""
     emulator = PixelNetworks(
         **networks,
         x_min=chunk.x_min,
@@ -131,4 +131,5 @@ def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:
         label_units=tuple(chunk.label_units),
         flux_error=np.zeros(len(chunk.pixels)),
     )
-    return np.abs(emulator.predict_scaled(chunk.scaler.scale(chunk.labels[TEST])) - chunk.flux[TEST])
+    error = np.abs(emulator.predict_scaled(chunk.scaler.scale(chunk.labels[TEST])) - chunk.flux[TEST])
+    return np.ascontiguousarray(error.T)

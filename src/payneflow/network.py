@@ -88,8 +88,9 @@ class PixelNetworks:
         """Flux (n_pixel,) and its derivatives (n_pixel, n_label) by the scaled labels, at scaled labels (n_label,)."""
         hidden = self._hidden(scaled)
         output = self._output(hidden)
-        slope = (self.w_array_1 * hidden * (1.0 - hidden))[:, None, :] @ self.w_array_0
-        return unscale_flux(output), slope[:, 0, :] * (output * (1.0 - output) / SPAN)[:, None]
+        slope = self.w_array_1 * hidden * (1.0 - hidden)
+        slopes = [(slope * self.w_array_0[:, :, j]).sum(axis=1) for j in range(len(scaled))]
+        return unscale_flux(output), np.stack(slopes, axis=1) * (output * (1.0 - output) / SPAN)[:, None]
 
     def columns_in(self, wavelength: np.ndarray, label_names: tuple[str, ...], path: str | Path) -> np.ndarray:
         """Where the networks' pixels are on a grid's `wavelength` axis (n,), as indices (n_pixel,).
@@ -111,7 +112,11 @@ class PixelNetworks:
         return columns
 
     def _hidden(self, scaled: np.ndarray) -> np.ndarray:
-        return logistic(self.w_array_0 @ scaled + self.b_array_0)
+        # element by element: a matrix product's bits would depend on how many pixels there are
+        z = self.b_array_0.copy()
+        for j, label in enumerate(scaled):
+            z += self.w_array_0[:, :, j] * label
+        return logistic(z)
 
     def _output(self, hidden: np.ndarray) -> np.ndarray:
         return logistic((self.w_array_1 * hidden).sum(axis=1) + self.b_array_1)

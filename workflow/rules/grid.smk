@@ -5,11 +5,7 @@ rule check_grid:
     input:
         grid=GRID,
     output:
-        summary=report(
-            RESULTS / "grid_summary.json",
-            caption="../report/grid.rst",
-            category="Grid",
-        ),
+        summary=RESULTS / "grid_summary.json",
     log:
         LOGS / "check_grid.log",
     conda:

@@ -31,11 +31,7 @@ rule gather_networks:
     input:
         trained=expand(RESULTS / "trained/{chunk}.npz", chunk=CHUNKS),
     output:
-        network=report(
-            RESULTS / "neural_network.npz",
-            caption="../report/network.rst",
-            category="Training",
-        ),
+        network=RESULTS / "neural_network.npz",
         record=report(
             RESULTS / "training_record.ecsv",
             caption="../report/training_record.rst",

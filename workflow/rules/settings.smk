@@ -92,6 +92,13 @@ def get_final_output() -> list[Path]:
     ]
 
 
+def summary_of_run() -> str:
+    """What training, evaluation and fitting said at their ends, and where everything is."""
+    stages = ["gather_networks", "evaluate_networks", "fit_spectra"]
+    said = [(LOGS / f"{stage}.log").read_text().strip() for stage in stages if (LOGS / f"{stage}.log").exists()]
+    return "\n\n".join(["", *said, f"Everything is in {RESULTS}/, the figures in {RESULTS}/figures/."])
+
+
 # So that `.venv/bin/snakemake` finds the `payneflow` installed beside it, in an environment that is not activated too.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 
