@@ -64,7 +64,8 @@ def ours(labels: np.ndarray, flux: np.ndarray):
 
     def run():
         for lane in range(trainer.n_lane):
-            trainer.start(lane, flux[:, lane], trainer.new_network(lane, 0), Run(lane, EPOCHS, 0.1))
+            weights = trainer.new_network(lane, 0, flux[:, lane])
+            trainer.start(lane, flux[:, lane], weights, Run(lane, EPOCHS, 0.1, trial=True))
         assert len(trainer.advance()) == trainer.n_lane
 
     run()  # compile, or read the compiled code from disk

@@ -20,16 +20,20 @@ from payneflow.chunks import parse_pixels, plan_chunks, read_chunk, split_grid
 from payneflow.errors import ChunkError, PayneflowError, SettingsError
 from payneflow.gather import gather_chunks
 from payneflow.grid import read_grid
+from payneflow.training.settings import SgdSettings
 
-QUICK = ["--num-epochs", "200", "--trial-epochs", "200", "--max-iter", "3", "--trunc-diff", "0.01"]
+QUICK = ["--trainer", "sgd", "--num-epochs", "200", "--trial-epochs", "200", "--max-iter", "3", "--trunc-diff", "0.01"]
+LM = ["--trainer", "lm", "--n-neurons", "3", "--trunc-diff", "0.0003"]  # small enough that some pixels start anew
+both = pytest.mark.parametrize("options", [QUICK, LM], ids=["sgd", "lm"])
+
+
+SGD = "sgd", SgdSettings(), 0
 
 
 def trained(grid, directory, pixels="::", chunk_size=1000, options=QUICK):
     """Split, train and gather with the command line; returns the paths of the trained chunks."""
-    assert (
-        cli.main(["split", str(grid), "--pixels", pixels, "--chunk-size", str(chunk_size), "--output", str(directory)])
-        == 0
-    )
+    split = ["split", str(grid), "--pixels", pixels, "--chunk-size", str(chunk_size), "--output", str(directory)]
+    assert cli.main([*split, *options]) == 0
     paths = []
     for chunk in sorted(directory.glob("*.npz")):
         paths.append(directory / "trained" / chunk.name)
@@ -85,7 +89,7 @@ def test_a_chunk_size_that_makes_no_sense_is_refused(chunk_size):
 
 def test_a_chunk_file_stands_alone(small_grid, tmp_path):
     grid = read_grid(small_grid)
-    (path,) = split_grid(grid, "3:15:4", 10, tmp_path / "chunks")
+    (path,) = split_grid(grid, "3:15:4", 10, tmp_path / "chunks", *SGD)
     chunk = read_chunk(path)
     assert chunk.pixels.tolist() == [3, 7, 11]
     assert (chunk.flux == grid.flux[:, [3, 7, 11]]).all()
@@ -96,10 +100,20 @@ def test_a_chunk_file_stands_alone(small_grid, tmp_path):
 def test_the_scaling_is_of_the_whole_training_half_in_every_chunk(small_grid, tmp_path):
     """Earlier codes scaled each shard by its own random subset."""
     grid = read_grid(small_grid)
-    for path in split_grid(grid, "::", 3, tmp_path / "chunks"):
+    for path in split_grid(grid, "::", 3, tmp_path / "chunks", *SGD):
         chunk = read_chunk(path)
         assert (chunk.x_min == grid.labels[::2].min(axis=0)).all()
         assert (chunk.x_max == grid.labels[::2].max(axis=0)).all()
+
+
+def test_a_chunk_prepared_for_other_settings_is_refused_by_lm(small_grid, tmp_path, capsys):
+    assert cli.main(["split", str(small_grid), "--output", str(tmp_path), "--n-neurons", "3"]) == 0
+    chunk = str(tmp_path / "pixel00-19.npz")
+    for options in (["--n-neurons", "4"], ["--n-neurons", "3", "--seed", "1"], []):
+        assert cli.main(["train", chunk, "--output", str(tmp_path / "t.npz"), *options]) == 2
+        assert "this chunk was prepared for" in capsys.readouterr().err
+    assert cli.main(["train", chunk, "--output", str(tmp_path / "t.npz"), "--n-neurons", "3"]) == 0
+    assert cli.main(["train", chunk, "--output", str(tmp_path / "s.npz"), *QUICK]) == 0, "sgd needs no preparation"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut"])
@@ -115,12 +129,13 @@ def test_a_damaged_chunk_file_is_refused(tmp_path, content):
 # --------------------------------------------------------------------------------------------- training and gathering
 
 
-def test_no_bit_depends_on_chunk_size_or_on_which_pixels_are_asked_for(small_grid, tmp_path):
-    whole = weights(trained(small_grid, tmp_path / "whole"))
+@both
+def test_no_bit_depends_on_chunk_size_or_on_which_pixels_are_asked_for(small_grid, tmp_path, options):
+    whole = weights(trained(small_grid, tmp_path / "whole", options=options))
     for chunk_size in (1, 7):
-        pieces = weights(trained(small_grid, tmp_path / f"pieces{chunk_size}", chunk_size=chunk_size))
+        pieces = weights(trained(small_grid, tmp_path / f"pieces{chunk_size}", chunk_size=chunk_size, options=options))
         assert all((whole[name] == pieces[name]).all() for name in whole)
-    some = weights(trained(small_grid, tmp_path / "some", pixels="5::3"))
+    some = weights(trained(small_grid, tmp_path / "some", pixels="5::3", options=options))
     assert all((whole[name][5::3] == some[name]).all() for name in whole)
 
 
@@ -147,13 +162,15 @@ def test_the_training_record_says_what_happened(small_grid, tmp_path, capsys):
     assert networks.provenance["grid_sha256"] == grid.sha256
 
 
-def test_training_never_sees_the_test_half(small_grid, tmp_path):
+@both
+def test_training_never_sees_the_test_half(small_grid, tmp_path, options):
     """Earlier codes validated on the training spectra, or scaled by all. Here other test spectra change no weight."""
     stored = dict(np.load(small_grid))
     stored["Y_u_all"] = stored["Y_u_all"].copy()
     stored["Y_u_all"][1::2] = 1.0 - 0.5 * np.random.default_rng(5).random(stored["Y_u_all"][1::2].shape)
     other = write_small_grid(tmp_path / "other.npz", **stored)
-    a, b = (gather_chunks(trained(grid, tmp_path / name)) for grid, name in ((small_grid, "a"), (other, "b")))
+    a = gather_chunks(trained(small_grid, tmp_path / "a", options=options))
+    b = gather_chunks(trained(other, tmp_path / "b", options=options))
     assert (a[0].w_array_0 == b[0].w_array_0).all() and (a[0].b_array_1 == b[0].b_array_1).all()
     assert (a[1]["deviation"] == b[1]["deviation"]).all()
     assert (a[1]["deviation_test"] != b[1]["deviation_test"]).all(), "but the accuracy quoted is that of the test half"
@@ -181,6 +198,7 @@ def pieces(tmp_path_factory):
         ({"x_min": np.zeros(3)}, "another label scaling"),
         ({"x_max": np.ones(3)}, "another label scaling"),
         ({"label_names": np.array(["a", "b", "c"])}, "other labels"),
+        ({"preparation_note": "otherwise"}, "prepared in another way"),
         ({"requested": np.array([0, 10, 1])}, "other pixels"),
         ({"format_version": 99}, "format_version 99"),
     ],
@@ -220,7 +238,7 @@ def test_the_order_of_the_chunks_does_not_matter(pieces):
 # ------------------------------------------------------------------------------------------------------------- kills
 
 # Long enough to be hit while it trains: no pixel can reach this criterion, so that every one runs all its loops.
-LONG = ["--num-epochs", "2000", "--trunc-diff", "1e-9", "--max-iter", "30", "--min-eta", "1e-9"]
+LONG = ["--trainer", "sgd", "--num-epochs", "2000", "--trunc-diff", "1e-9", "--max-iter", "30", "--min-eta", "1e-9"]
 
 
 def start_training(chunk, output):
@@ -239,7 +257,7 @@ def wait_for(condition, seconds=60):
 def long_chunk(tmp_path_factory):
     """A chunk file and its trained chunk, made without any interruption."""
     directory = tmp_path_factory.mktemp("long")
-    (chunk,) = split_grid(read_grid(write_small_grid(directory / "grid.npz")), "::", 100, directory)
+    (chunk,) = split_grid(read_grid(write_small_grid(directory / "grid.npz")), "::", 100, directory, *SGD)
     undisturbed = directory / "undisturbed.npz"
     assert cli.main(["train", str(chunk), "--output", str(undisturbed), *LONG]) == 0
     return chunk, undisturbed
@@ -336,8 +354,8 @@ def test_a_pixel_that_cannot_be_trained_is_flagged_and_stops_nothing(small_grid,
     whole = weights(trained(small_grid, tmp_path / "whole"))
     new_network = SgdTrainer.new_network
 
-    def poisoned(self, pixel, restart):
-        return new_network(self, pixel, restart) * (np.nan if pixel == 4 else 1.0)
+    def poisoned(self, pixel, restart, flux):
+        return new_network(self, pixel, restart, flux) * (np.nan if pixel == 4 else 1.0)
 
     monkeypatch.setattr(SgdTrainer, "new_network", poisoned)
     networks, record = gather_chunks(trained(small_grid, tmp_path / "poisoned"))

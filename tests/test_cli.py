@@ -42,7 +42,7 @@ def test_every_setting_of_every_trainer_is_an_option_with_its_default(capsys):
     said = capsys.readouterr().out
     for settings in SETTINGS.values():
         for field in dataclasses.fields(settings):
-            assert f"--{field.name.replace('_', '-')} X" in said and str(field.default) in said
+            assert f"--{field.name.replace('_', '-')} X" in said and f": {field.default}" in said.replace("\n", " ")
 
 
 def test_version(capsys):
@@ -68,8 +68,13 @@ def test_a_wrong_grid_ends_in_status_2_and_one_message(tmp_path):
         (["split", "GRID", "--chunk-size", "0", "--output", "OUT"], "chunk_size is 0"),
         (["split", "GRID", "--output", "GRID"], "cannot be written"),
         (["train", "GRID", "--output", "OUT"], "expected a chunk file"),
-        (["train", "CHUNK", "--output", "OUT", "--eta", "-1"], "eta is -1.0"),
-        (["train", "CHUNK", "--output", "OUT", "--mini-batch-size", "99"], "only 12 training spectra"),
+        (["train", "CHUNK", "--output", "OUT", "--trainer", "sgd", "--eta", "-1"], "eta is -1.0"),
+        (
+            ["train", "CHUNK", "--output", "OUT", "--trainer", "sgd", "--mini-batch-size", "99"],
+            "only 12 training",
+        ),
+        (["train", "CHUNK", "--output", "OUT", "--eta", "0.1"], "trainer lm has no setting eta"),
+        (["split", "GRID", "--output", "OUT", "--virtual-weight", "-1"], "virtual_weight is -1.0"),
         (["train", "OUT/none.npz", "--output", "OUT"], "no such file"),
         (["gather", "CHUNK", "--network", "OUT/n.npz", "--record", "OUT/r.ecsv"], "expected a trained chunk"),
         (["evaluate", "GRID", "GRID", "--output", "OUT"], "a network file holds"),
@@ -97,7 +102,16 @@ def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
     grid = write_small_grid(tmp_path / "grid.npz")
     steps = [
         ["split", grid, "--pixels", "::5", "--output", tmp_path / "chunks"],
-        ["train", tmp_path / "chunks/pixel00-15-step5.npz", "--output", tmp_path / "t.npz", "--num-epochs", "200"],
+        [
+            "train",
+            tmp_path / "chunks/pixel00-15-step5.npz",
+            "--output",
+            tmp_path / "t.npz",
+            "--trainer",
+            "sgd",
+            "--num-epochs",
+            "200",
+        ],
         ["gather", tmp_path / "t.npz", "--network", tmp_path / "n.npz", "--record", tmp_path / "r.ecsv"],
         ["evaluate", tmp_path / "n.npz", grid, "--output", tmp_path / "e.npz"],
         ["fit", tmp_path / "n.npz", grid, "--output", tmp_path / "fits"],

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from payneflow.training.lanes import PixelTask, train_pixels
-from payneflow.training.policy import ENDS, Outcome, PixelProgress, Policy, Run, Stage
-from payneflow.training.settings import SgdSettings
+from payneflow.training.policy import ENDS, Outcome, PixelProgress, PublishedPolicy, Run, Stage, StartsPolicy
+from payneflow.training.settings import LmSettings, SgdSettings
 
 GOOD, STALLED, SLOW = 0.5, 0.05, 0.005  # improvements
 
 
 class ScriptedTrainer:
-    """Gives back the scripted (improvement, deviation) pairs one after the other, and notes what it was asked.
+    """Gives back the scripted (improvement, deviation[, cost]) one after the other, and notes what it was asked.
 
     Like a fast trainer, it hands out one and the same weights array, overwritten by every run.
     """
@@ -22,25 +22,31 @@ class ScriptedTrainer:
         self.script = list(script)
         self.runs: list[Run] = []
         self.restarts: list[int] = []
+        self.started_from: list[np.ndarray] = []
         self.buffer = np.zeros(1)
 
-    def new_network(self, pixel, restart):
+    def new_network(self, pixel, restart, flux):
         self.restarts.append(restart)
         return np.zeros(1)
 
     def start(self, lane, flux, weights, run):
         self.runs.append(run)
+        self.started_from.append(weights.copy())
 
     def advance(self):
         self.buffer[0] = len(self.runs)
-        return [(0, Outcome(self.buffer, *self.script[len(self.runs) - 1]))]
+        improvement, deviation, *cost = self.script[len(self.runs) - 1]
+        return [(0, Outcome(self.buffer, improvement, *(cost or [1.0]), deviation, self.runs[-1].steps))]
 
 
 def drive(script, **settings):
-    settings = SgdSettings(**settings)
+    return drive_with(PublishedPolicy(SgdSettings(**settings)), script)
+
+
+def drive_with(policy, script):
     trainer = ScriptedTrainer(*script)
     task = PixelTask(0, np.zeros(3), PixelProgress())
-    changes = list(train_pixels(trainer, Policy(settings), [task]))
+    changes = list(train_pixels(trainer, policy, [task]))
     assert len(changes) == len(trainer.runs) == len(script), "every scripted run is used, and no other"
     return task.progress, trainer
 
@@ -48,7 +54,7 @@ def drive(script, **settings):
 def test_converged_after_the_trial_runs_no_loop():
     progress, trainer = drive([(GOOD, 0.002)])
     assert (progress.stage, progress.loops, progress.restarts) == (Stage.CONVERGED, 0, 0)
-    assert trainer.runs == [Run(0, 1000, 0.1)]
+    assert trainer.runs == [Run(0, 1000, 0.1, True)]
 
 
 def test_a_deviation_equal_to_the_criterion_has_converged():
@@ -58,7 +64,8 @@ def test_a_deviation_equal_to_the_criterion_has_converged():
 def test_loops_until_converged():
     progress, trainer = drive([(GOOD, 0.1), (GOOD, 0.05), (GOOD, 0.001)])
     assert (progress.stage, progress.loops) == (Stage.CONVERGED, 2)
-    assert trainer.runs == [Run(0, 1000, 0.1), Run(1, 10_000, 0.1), Run(2, 10_000, 0.1)]
+    assert trainer.runs == [Run(0, 1000, 0.1, True), Run(1, 10_000, 0.1, False), Run(2, 10_000, 0.1, False)]
+    assert progress.steps == 21_000
 
 
 def test_a_stalled_trial_is_restarted_with_a_new_network_and_counts_one_loop():
@@ -126,7 +133,7 @@ def test_infinite_weights_are_failed():
     trainer = ScriptedTrainer((GOOD, 0.1))
     trainer.buffer = np.array([0.0, np.inf])
     task = PixelTask(0, np.zeros(3), PixelProgress())
-    list(train_pixels(trainer, Policy(SgdSettings()), [task]))
+    list(train_pixels(trainer, PublishedPolicy(SgdSettings()), [task]))
     assert task.progress.stage is Stage.FAILED and task.progress.best_weights is None
 
 
@@ -137,5 +144,54 @@ def test_each_end_has_a_meaning_and_only_ends_do():
 def test_an_ended_pixel_is_not_trained_again():
     trainer = ScriptedTrainer()
     task = PixelTask(0, np.zeros(3), PixelProgress(stage=Stage.CONVERGED))
-    assert list(train_pixels(trainer, Policy(SgdSettings()), [task])) == []
+    assert list(train_pixels(trainer, PublishedPolicy(SgdSettings()), [task])) == []
     assert trainer.runs == []
+
+
+# ------------------------------------------------------------------------------------------- several starts (`lm`)
+
+
+def drive_starts(script, **settings):
+    """Scripted outcomes as (deviation, cost)."""
+    policy = StartsPolicy(LmSettings(**settings))
+    return drive_with(policy, [(np.nan, deviation, cost) for deviation, cost in script])
+
+
+def test_the_cheapest_of_the_trials_goes_on():
+    progress, trainer = drive_starts([(0.1, 3.0), (0.1, 1.0), (0.1, 2.0), (0.001, 0.5)])
+    assert (progress.stage, progress.restarts, progress.loops) == (Stage.CONVERGED, 2, 1)
+    assert [(run.steps, run.trial) for run in trainer.runs] == [(30, True), (30, True), (30, True), (60, False)]
+    assert trainer.restarts == [0, 1, 2]
+    assert trainer.started_from[3] == [2.0], "the weights of the second trial, by value"
+    assert progress.best_weights == [4.0] and progress.deviation == 0.001 and progress.steps == 150
+
+
+def test_a_trial_is_never_kept_however_small_its_deviation():
+    """Only a loop knows the virtual spectra."""
+    progress, _ = drive_starts([(1e-6, 1.0), (0.002, 0.5)], n_starts=1)
+    assert progress.best_weights == [2.0] and progress.deviation == 0.002
+
+
+def test_new_random_starts_where_the_deviation_stays_too_large():
+    script = [(0.1, 1.0), (0.1, 2.0), (0.01, 1.0), (0.1, 5.0), (0.1, 4.0), (0.002, 1.0)]
+    progress, trainer = drive_starts(script, n_starts=2)
+    assert (progress.stage, progress.restarts, progress.loops) == (Stage.CONVERGED, 3, 2)
+    assert trainer.restarts == [0, 1, 2, 3]
+    assert [run.steps for run in trainer.runs] == [30, 30, 60, 60, 60, 60], "random networks get longer trials"
+    assert trainer.started_from[5] == [5.0], "the costs of the first trials are forgotten"
+
+
+def test_rounds_used_up_keep_the_best_loop():
+    script = [(0.1, 1.0), (0.01, 1.0), (0.1, 1.0), (0.005, 1.0), (0.1, 1.0), (0.02, 1.0)]
+    progress, _ = drive_starts(script, n_starts=1, max_rounds=3)
+    assert (progress.stage, progress.loops, progress.deviation) == (Stage.MAX_LOOPS, 3, 0.005)
+    assert progress.best_weights == [4.0]
+
+
+def test_undefined_trials_are_passed_over_and_only_undefined_ones_fail():
+    progress, _ = drive_starts([(np.nan, np.nan), (0.1, 2.0), (0.001, 1.0)], n_starts=2)
+    assert progress.stage is Stage.CONVERGED
+    progress, _ = drive_starts([(np.nan, np.nan)] * 2, n_starts=2)
+    assert progress.stage is Stage.FAILED and progress.best_weights is None
+    progress, _ = drive_starts([(0.1, 1.0), (np.inf, 1.0)], n_starts=1, max_rounds=1)
+    assert progress.stage is Stage.FAILED

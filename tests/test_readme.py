@@ -31,8 +31,8 @@ def clone(tmp_path_factory) -> Path:
     )
     config = place / "config.yaml"
     text = config.read_text()
-    assert text.count('\npixels: "::8"') == 1
-    config.write_text(text.replace('\npixels: "::8"', '\npixels: "::1300"'))
+    assert text.count('\npixels: "::"\n') == 1
+    config.write_text(text.replace('\npixels: "::"\n', '\npixels: "::1300"\n'))
     return place
 
 

@@ -61,7 +61,10 @@ def test_config_and_schema_have_the_same_settings_all_described(path, section):
 @pytest.mark.parametrize("trainer", SETTINGS)
 def test_config_has_each_trainer_with_its_own_defaults(trainer):
     assert trainer in SCHEMA["properties"]["trainer"]["enum"]
-    assert CONFIG[trainer] == asdict(SETTINGS[trainer]())
+    defaults = asdict(SETTINGS[trainer]())
+    assert CONFIG[trainer] == {name: defaults[name] for name in CONFIG[trainer]}
+    shown = {"lm": ["n_neurons", "n_starts", "max_iterations", "trunc_diff", "virtual_weight"], "sgd": list(defaults)}
+    assert list(CONFIG[trainer]) == shown[trainer], "what a user would turn"
 
 
 def test_the_published_values_beside_the_settings_are_those_of_the_code():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from payneflow.errors import SettingsError
 from payneflow.training.lanes import PixelTask, train_pixels
-from payneflow.training.policy import PixelProgress, Policy, Run
+from payneflow.training.policy import PixelProgress, PublishedPolicy, Run
 from payneflow.training.randomness import published_network, shuffled_order
 from payneflow.training.settings import SgdSettings
 from payneflow.training.sgd import SgdTrainer
@@ -53,7 +53,7 @@ def train(labels, flux, pixels, asked, seed=0):
     """The progress of each pixel, by its index."""
     trainer = SgdTrainer(labels, asked, seed)
     tasks = [PixelTask(pixel, flux[:, pixel], PixelProgress()) for pixel in pixels]
-    for _ in train_pixels(trainer, Policy(asked), tasks):
+    for _ in train_pixels(trainer, PublishedPolicy(asked), tasks):
         pass
     return {task.pixel: task.progress for task in tasks}
 
@@ -66,9 +66,9 @@ def test_the_update_is_that_of_the_published_listing(n_training, n_label, n_neur
     """Weights after hundreds of mini-batches agree to 1e-12, for any numbers of labels, neurons and spectra."""
     labels, flux = some_spectra(n_training, n_label, 1)
     trainer = SgdTrainer(labels, SgdSettings(n_neurons=n_neurons, mini_batch_size=mini_batch_size), seed=4)
-    weights = trainer.new_network(pixel=0, restart=0)
+    weights = trainer.new_network(0, 0, flux[:, 0])
     n_epochs = -(-400 * mini_batch_size // n_training)
-    trainer.start(0, flux[:, 0], weights, Run(number=2, steps=n_epochs, step_size=0.1))
+    trainer.start(0, flux[:, 0], weights, Run(number=2, steps=n_epochs, step_size=0.1, trial=True))
     ((lane, outcome),) = trainer.advance()
     order = shuffled_order(4, 2, n_training)
     expected, _ = published_listing(labels, flux[:, 0], weights, 0.1, n_epochs, order, n_neurons, mini_batch_size)
@@ -83,8 +83,8 @@ def test_the_update_is_that_of_the_published_listing(n_training, n_label, n_neur
 def test_the_improvement_compares_the_first_and_the_last_hundred_epochs():
     labels, flux = some_spectra(20, 3, 1)
     trainer = SgdTrainer(labels, SgdSettings(), seed=0)
-    weights = trainer.new_network(0, 0)
-    trainer.start(3, flux[:, 0], weights, Run(0, 250, 0.1))
+    weights = trainer.new_network(0, 0, flux[:, 0])
+    trainer.start(3, flux[:, 0], weights, Run(0, 250, 0.1, True))
     ((_, outcome),) = trainer.advance()
     _, costs = published_listing(labels, flux[:, 0], weights, 0.1, 250, shuffled_order(0, 0, 20), 10, 2)
     first, last = costs[:100].mean(), costs[-100:].mean()
@@ -137,10 +137,10 @@ def test_no_bit_depends_on_the_chunks(cuts):
 def test_no_bit_depends_on_an_interruption(changes):
     """Stop after some number of ended runs, as a kill does, and go on from the progress alone."""
     tasks = [PixelTask(pixel, FLUX[:, pixel], PixelProgress()) for pixel in range(20)]
-    for number, _ in enumerate(train_pixels(SgdTrainer(LABELS, SHORT, 0), Policy(SHORT), tasks)):
+    for number, _ in enumerate(train_pixels(SgdTrainer(LABELS, SHORT, 0), PublishedPolicy(SHORT), tasks)):
         if number == changes:
             break
-    for _ in train_pixels(SgdTrainer(LABELS, SHORT, 0), Policy(SHORT), tasks):
+    for _ in train_pixels(SgdTrainer(LABELS, SHORT, 0), PublishedPolicy(SHORT), tasks):
         pass
     assert all(same(task.progress, ALONE[task.pixel]) for task in tasks)
 
@@ -169,7 +169,7 @@ def test_a_tail_shorter_than_a_mini_batch_is_dropped():
     for value in (0.3, 0.7):
         flux[last, 0] = value
         trainer = SgdTrainer(labels, SgdSettings(), seed=0)
-        trainer.start(0, flux[:, 0], trainer.new_network(0, 0), Run(0, 200, 0.1))
+        trainer.start(0, flux[:, 0], trainer.new_network(0, 0, flux[:, 0]), Run(0, 200, 0.1, True))
         outcomes.append(trainer.advance()[0][1])
     assert (outcomes[0].weights == outcomes[1].weights).all()
     assert outcomes[0].deviation != outcomes[1].deviation, "but the deviation counts it"
@@ -218,7 +218,8 @@ from payneflow.training.settings import SgdSettings
 from payneflow.training.sgd import SgdTrainer
 labels = np.linspace(0.1, 0.9, 12).reshape(6, 2)
 trainer = SgdTrainer(labels, SgdSettings(), 0)
-trainer.start(0, np.linspace(0.5, 0.9, 6), trainer.new_network(0, 0), Run(0, 200, 0.1))
+flux = np.linspace(0.5, 0.9, 6)
+trainer.start(0, flux, trainer.new_network(0, 0, flux), Run(0, 200, 0.1, True))
 print(" ".join(value.hex() for value in trainer.advance()[0][1].weights))
 """
 

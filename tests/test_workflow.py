@@ -24,7 +24,6 @@ SETTINGS = {
     "grid": str(GRID),
     "pixels": "::450",
     "chunk_size": 6,
-    "sgd": {"num_epochs": 200, "trial_epochs": 200, "max_iter": 2},
 }
 AFTER_TRAINING = {
     *("gather_networks", "evaluate_networks", "fit_spectra", "plot_flux_prediction", "plot_flux_deviation"),
@@ -75,7 +74,7 @@ def run(tmp_path_factory):
     assert not (directory / "results").exists()
     status, output = snakemake(directory)
     assert status == 0, output
-    for said in ("17 pixels in 3 chunks, trainer sgd", "test half:", "160 spectra fitted", "Everything is in results/"):
+    for said in ("17 pixels in 3 chunks, trainer lm", "test half:", "160 spectra fitted", "Everything is in results/"):
         assert said in output, "the summary at the end"
     return directory
 
@@ -115,8 +114,10 @@ def test_an_environment_that_is_not_activated_is_enough(directory, monkeypatch):
 CHANGES = {
     "fit.flux_error": (["fit={flux_error: 0.02}"], {"fit_spectra", "plot_fitting_results"}),
     "fit.start": (["fit={start: truth}"], {"fit_spectra", "plot_fitting_results"}),
-    "seed": (["seed=1"], {"train_chunk"} | AFTER_TRAINING),
-    "sgd.eta": (["sgd={eta: 0.05}"], {"train_chunk"} | AFTER_TRAINING),
+    "seed": (["seed=1"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
+    "lm.n_starts": (["lm={n_starts: 1}"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
+    "trainer": (["trainer=sgd"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
+    "sgd.eta": (["sgd={eta: 0.05}"], set()),
     "chunk_size": (["chunk_size=9"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
     "pixels": (["pixels=::900"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
 }
@@ -196,7 +197,7 @@ def test_wrong_values_are_refused_all_at_once_with_their_meaning(directory):
     assert "chunk_size: 0 is less than the minimum of 1. Pixels that one job trains" in output
     assert "sgd.eta: 'fast' is not of type 'number'. First step size." in output
     assert "fit.start: 'end' is not one of ['middle', 'truth']. Where a fit starts" in output
-    assert "trainer: 'adam' is not one of ['sgd']" in output
+    assert "trainer: 'adam' is not one of ['lm', 'sgd']" in output
 
 
 def test_a_missing_setting_is_named(directory):
@@ -208,7 +209,9 @@ def test_a_missing_setting_is_named(directory):
 def test_numbers_that_yaml_takes_for_text_are_numbers(directory):
     path = directory / "config.yaml"
     path.write_text(re.sub("trunc_diff: .*", "trunc_diff: 3e-3", path.read_text()))
-    status, output = snakemake(directory, "--dry-run", "--printshellcmds", "--config", "sgd={num_epochs: 300}")
+    status, output = snakemake(
+        directory, "--dry-run", "--printshellcmds", "--config", "trainer=sgd", "sgd={num_epochs: 300}"
+    )
     assert status == 0, output
     assert "--trunc-diff 0.003 " in output
     assert "--num-epochs 300 " in output

@@ -14,7 +14,7 @@ from payneflow.errors import PayneflowError
 from payneflow.files import read_npz, write_npz
 from payneflow.training.policy import PixelProgress, Stage
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def checkpoint_path(output: str | Path) -> Path:
@@ -48,35 +48,39 @@ def read_checkpoint(path: Path, identity: str) -> tuple[list[PixelProgress] | No
     return progress, f"resuming from {path}: {sum(pixel.ended for pixel in progress)} pixels had ended"
 
 
+# what a checkpoint stores of each pixel, with the type it comes back as
+_NUMBERS = {
+    "restarts": int,
+    "loops": int,
+    "trials": int,
+    "steps": int,
+    "divisor": float,
+    "cost": float,
+    "deviation": float,
+    "seconds": float,
+}
+
+
 def _arrays(progress: list[PixelProgress], n_weight: int) -> dict[str, np.ndarray]:
-    nothing = np.full(n_weight, np.nan)
-    weights = [nothing if pixel.weights is None else pixel.weights for pixel in progress]
-    best = [nothing if pixel.best_weights is None else pixel.best_weights for pixel in progress]
-    return {
-        "stage": np.array([str(pixel.stage) for pixel in progress]),
-        "restarts": np.array([pixel.restarts for pixel in progress]),
-        "loops": np.array([pixel.loops for pixel in progress]),
-        "divisor": np.array([pixel.divisor for pixel in progress]),
-        "deviation": np.array([pixel.deviation for pixel in progress]),
-        "seconds": np.array([pixel.seconds for pixel in progress]),
-        "weights": np.array(weights),
-        "best_weights": np.array(best),
-        "has_weights": np.array([pixel.weights is not None for pixel in progress]),
-        "has_best": np.array([pixel.best_weights is not None for pixel in progress]),
-    }
+    arrays = {name: np.array([getattr(pixel, name) for pixel in progress]) for name in _NUMBERS}
+    arrays["stage"] = np.array([str(pixel.stage) for pixel in progress])
+    for name in ("weights", "best_weights"):
+        given = [getattr(pixel, name) for pixel in progress]
+        arrays[name] = np.array([np.full(n_weight, np.nan) if one is None else one for one in given])
+        arrays[f"has_{name}"] = np.array([one is not None for one in given])
+    return arrays
 
 
 def _progress(stored: dict[str, np.ndarray]) -> list[PixelProgress]:
+    def weights(name: str, i: int) -> np.ndarray | None:
+        return stored[name][i].copy() if stored[f"has_{name}"][i] else None
+
     return [
         PixelProgress(
             stage=Stage(str(stored["stage"][i])),
-            restarts=int(stored["restarts"][i]),
-            loops=int(stored["loops"][i]),
-            divisor=float(stored["divisor"][i]),
-            weights=stored["weights"][i].copy() if stored["has_weights"][i] else None,
-            best_weights=stored["best_weights"][i].copy() if stored["has_best"][i] else None,
-            deviation=float(stored["deviation"][i]),
-            seconds=float(stored["seconds"][i]),
+            weights=weights("weights", i),
+            best_weights=weights("best_weights", i),
+            **{name: kind(stored[name][i]) for name, kind in _NUMBERS.items()},
         )
         for i in range(len(stored["stage"]))
     ]

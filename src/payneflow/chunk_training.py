@@ -7,27 +7,25 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.checkpoint import checkpoint_path, identity_text, read_checkpoint, write_checkpoint
-from payneflow.chunks import Chunk, read_chunk
-from payneflow.errors import PayneflowError
+from payneflow.chunks import Chunk, preparation_key, read_chunk
+from payneflow.errors import ChunkError, PayneflowError
 from payneflow.files import write_npz
 from payneflow.grid import TEST, TRAINING
 from payneflow.network import PixelNetworks
 from payneflow.progress import Counter, say
-from payneflow.scaling import scale_flux
 from payneflow.training.lanes import PixelTask, train_pixels
 from payneflow.training.policy import PixelProgress, Policy, Stage
-from payneflow.training.settings import SgdSettings, settings_record
-from payneflow.training.sgd import SgdTrainer
+from payneflow.training.settings import LmSettings, SgdSettings, settings_record
+from payneflow.training.trainers import flux_to_learn, make_trainer
 
-TRAINERS = {"sgd": SgdTrainer}
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def train_chunk(
     chunk_path: str | Path,
     output: str | Path,
     trainer: str,
-    settings: SgdSettings,
+    settings: LmSettings | SgdSettings,
     seed: int,
     checkpoint_seconds: float = 30.0,
 ) -> None:
@@ -37,6 +35,12 @@ def train_chunk(
     and ends with the same bits. Raises ChunkError for a damaged chunk, SettingsError for settings that do not fit it.
     """
     chunk = read_chunk(chunk_path)
+    needed = preparation_key(trainer, settings, seed)
+    if chunk.prepared_for != needed and not isinstance(settings, SgdSettings):
+        raise ChunkError(
+            f"{chunk_path}: this chunk was prepared for {chunk.prepared_for}, but is to be trained with {needed}. "
+            "Run payneflow split again with the trainer and the settings that payneflow train is given."
+        )
     record = settings_record(trainer, settings, seed)
     identity = identity_text(chunk.identity, record)
     checkpoint = checkpoint_path(output)
@@ -44,10 +48,10 @@ def train_chunk(
     say(f"{chunk.name}: {len(chunk.pixels)} pixels, {len(chunk.labels)} spectra, trainer {trainer}; {found}")
     if progress is None:
         progress = [PixelProgress() for _ in chunk.pixels]
-    engine = TRAINERS[trainer](chunk.scaler.scale(chunk.labels[TRAINING]), settings, seed)
-    n_weight = len(engine.new_network(0, 0))
-    flux = scale_flux(chunk.flux[TRAINING])
-    tasks = [PixelTask(int(pixel), flux[:, i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
+    engine, policy = make_trainer(chunk.scaler.scale(chunk.labels[TRAINING]), chunk.preparation, settings, seed)
+    n_weight = settings.n_neurons * (chunk.labels.shape[1] + 2) + 1
+    flux = flux_to_learn(chunk.flux[TRAINING], chunk.virtual_flux)
+    tasks = [PixelTask(int(pixel), flux[i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
 
     def save() -> None:
         try:
@@ -59,7 +63,7 @@ def train_chunk(
     counter = Counter(len(tasks), "pixels done", done)
     saved = time.monotonic()
     try:
-        for task in train_pixels(engine, Policy(settings), tasks):
+        for task in train_pixels(engine, policy, tasks):
             done += task.progress.ended
             converged += task.progress.stage is Stage.CONVERGED
             counter.detail = f", {converged} converged"
@@ -71,7 +75,7 @@ def train_chunk(
         save()
         raise
     counter.close()
-    write_npz(output, _trained(chunk, trainer, record, Policy(settings), progress, n_weight))
+    write_npz(output, _trained(chunk, trainer, record, policy, progress, n_weight))
     checkpoint.unlink(missing_ok=True)
 
 
@@ -100,6 +104,7 @@ def _trained(
         "trainer": np.full(n, trainer),
         "restarts": np.array([pixel.restarts for pixel in progress]),
         "loops": np.array([pixel.loops for pixel in progress]),
+        "steps": np.array([pixel.steps for pixel in progress]),
         "step_size": np.array([policy.step_size(pixel) for pixel in progress]),
         "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
         "deviation_test": error.max(axis=1),

@@ -1,16 +1,22 @@
 """A grid in pieces: each chunk file holds all that one job needs to train its pixels, and knows where it belongs."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from payneflow.errors import ChunkError, SettingsError
 from payneflow.files import read_npz, write_npz
-from payneflow.grid import SpectralGrid
+from payneflow.grid import TRAINING, SpectralGrid
 from payneflow.scaling import LabelScaler
+from payneflow.training.preparation import Preparation
+from payneflow.training.settings import LmSettings, SgdSettings, settings_record
+from payneflow.training.templates import Templates
+from payneflow.training.trainers import prepare
+from payneflow.training.virtual_spectra import VirtualSpectra
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,9 @@ class Chunk:
 
     `pixels`, `wavelength` (n,) in Angstrom; `flux` (n_spectrum, n) normalised; `labels` (n_spectrum, n_label) in their
     units; `x_min`, `x_max` (n_label,) of the grid's training labels; `requested` are (start, stop, step) of all pixels
-    that were asked for, which `gather` checks.
+    that were asked for, which `gather` checks. What was drawn from the whole grid (training/preparation.py):
+    `virtual_labels` (n_virtual, n_label) scaled, `virtual_flux` (n_virtual, n) normalised, `template_w0` and
+    `template_b0`; `prepared_for` are the trainer and settings this was done for (JSON), `preparation_note` says how.
     """
 
     name: str
@@ -73,7 +81,19 @@ class Chunk:
     label_names: np.ndarray
     label_units: np.ndarray
     requested: np.ndarray
+    virtual_labels: np.ndarray
+    virtual_flux: np.ndarray
+    template_w0: np.ndarray
+    template_b0: np.ndarray
     grid_sha256: str
+    prepared_for: str
+    preparation_note: str
+
+    @property
+    def preparation(self) -> Preparation:
+        virtual = VirtualSpectra.none(len(self.labels[TRAINING]), self.labels.shape[1], self.preparation_note)
+        virtual = replace(virtual, labels=self.virtual_labels)
+        return Preparation(virtual, Templates(self.template_w0, self.template_b0), self.preparation_note)
 
     @property
     def scaler(self) -> LabelScaler:
@@ -92,13 +112,28 @@ class Chunk:
             "label_units": self.label_units,
             "requested": self.requested,
             "grid_sha256": self.grid_sha256,
+            "preparation_note": self.preparation_note,
         }
 
 
-def split_grid(grid: SpectralGrid, selection: str, chunk_size: int, directory: str | Path) -> list[Path]:
-    """Write one chunk file `directory/NAME.npz` for each chunk of the selected pixels; returns their paths."""
+def split_grid(
+    grid: SpectralGrid,
+    selection: str,
+    chunk_size: int,
+    directory: str | Path,
+    trainer: str,
+    settings: LmSettings | SgdSettings,
+    seed: int,
+) -> list[Path]:
+    """Write one chunk file `directory/NAME.npz` for each chunk of the selected pixels; returns their paths.
+
+    What `trainer` with `settings` and `seed` draws from the whole grid's training half is made here, once.
+    """
     chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)
     requested = parse_pixels(selection, len(grid.wavelength))
+    training_flux = grid.flux[TRAINING]
+    preparation = prepare(grid.scaler.scale(grid.labels[TRAINING]), training_flux, settings, seed)
+    virtual, templates = preparation.virtual, preparation.templates
     paths = []
     for planned in chunks:
         pixels = np.array(planned.pixels)
@@ -113,12 +148,23 @@ def split_grid(grid: SpectralGrid, selection: str, chunk_size: int, directory: s
             "label_names": np.array(grid.label_names),
             "label_units": np.array(grid.label_units),
             "requested": np.array([requested.start, requested.stop, requested.step]),
+            "virtual_labels": virtual.labels,
+            "virtual_flux": virtual.flux(training_flux[:, pixels]),
+            "template_w0": templates.w0,
+            "template_b0": templates.b0,
             "grid_sha256": grid.sha256,
+            "prepared_for": preparation_key(trainer, settings, seed),
+            "preparation_note": preparation.note,
             "format_version": FORMAT_VERSION,
         }
         paths.append(Path(directory) / f"{planned.name}.npz")
         write_npz(paths[-1], arrays)
     return paths
+
+
+def preparation_key(trainer: str, settings: LmSettings | SgdSettings, seed: int) -> str:
+    """What a preparation depends on beside the grid; the published trainer needs none, whatever its settings."""
+    return trainer if isinstance(settings, SgdSettings) else json.dumps(settings_record(trainer, settings, seed))
 
 
 def read_chunk(path: str | Path) -> Chunk:
@@ -134,5 +180,6 @@ def read_chunk(path: str | Path) -> Chunk:
             f"{path}: format_version {stored['format_version']}, expected {FORMAT_VERSION}. Make it again with "
             "payneflow split."
         )
-    arrays = {key: stored[key] for key in keys[1:]}
-    return Chunk(str(stored["chunk"]), **{**arrays, "grid_sha256": str(arrays["grid_sha256"])})
+    texts = ("grid_sha256", "prepared_for", "preparation_note")
+    arrays = {key: str(stored[key]) if key in texts else stored[key] for key in keys[1:]}
+    return Chunk(str(stored["chunk"]), **arrays)

@@ -12,12 +12,22 @@ from payneflow.training.settings import SETTINGS, make_settings
 
 SETTING_HELP = {
     "n_neurons": "hidden neurons of each pixel's network",
+    "n_starts": "trials, of which the best goes on",
+    "max_iterations": "most iterations of a loop, the run that follows the trials",
     "mini_batch_size": "spectra in a mini-batch",
     "eta": "first step size",
     "min_eta": "step size at which training ends",
     "num_epochs": "epochs of a loop",
     "trial_epochs": "epochs of a trial",
     "trunc_diff": "deviation, in normalised flux, at which a pixel has converged",
+    "virtual_weight": "weight of a virtual spectrum, a training spectrum's being 1; 0: none",
+    "max_rounds": "times that trials and loop are run for a pixel at most",
+    "start_iterations": "most iterations of a trial that starts from a template",
+    "start_damping": "damping that such a trial starts with",
+    "random_iterations": "most iterations of a trial that starts from a random network",
+    "random_damping": "damping that such a trial starts with",
+    "damping": "damping that a loop starts with",
+    "penalty": "of a weight squared, in the cost",
     "max_iter": "most loops of a pixel, restarts included",
 }
 
@@ -55,22 +65,22 @@ def check(options: argparse.Namespace) -> None:
 
 def split(options: argparse.Namespace) -> None:
     """Cut the selected pixels of a grid into chunk files that are trained independently."""
-    from payneflow.chunks import split_grid
+    from payneflow.chunks import read_chunk, split_grid
     from payneflow.grid import read_grid
 
     grid = read_grid(options.grid, _grid_keys(options))
-    paths = split_grid(grid, options.pixels, options.chunk_size, options.output)
+    training = options.trainer, _settings(options), options.seed
+    paths = split_grid(grid, options.pixels, options.chunk_size, options.output, *training)
     print(f"{len(paths)} chunk files in {options.output}, {paths[0].stem} to {paths[-1].stem}")
+    print(f"trainer {options.trainer}: {read_chunk(paths[0]).preparation_note}")
 
 
 def train(options: argparse.Namespace) -> None:
     """Train the pixels of one chunk file. After a kill the same command goes on where it was."""
     from payneflow.chunk_training import train_chunk
 
-    names = [field.name for field in dataclasses.fields(SETTINGS[options.trainer])]
-    given = {name: value for name in SETTING_HELP if (value := getattr(options, name)) is not None}
-    settings = make_settings(options.trainer, {name: given[name] for name in names if name in given})
-    train_chunk(options.chunk, options.output, options.trainer, settings, options.seed, options.checkpoint_seconds)
+    training = options.trainer, _settings(options), options.seed
+    train_chunk(options.chunk, options.output, *training, options.checkpoint_seconds)
 
 
 def gather(options: argparse.Namespace) -> None:
@@ -162,20 +172,11 @@ def _parser() -> argparse.ArgumentParser:
         "--chunk-size", type=int, default=1000, metavar="N", help="pixels in a chunk (default: %(default)s)"
     )
     one.add_argument("--output", required=True, metavar="DIRECTORY", help="where the chunk files go")
+    _add_training(one)
 
     one = add(train, "chunks/pixel0000-3776-step64.npz --output trained/pixel0000-3776-step64.npz")
     one.add_argument("chunk", metavar="CHUNK", help="chunk file made by payneflow split")
     one.add_argument("--output", required=True, metavar="FILE", help="trained chunk to write (npz)")
-    one.add_argument(
-        "--trainer", choices=list(SETTINGS), default="sgd", help="what adjusts the weights (default: %(default)s)"
-    )
-    one.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="decides the initial weights and the order of the spectra (default: %(default)s)",
-    )
     one.add_argument(
         "--checkpoint-seconds",
         type=float,
@@ -183,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="time between two checkpoints (default: %(default)s)",
     )
-    _add_settings(one)
+    _add_training(one)
 
     one = add(gather, "trained/*.npz --network neural_network.npz --record training_record.ecsv")
     one.add_argument("trained", nargs="+", metavar="TRAINED", help="all trained chunks of one split")
@@ -237,16 +238,32 @@ def _add_grid(subcommand: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_settings(subcommand: argparse.ArgumentParser) -> None:
+def _add_training(subcommand: argparse.ArgumentParser) -> None:
+    """The trainer, its seed and every setting of every trainer; one that several trainers have is one option."""
+    subcommand.add_argument(
+        "--trainer", choices=list(SETTINGS), default="lm", help="what adjusts the weights (default: %(default)s)"
+    )
+    subcommand.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="decides all random numbers (default: %(default)s)"
+    )
+    defaults: dict[str, dict[str, int | float]] = {}
     for trainer, settings in SETTINGS.items():
-        group = subcommand.add_argument_group(f"settings of --trainer {trainer}")
         for field in dataclasses.fields(settings):
-            group.add_argument(
-                f"--{field.name.replace('_', '-')}",
-                type=field.type,
-                metavar="X",
-                help=f"{SETTING_HELP[field.name]} (default: {field.default})",
-            )
+            defaults.setdefault(field.name, {})[trainer] = field.default
+    group = subcommand.add_argument_group("settings of the trainer", "with the default for each trainer that has them")
+    for name, by_trainer in defaults.items():
+        said = ", ".join(f"{trainer}: {value}" for trainer, value in by_trainer.items())
+        kind = type(next(iter(by_trainer.values())))
+        option = f"--{name.replace('_', '-')}"
+        group.add_argument(
+            option, dest=f"setting_{name}", type=kind, metavar="X", help=f"{SETTING_HELP[name]} ({said})"
+        )
+
+
+def _settings(options: argparse.Namespace):
+    """The settings given on the command line, for the trainer given there."""
+    given = {name: getattr(options, f"setting_{name}") for name in SETTING_HELP}
+    return make_settings(options.trainer, {name: value for name, value in given.items() if value is not None})
 
 
 def _grid_keys(options: argparse.Namespace):

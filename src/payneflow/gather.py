@@ -24,6 +24,7 @@ _SAME = {
     "x_max": "has another label scaling",
     "label_names": "has other labels",
     "label_units": "has other label units",
+    "preparation_note": "was prepared in another way",
 }
 
 
@@ -54,6 +55,7 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
             "settings": settings,
             "grid_sha256": str(first["grid_sha256"]),
             "pixels": first["requested"].tolist(),
+            "preparation": str(first["preparation_note"]),
             "versions": {
                 "payneflow": __version__,
                 "numpy": np.__version__,

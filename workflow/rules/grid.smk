@@ -43,8 +43,9 @@ rule split_pixels:
         pixels=config["pixels"],
         chunk_size=config["chunk_size"],
         directory=RESULTS / "chunks",
+        preparation=preparation_options(),
     message:
         "Splitting the pixels {params.pixels} into chunks of {params.chunk_size}"
     shell:
         "payneflow split {input.grid:q} {params.grid_keys} --pixels={params.pixels:q} --chunk-size {params.chunk_size} "
-        "--output {params.directory:q} > {log:q} 2>&1"
+        "--output {params.directory:q} {params.preparation} > {log:q} 2>&1"

@@ -79,6 +79,13 @@ def training_options() -> str:
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in config[config["trainer"]].items())
 
 
+def preparation_options() -> str:
+    """What `payneflow split` must know of the training: nothing of the published trainer's settings."""
+    if config["trainer"] == "sgd":
+        return "--trainer sgd"
+    return f"--trainer {config['trainer']} --seed {config['seed']} {training_options()}"
+
+
 def get_final_output() -> list[Path]:
     """The files that a whole run ends with."""
     figures = ["flux_prediction", "flux_deviation", "fitting_results", "training_summary"]

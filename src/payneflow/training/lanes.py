@@ -22,11 +22,11 @@ class Trainer(Protocol):
 
     n_lane: int
 
-    def new_network(self, pixel: int, restart: int) -> np.ndarray:
-        """Initial weights (n_weight,) of a pixel's network after `restart` restarts."""
+    def new_network(self, pixel: int, restart: int, flux: np.ndarray) -> np.ndarray:
+        """Initial weights (n_weight,) of the network of a pixel with scaled `flux` after `restart` restarts."""
 
     def start(self, lane: int, flux: np.ndarray, weights: np.ndarray, run: Run) -> None:
-        """Give a free lane a run: scaled flux (n_training,) to learn, weights (n_weight,) to start from."""
+        """Give a free lane a run: scaled flux (n_spectrum,) to learn, weights (n_weight,) to start from."""
 
     def advance(self) -> list[tuple[int, Outcome]]:
         """Advance all busy lanes until at least one run ends; the lanes that ended are free again."""
@@ -34,7 +34,10 @@ class Trainer(Protocol):
 
 @dataclass
 class PixelTask:
-    """One pixel to train: its index in the grid, its scaled training flux (n_training,), its progress so far."""
+    """One pixel to train: its index in the grid, its scaled flux (n_spectrum,) to learn, its progress so far.
+
+    The spectra to learn are the training spectra and, behind them, the virtual ones, if there are any.
+    """
 
     pixel: int
     flux: np.ndarray
@@ -74,6 +77,6 @@ def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask]) -
 
 def _start(trainer: Trainer, policy: Policy, lane: int, task: PixelTask) -> None:
     progress = task.progress
-    if progress.weights is None:
-        progress.weights = trainer.new_network(task.pixel, progress.restarts)
-    trainer.start(lane, task.flux, progress.weights, policy.next_run(progress))
+    run = policy.next_run(progress)
+    weights = trainer.new_network(task.pixel, progress.restarts, task.flux) if run.trial else progress.weights
+    trainer.start(lane, task.flux, weights, run)

@@ -14,10 +14,11 @@ COLUMNS = {
     "pixel": (int, None, "index on the grid's wavelength axis"),
     "wavelength": (float, "Angstrom", "wavelength of the pixel"),
     "chunk": (str, None, "chunk that trained it"),
-    "trainer": (str, None, "sgd: published stochastic gradient descent"),
-    "restarts": (int, None, "new random networks after a stalled trial"),
-    "loops": (int, None, "blocks of training after the trial; a restart counts one"),
-    "step_size": (float, None, "final step size"),
+    "trainer": (str, None, "lm: Levenberg-Marquardt; sgd: published stochastic gradient descent"),
+    "restarts": (int, None, "new networks after the first"),
+    "loops": (int, None, "blocks of training after a trial; sgd: a restart counts one"),
+    "steps": (int, None, "iterations (lm) or epochs (sgd) in all"),
+    "step_size": (float, None, "final step size (sgd), damping of a loop (lm)"),
     "deviation": (float, None, "largest |predicted - true flux| over the training spectra, in normalised flux"),
     "deviation_test": (float, None, "the same over the test spectra, which training never sees"),
     "median_deviation_test": (float, None, "median |predicted - true flux| over the test spectra, in normalised flux"),
@@ -51,17 +52,17 @@ def summary_text(table: Table, worst: int = 5) -> str:
     for end, meaning in ENDS.items():
         count = int(np.sum(table["end"] == end))
         if count:
-            lines.append(f"  {end:<15}{count:7d}  {100 * count / n_pixel:5.1f} %  {meaning}")
+            lines.append(f"  {end:<15}{count:7d}  {100 * count / n_pixel:6.2f} %  {meaning}")
     trunc_diff = table.meta["trunc_diff"]
     below = 100 * np.mean(table["deviation"] <= trunc_diff)
     lines += [
         f"deviation, training half: median {_median(table['deviation'])}, largest {_largest(table['deviation'])}, "
-        f"not above {trunc_diff:g} in {below:.1f} % of the pixels",
+        f"not above {trunc_diff:g} in {below:.2f} % of the pixels",
         f"deviation, test half:     median {_median(table['deviation_test'])}, "
         f"largest {_largest(table['deviation_test'])}",
         f"median absolute deviation, test half: median over pixels {_median(table['median_deviation_test'])}",
         f"worst wavelengths: {_worst(table, worst)}",
-        f"restarts {int(np.sum(table['restarts']))}, loops {int(np.sum(table['loops']))}, "
+        f"restarts {np.sum(table['restarts'])}, loops {np.sum(table['loops'])}, steps {np.sum(table['steps'])}, "
         f"processor time {_duration(float(np.sum(table['seconds'])))}",
     ]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """What a user can turn about training: one settings class a trainer, each value checked."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from payneflow.errors import SettingsError
 
@@ -34,10 +34,52 @@ class SgdSettings:
             raise SettingsError(f"min_eta is {self.min_eta}, expected less than eta ({self.eta}): no loop would run.")
 
 
-SETTINGS = {"sgd": SgdSettings}
+@dataclass(frozen=True)
+class LmSettings:
+    """Settings of the Levenberg-Marquardt trainer, chosen by cross-validation within the training half (docs/lm.md).
+
+    What a user turns: `n_neurons`, hidden neurons of a network. `n_starts`: trials, of which the best goes on.
+    `max_iterations`: most iterations of a loop, the run that follows the trials. `trunc_diff`: the deviation, in
+    normalised flux, at which a pixel has converged; one above it gets new starts. `virtual_weight`: weight of a virtual
+    spectrum, that of a training spectrum being 1; 0: no virtual spectra.
+
+    What few will turn: `max_rounds`: times that trials and loop are run for a pixel at most. `start_iterations`,
+    `start_damping`: most iterations and first damping of a trial that starts from a template; `random_iterations`,
+    `random_damping`: of one that starts from a random network. `damping`: of a loop. `penalty`: of a weight squared, in
+    the cost. Raises SettingsError naming the setting.
+    """
+
+    n_neurons: int = 10
+    n_starts: int = 3
+    max_iterations: int = 60
+    trunc_diff: float = 0.003
+    virtual_weight: float = 0.05
+    max_rounds: int = 4
+    start_iterations: int = 30
+    start_damping: float = 1e-4
+    random_iterations: int = 60
+    random_damping: float = 1e-2
+    damping: float = 1e-4
+    penalty: float = 1e-9
+
+    def __post_init__(self):
+        _require_whole(
+            self, n_neurons=1, n_starts=1, max_iterations=1, max_rounds=1, start_iterations=1, random_iterations=1
+        )
+        _require_positive(self, "trunc_diff", "start_damping", "random_damping", "damping", "penalty")
+        weight = self.virtual_weight
+        if not isinstance(weight, int | float) or not 0 <= weight <= 1:
+            raise SettingsError(f"virtual_weight is {weight!r}, expected a number from 0 (none) to 1.")
+
+    def from_random_networks(self) -> "LmSettings":
+        """These settings where there are no templates: every trial starts from a random network."""
+        return replace(self, start_iterations=self.random_iterations, start_damping=self.random_damping)
 
 
-def make_settings(trainer: str, values: dict) -> SgdSettings:
+SETTINGS = {"lm": LmSettings, "sgd": SgdSettings}
+
+
+def make_settings(trainer: str, values: dict) -> LmSettings | SgdSettings:
     """The settings of `trainer`, `values` in place of defaults. Raises SettingsError for a name it does not have."""
     if trainer not in SETTINGS:
         raise SettingsError(f"trainer is {trainer!r}, expected one of: {', '.join(SETTINGS)}.")
@@ -48,7 +90,7 @@ def make_settings(trainer: str, values: dict) -> SgdSettings:
     return SETTINGS[trainer](**values)
 
 
-def settings_record(trainer: str, settings: SgdSettings, seed: int) -> dict:
+def settings_record(trainer: str, settings: LmSettings | SgdSettings, seed: int) -> dict:
     """Everything that, with the grid, decides the bits of a pixel's network; stored with every file."""
     return {"trainer": trainer, "seed": seed, **asdict(settings)}
 

@@ -35,7 +35,8 @@ MINI_BATCHES_A_CALL = 2_000_000  # about a third of a second: Ctrl-C is heard be
 class SgdTrainer:
     """The published update rule behind the contract of `lanes.Trainer`.
 
-    `scaled_labels`: (n_training, n_label). Raises SettingsError where a mini-batch needs more spectra than there are.
+    `scaled_labels`: (n_training, n_label); of a pixel's flux it learns that of the training spectra only. Raises
+    SettingsError where a mini-batch needs more spectra than there are.
     """
 
     n_lane = LANES
@@ -52,24 +53,24 @@ class SgdTrainer:
         self.seed = seed
         n_weight = settings.n_neurons * (n_label + 2) + 1
         self._epochs, self._largest_error = _kernels(n_label, settings.n_neurons, settings.mini_batch_size)
-        self._labels = aligned((n_training, n_label, LANES))
-        self._flux = aligned((n_training, LANES))
-        self._weights = aligned((n_weight, LANES))
-        self._work = aligned((settings.mini_batch_size * settings.n_neurons, LANES))
-        self._step = aligned((1, LANES))
-        self._costs = aligned((2, LANES))  # of the first and of the last WINDOW epochs
+        self._labels = aligned(n_training * n_label).reshape(n_training, n_label, LANES)
+        self._flux = aligned(n_training).reshape(n_training, LANES)
+        self._weights = aligned(n_weight).reshape(n_weight, LANES)
+        self._work = aligned(settings.mini_batch_size * settings.n_neurons)
+        self._step = aligned(1)
+        self._costs = aligned(2).reshape(2, LANES)  # of the first and of the last WINDOW epochs
         self._epochs_done = np.zeros(LANES, dtype=np.int64)
         self._epochs_asked = np.zeros(LANES, dtype=np.int64)  # 0: the lane is free
 
-    def new_network(self, pixel: int, restart: int) -> np.ndarray:
+    def new_network(self, pixel: int, restart: int, flux: np.ndarray) -> np.ndarray:
         return published_network(self.seed, pixel, restart, self.settings.n_neurons, self.scaled_labels.shape[1])
 
     def start(self, lane: int, flux: np.ndarray, weights: np.ndarray, run: Run) -> None:
-        order = shuffled_order(self.seed, run.number, len(flux))
+        order = shuffled_order(self.seed, run.number, len(self.scaled_labels))
         self._labels[:, :, lane] = self.scaled_labels[order]
         self._flux[:, lane] = flux[order]
         self._weights[:, lane] = weights
-        self._step[0, lane] = run.step_size / self.settings.mini_batch_size
+        self._step[lane] = run.step_size / self.settings.mini_batch_size
         self._costs[:, lane] = 0.0
         self._epochs_done[lane] = 0
         self._epochs_asked[lane] = run.steps
@@ -84,8 +85,8 @@ class SgdTrainer:
                 self._labels.ravel(),
                 self._flux.ravel(),
                 self._weights.ravel(),
-                self._work.ravel(),
-                self._step.ravel(),
+                self._work,
+                self._step,
                 self._costs.ravel(),
                 self._epochs_done,
                 self._epochs_asked,
@@ -96,13 +97,13 @@ class SgdTrainer:
         ended = [lane for lane in busy if left[lane] == 0]
         outcomes = [(int(lane), self._outcome(lane, deviations[lane] / SPAN)) for lane in ended]
         self._epochs_asked[ended] = 0
-        self._step[0, ended] = 0.0
+        self._step[ended] = 0.0
         return outcomes
 
     def _outcome(self, lane: int, deviation: float) -> Outcome:
-        first, last = self._costs[:, lane]
+        first, last = self._costs[:, lane].tolist()
         improvement = abs(first - last) / first if first > 0.0 else 0.0
-        return Outcome(self._weights[:, lane].copy(), improvement, deviation)
+        return Outcome(self._weights[:, lane].copy(), improvement, last / WINDOW, deviation, self._epochs_done[lane])
 
 
 @cache

@@ -1,9 +1,11 @@
-"""Eight pixels side by side: the 8-wide register type that the training kernels are written in.
+"""Eight pixels side by side: the 8-wide register types that the training kernels are written in.
 
-Numba has no SIMD type, so this file adds one. A local variable of type `Double8` is one register holding the same
-quantity of eight pixels; `+ - * /` act lane by lane. All state of eight pixels lives in one flat float64 array whose
-row r is `array[8*r : 8*r + 8]`; `load` and `store` move a row between that array and a register, `fill` copies one
-number into all eight lanes. On a CPU without AVX-512 LLVM splits each register in two: the same code, slower.
+Numba has no SIMD type, so this file adds two. A local variable of type `double8` is one register holding the same
+quantity of eight pixels; `+ - * /` act lane by lane. All state of eight pixels lives in flat float64 arrays whose
+row r is `array[8*r : 8*r + 8]`; `load` and `store` move a row between such an array and a register, `fill` copies one
+number into all eight lanes. `float8` is the same for float32 arrays (half the cost, a quarter of the digits), with
+`narrow` and `widen` in between. On a CPU without AVX-512 LLVM splits each register into smaller ones: the same code,
+slower. Arrays come from `aligned`: a register that straddles two cache lines costs a third more.
 
 Only `contract` (a*b + c in one rounding) is allowed of LLVM's relaxed arithmetic. It never reorders a sum, so a lane
 gets the same bits whatever the other lanes hold.
@@ -20,64 +22,84 @@ from numba.core import cgutils, types
 from numba.core.caching import FunctionCache
 from numba.extending import intrinsic, models, overload, register_model
 
-LANES = 8
+from payneflow.progress import say
 
-_DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
+LANES = 8
+CACHE_LINE = 64  # bytes; also the width of an AVX-512 register
+
+
+class Lanes(types.Type):
+    """Numba's type of one register: eight numbers of one precision."""
+
+    def __init__(self, name, scalar, llvm_scalar):
+        super().__init__(name=name)
+        self.scalar = scalar
+        self.llvm = ir.VectorType(llvm_scalar, LANES)
+
+    def zero(self):
+        return ir.Constant(self.llvm, [0.0] * LANES)
+
+
+double8 = Lanes("double8", types.float64, ir.DoubleType())
+float8 = Lanes("float8", types.float32, ir.FloatType())
 _INTEGERS = ir.VectorType(ir.IntType(64), LANES)
 
 
-class _Double8(types.Type):
-    def __init__(self):
-        super().__init__(name="Double8")
-
-
-double8 = _Double8()
-
-
-@register_model(_Double8)
-class _Double8Model(models.PrimitiveModel):
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager, numba_type):
-        super().__init__(manager, numba_type, _DOUBLES)
+        super().__init__(manager, numba_type, numba_type.llvm)
+
+
+def _of(scalar):
+    """The register type that holds numbers of this precision."""
+    return float8 if scalar == types.float32 else double8
 
 
 # ---------------------------------------------------------------------------------------------- memory and registers
 
 
-def aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros, float64, that start at a cache line: a row that straddles two lines costs twice (30 % of the whole)."""
-    n_byte = 8 * int(np.prod(shape))
-    buffer = np.zeros(n_byte + 64, dtype=np.uint8)
-    first = -buffer.ctypes.data % 64
-    return buffer[first : first + n_byte].view(np.float64).reshape(shape)
+def aligned(n_row, dtype=np.float64):
+    """A flat array of `n_row` rows of eight zeros that starts at a cache line."""
+    n_byte = n_row * LANES * np.dtype(dtype).itemsize
+    memory = np.zeros(n_byte + CACHE_LINE, np.uint8)
+    first = -memory.ctypes.data % CACHE_LINE
+    return memory[first : first + n_byte].view(dtype)
 
 
 def _row(context, builder, array_type, array, index_type, index):
-    """Pointer to eight doubles starting at element `index` of `array`."""
+    """Pointer to the eight numbers starting at element `index` of `array`."""
     data = context.make_array(array_type)(context, builder, array).data
     element = builder.gep(data, [context.cast(builder, index, index_type, types.intp)])
-    return builder.bitcast(element, _DOUBLES.as_pointer())
+    return builder.bitcast(element, _of(array_type.dtype).llvm.as_pointer())
+
+
+def _alignment(array_type):
+    return array_type.dtype.bitwidth // 8  # numpy promises no more
 
 
 @intrinsic
 def load(typing_context, array, index):
-    """The eight doubles `array[index : index + 8]` as a register."""
+    """The eight numbers `array[index : index + 8]` as a register."""
 
     def generate(context, builder, signature, arguments):
         row = _row(context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1])
         register = builder.load(row)
-        register.align = 8  # numpy promises no more for float64
+        register.align = _alignment(signature.args[0])
         return register
 
-    return double8(array, index), generate
+    return _of(array.dtype)(array, index), generate
 
 
 @intrinsic
 def store(typing_context, array, index, register):
     """Write a register to `array[index : index + 8]`."""
+    if register != _of(array.dtype):
+        return None
 
     def generate(context, builder, signature, arguments):
         row = _row(context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1])
-        builder.store(arguments[2], row).align = 8
+        builder.store(arguments[2], row).align = _alignment(signature.args[0])
         return context.get_dummy_value()
 
     return types.void(array, index, register), generate
@@ -85,44 +107,53 @@ def store(typing_context, array, index, register):
 
 @intrinsic
 def fill(typing_context, number):
-    """A register with `number` in every lane."""
+    """A register with `number` in every lane: `float8` for a float32 number, else `double8`."""
+    register_type = _of(number)
 
     def generate(context, builder, signature, arguments):
-        number = context.cast(builder, arguments[0], signature.args[0], types.float64)
-        first = builder.insert_element(ir.Constant(_DOUBLES, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+        number = context.cast(builder, arguments[0], signature.args[0], register_type.scalar)
+        undefined = ir.Constant(register_type.llvm, ir.Undefined)
+        first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
         everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
         return builder.shuffle_vector(first, first, everywhere)
 
-    return double8(number), generate
+    return register_type(number), generate
 
 
 class _Registers(types.Type):
     """A few registers addressed by number; LLVM keeps them out of memory where unrolling makes the numbers known."""
 
-    def __init__(self):
-        super().__init__(name="Registers")
-
-
-_registers = _Registers()
+    def __init__(self, lanes):
+        super().__init__(name=f"Registers({lanes.name})")
+        self.lanes = lanes
 
 
 @register_model(_Registers)
 class _RegistersModel(models.PrimitiveModel):
     def __init__(self, manager, numba_type):
-        super().__init__(manager, numba_type, _DOUBLES.as_pointer())
+        super().__init__(manager, numba_type, numba_type.lanes.llvm.as_pointer())
 
 
-@intrinsic(prefer_literal=True)
-def registers(typing_context, count):
-    """`count` registers, a number known when compiling; `put(these, i, x)` and `get(these, i)` write and read them."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    size = count.literal_value
+def _define_registers(lanes):
+    @intrinsic(prefer_literal=True)
+    def registers(typing_context, count):
+        if not isinstance(count, types.IntegerLiteral):
+            return None
+        size = count.literal_value
 
-    def generate(context, builder, signature, arguments):
-        return cgutils.alloca_once(builder, _DOUBLES, size=size)
+        def generate(context, builder, signature, arguments):
+            return cgutils.alloca_once(builder, lanes.llvm, size=size)
 
-    return _registers(count), generate
+        return _Registers(lanes)(count), generate
+
+    registers.__doc__ = (
+        f"`count` registers of type {lanes.name}, a number known when compiling; `put(these, i, x)` and "
+        "`get(these, i)` write and read them."
+    )
+    return registers
+
+
+registers, float_registers = _define_registers(double8), _define_registers(float8)
 
 
 @intrinsic
@@ -145,7 +176,19 @@ def get(typing_context, these, number):
         number = context.cast(builder, arguments[1], signature.args[1], types.intp)
         return builder.load(builder.gep(arguments[0], [number]))
 
-    return double8(these, number), generate
+    return these.lanes(these, number), generate
+
+
+@intrinsic
+def narrow(typing_context, a):
+    """The `float8` nearest to a `double8`."""
+    return float8(double8), lambda context, builder, signature, arguments: builder.fptrunc(arguments[0], float8.llvm)
+
+
+@intrinsic
+def widen(typing_context, a):
+    """A `float8` as a `double8`."""
+    return double8(float8), lambda context, builder, signature, arguments: builder.fpext(arguments[0], double8.llvm)
 
 
 # ------------------------------------------------------------------------------------------------------- arithmetic
@@ -157,11 +200,11 @@ def _define_operator(instruction, python_operator):
         def generate(context, builder, signature, arguments):
             return getattr(builder, instruction)(*arguments, flags=("contract",))
 
-        return double8(a, b), generate
+        return a(a, b), generate
 
     @overload(python_operator)
     def operate(a, b):
-        if a == double8 and b == double8:
+        if isinstance(a, Lanes) and a == b:
             return lambda a, b: lane_by_lane(a, b)
         return None
 
@@ -176,7 +219,7 @@ for _instruction, _python_operator in (
 
 
 def _call(builder, name, arguments):
-    function_type = ir.FunctionType(_DOUBLES, [_DOUBLES] * len(arguments))
+    function_type = ir.FunctionType(double8.llvm, [double8.llvm] * len(arguments))
     function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.{name}.v8f64")
     return builder.call(function, arguments)
 
@@ -200,14 +243,30 @@ def absolute(typing_context, a):
 
 
 @intrinsic
+def square_root(typing_context, a):
+    """The square root of a register, lane by lane."""
+    return double8(a), lambda context, builder, signature, arguments: _call(builder, "sqrt", arguments)
+
+
+@intrinsic
+def where_less(typing_context, a, b, x, y):
+    """`x` where `a < b`, else `y` (also where one of them is not a number), lane by lane."""
+
+    def generate(context, builder, signature, arguments):
+        a, b, x, y = arguments
+        return builder.select(builder.fcmp_ordered("<", a, b), x, y)
+
+    return x(a, b, x, y), generate
+
+
+@intrinsic
 def with_sign_of(typing_context, magnitude, a):
     """`magnitude` with the sign of `a`, and 0 where `a` is 0, lane by lane: `magnitude` times d|a|/da."""
 
     def generate(context, builder, signature, arguments):
         magnitude, a = arguments
-        zero = ir.Constant(_DOUBLES, [0.0] * LANES)
         signed = _call(builder, "copysign", [magnitude, a])
-        return builder.select(builder.fcmp_unordered("!=", a, zero), signed, zero)
+        return builder.select(builder.fcmp_unordered("!=", a, double8.zero()), signed, double8.zero())
 
     return double8(magnitude, a), generate
 
@@ -222,7 +281,7 @@ def times_power_of_two(typing_context, a, shifted):
     def generate(context, builder, signature, arguments):
         exponent_place = ir.Constant(_INTEGERS, [52] * LANES)
         power = builder.shl(builder.bitcast(arguments[1], _INTEGERS), exponent_place)
-        return builder.bitcast(builder.add(builder.bitcast(arguments[0], _INTEGERS), power), _DOUBLES)
+        return builder.bitcast(builder.add(builder.bitcast(arguments[0], _INTEGERS), power), double8.llvm)
 
     return double8(a, shifted), generate
 
@@ -240,6 +299,12 @@ class _SourceAwareCache(FunctionCache):
     def _index_key(self, signature, codegen):
         return (*super()._index_key(signature, codegen), self._sources)
 
+    def load_overload(self, signature, target_context):
+        compiled = super().load_overload(signature, target_context)
+        if compiled is None:
+            say(f"compiling {self._py_func.__name__} for this kind of processor; this happens once, and takes seconds")
+        return compiled
+
 
 def kernel(function):
     """Compile `function`, once per machine and kind of CPU; later processes read the machine code from disk."""
@@ -248,7 +313,7 @@ def kernel(function):
     return dispatcher
 
 
-inlined = njit(error_model="numpy", nogil=True)
+inlined = njit(error_model="numpy", nogil=True, forceinline=True)  # a part of a kernel; melts into its caller
 
 # --------------------------------------------------------------------------------------------------- logistic function
 
