@@ -27,7 +27,7 @@ def seconds(scratch: Path, results: str) -> float:
     settings = [f'pixels="{PIXELS}"', "chunk_size=32", f"results={scratch / results}"]
     begin = time.perf_counter()
     subprocess.run(
-        [snakemake, "--config", *settings],
+        [snakemake, "--cores", "all", "--config", *settings],
         cwd=ROOT,
         env={**os.environ, "NUMBA_CACHE_DIR": str(scratch / "compiled")},
         check=True,

@@ -148,6 +148,30 @@ def test_an_ended_pixel_is_not_trained_again():
     assert trainer.runs == []
 
 
+def test_all_lanes_are_kept_busy():
+    """Earlier codes handed a pool one pixel at a time. Here a free lane is filled at once, as long as pixels wait."""
+
+    class ManyLanes(ScriptedTrainer):
+        n_lane = 4
+
+        def __init__(self):
+            super().__init__()
+            self.busy, self.seen = [], []
+
+        def start(self, lane, flux, weights, run):
+            self.busy.append(lane)
+
+        def advance(self):
+            self.seen.append(len(self.busy))
+            lane = self.busy.pop(0)
+            return [(lane, Outcome(np.zeros(1), GOOD, 1.0, 0.001, 1))]
+
+    trainer = ManyLanes()
+    tasks = [PixelTask(pixel, np.zeros(3), PixelProgress()) for pixel in range(10)]
+    assert len(list(train_pixels(trainer, PublishedPolicy(SgdSettings()), tasks))) == 10
+    assert trainer.seen == [4, 4, 4, 4, 4, 4, 4, 3, 2, 1]
+
+
 # ------------------------------------------------------------------------------------------- several starts (`lm`)
 
 
