@@ -46,6 +46,7 @@ def test_every_command_of_the_readme_in_order(clone):
     assert commands[0] == "make run\nmake test\n"
     run("make run", clone)
     assert "Nothing to be done" in run("make run", clone)
+    run("make run ARGS=--unlock", clone)
     assert "pytest" in run("make -n test", clone), "the real one is what runs this test"
     # one shell for the rest, because one of them activates the environment for those behind it
     run("".join(commands[1:]), clone)
