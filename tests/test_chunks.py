@@ -238,7 +238,7 @@ def test_the_order_of_the_chunks_does_not_matter(pieces):
 # ------------------------------------------------------------------------------------------------------------- kills
 
 # Long enough to be hit while it trains: no pixel can reach this criterion, so that every one runs all its loops.
-LONG = ["--trainer", "sgd", "--num-epochs", "2000", "--trunc-diff", "1e-9", "--max-iter", "30", "--min-eta", "1e-9"]
+LONG = ["--trainer", "sgd", "--num-epochs", "20000", "--trunc-diff", "1e-9", "--max-iter", "30", "--min-eta", "1e-9"]
 
 
 def start_training(chunk, output):
