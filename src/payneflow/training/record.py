@@ -14,7 +14,7 @@ COLUMNS = {
     "pixel": (int, None, "index on the grid's wavelength axis"),
     "wavelength": (float, "Angstrom", "wavelength of the pixel"),
     "chunk": (str, None, "chunk that trained it"),
-    "trainer": (str, None, "lm: Levenberg-Marquardt; sgd: published stochastic gradient descent"),
+    "trainer": (str, None, "lm: Levenberg-Marquardt; sgd: published stochastic gradient descent; theano: the same"),
     "restarts": (int, None, "new networks after the first"),
     "loops": (int, None, "blocks of training after a trial; sgd: a restart counts one"),
     "steps": (int, None, "iterations (lm) or epochs (sgd) in all"),

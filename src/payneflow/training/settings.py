@@ -33,6 +33,19 @@ class SgdSettings:
         if self.min_eta >= self.eta:
             raise SettingsError(f"min_eta is {self.min_eta}, expected less than eta ({self.eta}): no loop would run.")
 
+    def mini_batches(self, n_training: int) -> int:
+        """Mini-batches of an epoch. Raises SettingsError where not one can be filled."""
+        if self.mini_batch_size > n_training:
+            raise SettingsError(
+                f"mini_batch_size is {self.mini_batch_size}, but the grid has only {n_training} training spectra: "
+                "not one mini-batch could be trained. Choose a smaller mini_batch_size."
+            )
+        return n_training // self.mini_batch_size
+
+
+class TheanoSettings(SgdSettings):
+    """The same settings for the same algorithm in Theano; the class tells which of the two trains."""
+
 
 @dataclass(frozen=True)
 class LmSettings:
@@ -76,7 +89,7 @@ class LmSettings:
         return replace(self, start_iterations=self.random_iterations, start_damping=self.random_damping)
 
 
-SETTINGS = {"lm": LmSettings, "sgd": SgdSettings}
+SETTINGS = {"lm": LmSettings, "sgd": SgdSettings, "theano": TheanoSettings}
 
 
 def make_settings(trainer: str, values: dict) -> LmSettings | SgdSettings:

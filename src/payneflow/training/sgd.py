@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 
-from payneflow.errors import SettingsError
 from payneflow.scaling import SPAN
 from payneflow.training.policy import Outcome, Run
 from payneflow.training.randomness import published_network, shuffled_order
@@ -43,11 +42,7 @@ class SgdTrainer:
 
     def __init__(self, scaled_labels: np.ndarray, settings: SgdSettings, seed: int):
         n_training, n_label = scaled_labels.shape
-        if settings.mini_batch_size > n_training:
-            raise SettingsError(
-                f"mini_batch_size is {settings.mini_batch_size}, but the grid has only {n_training} training spectra: "
-                "not one mini-batch could be trained. Choose a smaller mini_batch_size."
-            )
+        self._n_mini_batch = settings.mini_batches(n_training)
         self.scaled_labels = np.ascontiguousarray(scaled_labels, dtype=float)
         self.settings = settings
         self.seed = seed
@@ -77,8 +72,7 @@ class SgdTrainer:
 
     def advance(self) -> list[tuple[int, Outcome]]:
         busy = np.flatnonzero(self._epochs_asked)
-        mini_batches_an_epoch = len(self._flux) // self.settings.mini_batch_size
-        most = max(1, MINI_BATCHES_A_CALL // (mini_batches_an_epoch * LANES))
+        most = max(1, MINI_BATCHES_A_CALL // (self._n_mini_batch * LANES))
         while (left := self._epochs_asked - self._epochs_done)[busy].min() > 0:
             n_epochs = min(most, int(left[busy].min()))
             self._epochs(

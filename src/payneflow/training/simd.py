@@ -15,11 +15,12 @@ import hashlib
 import operator
 from pathlib import Path
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.extending import intrinsic, models, overload, register_model
 
 from payneflow.progress import say
@@ -289,9 +290,17 @@ def times_power_of_two(typing_context, a, shifted):
 # ------------------------------------------------------------------------------------------------------- compilation
 
 
+class _CacheFiles(CompileResultCacheImpl):
+    """Files named after numba's version too: .venv and .venv-theano have different ones and share these sources."""
+
+    def get_filename_base(self, fullname, abiflags):
+        return f"{super().get_filename_base(fullname, abiflags)}.numba{numba.__version__}"
+
+
 class _SourceAwareCache(FunctionCache):
     """Numba's cache on disk, whose key knows every source file of this folder and not only the function's own."""
 
+    _impl_class = _CacheFiles
     _sources = hashlib.sha256(
         b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
     ).hexdigest()

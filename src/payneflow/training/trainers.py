@@ -9,9 +9,10 @@ from payneflow.training.lanes import PixelTask, Trainer, train_pixels
 from payneflow.training.levenberg_marquardt import LmTrainer
 from payneflow.training.policy import PixelProgress, Policy, PublishedPolicy, StartsPolicy
 from payneflow.training.preparation import Preparation
-from payneflow.training.settings import LmSettings, SgdSettings
+from payneflow.training.settings import LmSettings, SgdSettings, TheanoSettings
 from payneflow.training.sgd import SgdTrainer
 from payneflow.training.templates import Templates, make_templates, template_pixels
+from payneflow.training.theano_sgd import TheanoTrainer
 from payneflow.training.virtual_spectra import make_virtual_spectra
 
 TEMPLATE_STARTS, TEMPLATE_ITERATIONS, TEMPLATE_DAMPING = 4, 200, 1e-3  # the few pixels all others start from get more
@@ -21,6 +22,8 @@ def make_trainer(
     scaled_labels: np.ndarray, preparation: Preparation, settings: LmSettings | SgdSettings, seed: int
 ) -> tuple[Trainer, Policy]:
     """The trainer that `settings` are for, and its policy. `scaled_labels`: (n_training, n_label)."""
+    if isinstance(settings, TheanoSettings):
+        return TheanoTrainer(scaled_labels, settings, seed), PublishedPolicy(settings)
     if isinstance(settings, SgdSettings):
         return SgdTrainer(scaled_labels, settings, seed), PublishedPolicy(settings)
     if len(preparation.templates) < settings.n_starts:  # some first trials, or all, start from a random network
