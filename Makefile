@@ -1,5 +1,6 @@
 # payneflow in a few words: `make` lists them. Everything is installed in .venv, inside this directory.
 # Needs Python 3.11 or newer; another one than the one found here: make run PYTHON=/path/to/python3.12
+# The Theano reference (make theano, make test) has an environment of its own, .venv-theano, and needs Python 3.11 itself.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -17,7 +18,13 @@ ifneq ($(shell test -x $(BIN)/python && cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(RUN_STAMP)
 endif
 
-.PHONY: help run report test clean
+THEANO_BIN := .venv-theano/bin
+THEANO_STAMP := .venv-theano/installed
+ifneq ($(shell test -x $(THEANO_BIN)/python && cat $(THEANO_STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(THEANO_STAMP)
+endif
+
+.PHONY: help run report test theano clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -28,11 +35,15 @@ run: $(RUN_STAMP)  ## the whole workflow of config.yaml, from the grid to the fi
 report: run  ## results/report.html: figures, training record and settings of the run in one page
 	@$(SNAKEMAKE) --report results/report.html $(ARGS)
 
-test: $(TEST_STAMP)  ## every test, lint and format check
+test: $(TEST_STAMP) $(THEANO_STAMP)  ## every test, lint and format check
 	@$(BIN)/python -m pytest $(ARGS)
 
+theano: $(THEANO_STAMP)  ## the published trainer in Theano beside ours: are the networks the same, and how fast is each?
+	@$(THEANO_BIN)/python benchmarks/theano_equality.py
+	@$(THEANO_BIN)/python benchmarks/theano_speed.py
+
 clean:  ## remove all that was made here: results, .venv, caches
-	rm -rf .venv .snakemake .pytest_cache .hypothesis .ruff_cache results build src/payneflow.egg-info
+	rm -rf .venv .venv-theano .snakemake .pytest_cache .hypothesis .ruff_cache results build src/payneflow.egg-info
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The Python to build .venv with: the first of these that runs and is new enough.
@@ -55,3 +66,20 @@ $(TEST_STAMP): $(RUN_STAMP)
 	@echo "Installing what the tests need in .venv ..."
 	@$(PIP_INSTALL) --editable '.[workflow,test]'
 	@touch $@
+
+# numpy 1.23.5, the newest that Theano runs with, has no wheels for Python 3.12 or newer.
+THEANO_PYTHONS := $(or $(THEANO_PYTHON),python3.11 python3 $(PYTHON))
+FIND_THEANO_PYTHON = for python in $(THEANO_PYTHONS); do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && break; python=; done; \
+	test -n "$$python" || { echo "Theano needs Python 3.11, and none of these is: $(THEANO_PYTHONS)." \
+	"Install it, or name it: make theano THEANO_PYTHON=/path/to/python3.11" >&2; exit 1; }
+
+$(THEANO_STAMP): pyproject.toml envs/constraints-theano.txt
+	@$(FIND_THEANO_PYTHON); \
+	echo "Installing payneflow and Theano in .venv-theano (once, a minute) ..."; \
+	rm -rf .venv-theano; \
+	"$$python" -m venv .venv-theano || { rm -rf .venv-theano; echo "$$python cannot make a virtual environment;" \
+	"on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(THEANO_BIN)/python -m pip install -qq --disable-pip-version-check --constraint envs/constraints-theano.txt \
+	--editable '.[theano]' pytest pytest-timeout hypothesis
+	@printf %s '$(CURDIR)' > $@
