@@ -62,9 +62,10 @@ def test_config_and_schema_have_the_same_settings_all_described(path, section):
 def test_config_has_each_trainer_with_its_own_defaults(trainer):
     assert trainer in SCHEMA["properties"]["trainer"]["enum"]
     defaults = asdict(SETTINGS[trainer]())
-    assert CONFIG[trainer] == {name: defaults[name] for name in CONFIG[trainer]}
+    section = "sgd" if trainer == "theano" else trainer
+    assert CONFIG[section] == {name: defaults[name] for name in CONFIG[section]}
     shown = {"lm": ["n_neurons", "n_starts", "max_iterations", "trunc_diff", "virtual_weight"], "sgd": list(defaults)}
-    assert list(CONFIG[trainer]) == shown[trainer], "what a user would turn"
+    assert list(CONFIG[section]) == shown[section], "what a user would turn"
 
 
 def test_the_published_values_beside_the_settings_are_those_of_the_code():
@@ -106,14 +107,17 @@ def test_every_rule_runs_one_payneflow_subcommand_and_logs_it():
             assert "> {log:q} 2>&1" in shell, rule
 
 
-def test_the_constraints_pin_every_dependency_exactly():
-    lines = (ROOT / "envs/constraints.txt").read_text().splitlines()
+@pytest.mark.parametrize(
+    ("file", "needed"), [("constraints.txt", ["workflow", "test"]), ("constraints-theano.txt", ["theano"])]
+)
+def test_the_constraints_pin_every_dependency_exactly(file, needed):
+    lines = (ROOT / "envs" / file).read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert pins, "empty"
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^\s@/]+", line) for line in pins)
     pinned = {line.partition("==")[0].lower() for line in pins}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["workflow"], *extras["test"]]
+    asked = [*project["dependencies"], *(line for extra in needed for line in extras[extra])]
     assert {re.match(r"[A-Za-z0-9._-]+", line)[0].lower() for line in asked} <= pinned
     assert "payneflow" not in pinned

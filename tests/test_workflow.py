@@ -197,7 +197,7 @@ def test_wrong_values_are_refused_all_at_once_with_their_meaning(directory):
     assert "chunk_size: 0 is less than the minimum of 1. Pixels that one job trains" in output
     assert "sgd.eta: 'fast' is not of type 'number'. First step size." in output
     assert "fit.start: 'end' is not one of ['middle', 'truth']. Where a fit starts" in output
-    assert "trainer: 'adam' is not one of ['lm', 'sgd']" in output
+    assert "trainer: 'adam' is not one of ['lm', 'sgd', 'theano']" in output
 
 
 def test_a_missing_setting_is_named(directory):

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 try:
     from payneflow.chunks import plan_chunks
@@ -76,14 +77,36 @@ def key_options() -> str:
 
 def training_options() -> str:
     """The chosen trainer's settings as options of `payneflow train`."""
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in config[config["trainer"]].items())
+    section = "sgd" if config["trainer"] == "theano" else config["trainer"]
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in config[section].items())
 
 
 def preparation_options() -> str:
     """What `payneflow split` must know of the training: nothing of the published trainer's settings."""
-    if config["trainer"] == "sgd":
+    if config["trainer"] in ("sgd", "theano"):
         return "--trainer sgd"
     return f"--trainer {config['trainer']} --seed {config['seed']} {training_options()}"
+
+
+def environment_of_training() -> str:
+    """What comes before `payneflow train`: for theano that program is the one of .venv-theano, unless conda has it.
+
+    Theano compiles into a directory of each process, which lies beside the trained chunks and is removed at the end.
+    """
+    if config["trainer"] != "theano":
+        return ""
+    compile_in = f"THEANO_FLAGS=base_compiledir={shlex.quote(str(RESULTS / 'trained'))}"
+    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+        return f"env {compile_in} "
+    place = Path(workflow.basedir) / ".venv-theano"
+    stamp = place / "installed"  # written at the end of `make theano`, with the directory it was made for
+    if not (place / "bin/payneflow").exists() or not stamp.exists() or stamp.read_text() != workflow.basedir:
+        raise WorkflowError(
+            f"trainer is theano, but {place}, the environment that has Theano, is missing, half built or made for "
+            f"another directory. Type `make theano` in {workflow.basedir}: a minute. Or choose sgd, the same algorithm a "
+            "thousand times faster."
+        )
+    return f'env {compile_in} PATH={shlex.quote(str(place / "bin"))}:"$PATH" '
 
 
 def get_final_output() -> list[Path]:

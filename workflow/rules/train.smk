@@ -11,20 +11,21 @@ rule train_chunk:
     benchmark:
         BENCHMARKS / "train_chunk/{chunk}.tsv"
     conda:
-        "../../envs/payneflow.yaml"
+        "../../envs/theano.yaml" if config["trainer"] == "theano" else "../../envs/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=60,
     params:
+        environment=environment_of_training(),
         trainer=config["trainer"],
         seed=config["seed"],
         settings=training_options(),
     message:
         "Training {wildcards.chunk} with {params.trainer}"
     shell:
-        "payneflow train {input.chunk:q} --output {output.trained:q} --trainer {params.trainer} --seed {params.seed} "
-        "{params.settings} > {log:q} 2>&1"
+        "{params.environment}payneflow train {input.chunk:q} --output {output.trained:q} --trainer {params.trainer} "
+        "--seed {params.seed} {params.settings} > {log:q} 2>&1"
 
 
 rule gather_networks:
