@@ -1,11 +1,15 @@
 """A small synthetic grid with smooth, known spectra, for tests that need a file but not real physics."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+# nothing is skipped: test_theano.py runs them with the Python that has Theano
+collect_ignore = [] if find_spec("theano") else ["with_theano"]
 
 
 def write_small_grid(path: Path, n_spectrum: int = 24, n_pixel: int = 20, seed: int = 0, **replace) -> Path:
