@@ -24,6 +24,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # befo
 
 import numpy as np
 from scipy.optimize import least_squares
+from theano_speed import speed_table
 
 from payneflow.grid import TEST, TRAINING, read_grid
 from payneflow.scaling import SPAN, scale_flux, unscale_flux
@@ -287,6 +288,8 @@ def main() -> None:
         compare_neurons(case)
     else:
         compare_trainers(case)
+        print("\nsgd beside the same listing in Theano (environment: make theano):")
+        print(speed_table(options.grid))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from payneflow.evaluation import evaluate_networks, evaluation_text
 from payneflow.gather import gather_chunks
 from payneflow.grid import read_grid
 from payneflow.training.record import summary_text, write_record
-from payneflow.training.settings import SETTINGS, make_settings
+from payneflow.training.settings import make_settings
 
 CHUNKS_A_PROCESS = {"lm": 2, "sgd": 6}  # several, so that all processes end together; few, where starting up counts
 
@@ -31,7 +31,7 @@ CHUNKS_A_PROCESS = {"lm": 2, "sgd": 6}  # several, so that all processes end tog
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grid", default="resources/hband_grid.npz")
-    parser.add_argument("--trainer", default="lm", choices=list(SETTINGS))
+    parser.add_argument("--trainer", default="lm", choices=list(CHUNKS_A_PROCESS))
     parser.add_argument("--pixels", default="::")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", type=Path)
