@@ -75,9 +75,9 @@ class TheanoTrainer:
         return published_network(self.seed, pixel, restart, self.settings.n_neurons, self.scaled_labels.shape[1])
 
     def start(self, lane: int, flux: np.ndarray, weights: np.ndarray, run: Run) -> None:
-        self._true_flux = np.asarray(flux, dtype=float)
+        self._true_flux = np.asarray(flux[: len(self.scaled_labels)], dtype=float)  # no virtual spectra
         self._flux.set_value(self._true_flux[:, None])
-        self._order.set_value(shuffled_order(self.seed, run.number, len(flux)))
+        self._order.set_value(shuffled_order(self.seed, run.number, len(self.scaled_labels)))
         self._step.set_value(run.step_size / self.settings.mini_batch_size)
         self._set_weights(weights)
         self._run = run
