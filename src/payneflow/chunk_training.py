@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ from payneflow.errors import ChunkError, PayneflowError
 from payneflow.files import write_npz
 from payneflow.grid import TEST, TRAINING
 from payneflow.network import PixelNetworks
+from payneflow.parallel import Alone, Leader
 from payneflow.progress import Counter, say
-from payneflow.training.lanes import PixelTask, train_pixels
+from payneflow.training.lanes import PixelTask
 from payneflow.training.policy import PixelProgress, Policy, Stage
 from payneflow.training.settings import LmSettings, SgdSettings, settings_record
 from payneflow.training.trainers import flux_to_learn, make_trainer
@@ -28,42 +31,60 @@ def train_chunk(
     settings: LmSettings | SgdSettings,
     seed: int,
     checkpoint_seconds: float = 30.0,
+    ranks: Alone | Leader | None = None,
 ) -> None:
     """Train the pixels of a chunk file and write networks and training record to `output`.
 
     Every `checkpoint_seconds` the progress is written beside `output`; the same call after a kill goes on from there
-    and ends with the same bits. Raises ChunkError for a damaged chunk, SettingsError for settings that do not fit it.
+    and ends with the same bits, also with other `ranks` (default: this process alone). Raises ChunkError for a damaged
+    chunk, SettingsError for settings that do not fit it.
     """
-    chunk = read_chunk(chunk_path)
-    needed = preparation_key(trainer, settings, seed)
-    if chunk.prepared_for != needed and not isinstance(settings, SgdSettings):
-        raise ChunkError(
-            f"{chunk_path}: this chunk was prepared for {chunk.prepared_for}, but is to be trained with {needed}. "
-            "Run payneflow split again with the trainer and the settings that payneflow train is given."
-        )
+    ranks = ranks or Alone()
+    chunk = _read_prepared_chunk(chunk_path, preparation_key(trainer, settings, seed), settings)
     record = settings_record(trainer, settings, seed)
     identity = identity_text(chunk.identity, record)
     checkpoint = checkpoint_path(output)
     progress, found = read_checkpoint(checkpoint, identity)
-    say(f"{chunk.name}: {len(chunk.pixels)} pixels, {len(chunk.labels)} spectra, trainer {trainer}; {found}")
+    shared = f", {ranks.size} ranks" if ranks.size > 1 else ""
+    say(f"{chunk.name}: {len(chunk.pixels)} pixels, {len(chunk.labels)} spectra, trainer {trainer}{shared}; {found}")
     if progress is None:
         progress = [PixelProgress() for _ in chunk.pixels]
-    engine, policy = make_trainer(chunk.scaler.scale(chunk.labels[TRAINING]), chunk.preparation, settings, seed)
+    scaled_labels = chunk.scaler.scale(chunk.labels[TRAINING])
+    engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, settings, seed))
     n_weight = settings.n_neurons * (chunk.labels.shape[1] + 2) + 1
     flux = flux_to_learn(chunk.flux[TRAINING], chunk.virtual_flux)
     tasks = [PixelTask(int(pixel), flux[i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
 
     def save() -> None:
         try:
-            write_checkpoint(checkpoint, identity, progress, n_weight)
+            write_checkpoint(checkpoint, identity, [task.progress for task in tasks], n_weight)
         except PayneflowError as error:  # a full disk may have room again when the chunk is done
             say(f"no checkpoint written, training goes on: {error}")
 
-    done, converged = count_ended(progress)
+    _train(tasks, ranks.train(engine, policy, tasks), save, checkpoint_seconds)
+    write_npz(output, _trained(chunk, trainer, record, policy, [task.progress for task in tasks], n_weight))
+    checkpoint.unlink(missing_ok=True)
+
+
+def _read_prepared_chunk(path: str | Path, needed: str, settings: LmSettings | SgdSettings) -> Chunk:
+    chunk = read_chunk(path)
+    if chunk.prepared_for != needed and not isinstance(settings, SgdSettings):
+        raise ChunkError(
+            f"{path}: this chunk was prepared for {chunk.prepared_for}, but is to be trained with {needed}. "
+            "Run payneflow split again with the trainer and the settings that payneflow train is given."
+        )
+    return chunk
+
+
+def _train(
+    tasks: list[PixelTask], training: Iterator[PixelTask], save: Callable[[], None], checkpoint_seconds: float
+) -> None:
+    """Let `training` go on to its end; show how far it is, and save now and then."""
+    done, converged = count_ended([task.progress for task in tasks])
     counter = Counter(len(tasks), "pixels done", done)
     saved = time.monotonic()
     try:
-        for task in train_pixels(engine, policy, tasks):
+        for task in training:
             done += task.progress.ended
             converged += task.progress.stage is Stage.CONVERGED
             counter.detail = f", {converged} converged"
@@ -75,8 +96,6 @@ def train_chunk(
         save()
         raise
     counter.close()
-    write_npz(output, _trained(chunk, trainer, record, policy, progress, n_weight))
-    checkpoint.unlink(missing_ok=True)
 
 
 def count_ended(progress: list[PixelProgress]) -> tuple[int, int]:

@@ -78,9 +78,13 @@ def split(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train the pixels of one chunk file. After a kill the same command goes on where it was."""
     from payneflow.chunk_training import train_chunk
+    from payneflow.parallel import run_on_ranks
 
-    training = options.trainer, _settings(options), options.seed
-    train_chunk(options.chunk, options.output, *training, options.checkpoint_seconds)
+    def lead(ranks) -> None:
+        training = options.trainer, _settings(options), options.seed
+        train_chunk(options.chunk, options.output, *training, options.checkpoint_seconds, ranks)
+
+    run_on_ranks(options.ranks, lead)
 
 
 def gather(options: argparse.Namespace) -> None:
@@ -183,6 +187,14 @@ def _parser() -> argparse.ArgumentParser:
         default=30.0,
         metavar="S",
         help="time between two checkpoints (default: %(default)s)",
+    )
+    one.add_argument(
+        "--ranks",
+        type=int,
+        default=1,
+        metavar="N",
+        help="MPI ranks that share the pixels, as many as the launcher starts: mpiexec -n N payneflow train ... "
+        "--ranks N (default: %(default)s, without MPI)",
     )
     _add_training(one)
 

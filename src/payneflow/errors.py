@@ -21,6 +21,10 @@ class NetworkFileError(PayneflowError):
     """A network file cannot be read, or does not fit the data it is used with."""
 
 
+class RanksError(PayneflowError):
+    """MPI is not there, or the ranks were started in another way than expected."""
+
+
 class SpectraError(PayneflowError):
     """Spectra to be fitted cannot be read or do not fit the networks."""
 

@@ -44,12 +44,13 @@ class PixelTask:
     progress: PixelProgress
 
 
-def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask]) -> Iterator[PixelTask]:
+def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask | None]) -> Iterator[PixelTask]:
     """Train every task to its end; give back a task each time one of its runs has ended and its progress changed.
 
-    Tasks are drawn one by one as lanes become free, so `tasks` may be a generator that decides as it goes.
+    Tasks are drawn one by one as lanes become free, so `tasks` may be a generator that decides as it goes. None instead
+    of a task means that there is none now: the generator is asked again when the next run has ended.
     """
-    waiting = (task for task in tasks if not task.progress.ended)
+    waiting = (task for task in tasks if task is None or not task.progress.ended)
     busy: dict[int, PixelTask] = {}
     free = list(range(trainer.n_lane))
     while True:

@@ -1,0 +1,106 @@
+"""Speed of `payneflow train` with MPI: one chunk, several rounds, in each of them every way in turn.
+
+    python benchmarks/mpi_speed.py [GRID] [--pixels "::4"] [--rounds 5] [--ranks 2]
+
+Default GRID: resources/hband_grid.npz; trainer lm with its default settings. The ways are: serial, without MPI; one MPI
+rank; several ranks; and, as what this machine allows, as many serial runs at the same time that know nothing of each
+other. Training: from the first pixel to the last one, wall time. Command: the whole process as well, with the start of
+Python, reading, writing and the launcher. Each is the quickest of all rounds, because other work on the machine only
+adds; the ratios of the single rounds are there to show how far that goes.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from payneflow.chunk_training import train_chunk
+from payneflow.chunks import read_chunk, split_grid
+from payneflow.grid import read_grid
+from payneflow.parallel import run_on_ranks, run_with_mpi
+from payneflow.training.settings import LmSettings
+
+TRAINING = "lm", LmSettings(), 0
+HEAD = (
+    f"{'':30}{'training, s':>12}{'against serial':>16}{'command, s':>12}{'against serial':>16}   training, each round"
+)
+TIMEOUT = 600  # seconds, for one run
+
+
+def run(chunk: str, output: str, ranks: int) -> None:
+    """Train a chunk, as `payneflow train` does, and print the seconds of the training; 0 ranks: serial."""
+
+    def lead(team) -> None:
+        train, seconds = team.train, []
+
+        def timed(*arguments):
+            begin = time.perf_counter()
+            yield from train(*arguments)
+            seconds.append(time.perf_counter() - begin)
+
+        team.train = timed
+        train_chunk(chunk, output, *TRAINING, ranks=team)
+        print(seconds[0], flush=True)
+
+    if ranks:
+        run_with_mpi(ranks, lead)
+    else:
+        run_on_ranks(1, lead)
+
+
+def measure(chunk: Path, output: Path, ranks: int, copies: int = 1) -> tuple[float, float]:
+    """Seconds of the training and of the whole command; of the slowest, if there are several copies at a time."""
+    launcher = [Path(sys.executable).with_name("mpiexec"), "-n", str(ranks)] if ranks else []
+    outputs = [output.with_name(f"{output.stem}{copy}.npz") for copy in range(copies)]
+    begin = time.perf_counter()
+    runs = [
+        subprocess.Popen(
+            [*launcher, sys.executable, __file__, "--run", chunk, path, str(ranks)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for path in outputs
+    ]
+    training = max(float(run.communicate(timeout=TIMEOUT)[0]) for run in runs)
+    return training, time.perf_counter() - begin
+
+
+def compare(chunk: Path, rounds: int, ranks: int) -> None:
+    ways = {"serial": (0,), "1 rank": (1,), f"{ranks} ranks": (ranks,), f"{ranks} serial runs at a time": (0, ranks)}
+    output = chunk.with_name("trained.npz")
+    measure(chunk, output, 0)  # compile
+    seconds = np.array([[measure(chunk, output, *way) for way in ways.values()] for _ in range(rounds)])
+    best = seconds.min(axis=0)
+    print(HEAD)
+    for i, name in enumerate(ways):
+        work = way[1] if len(way := ways[name]) > 1 else 1
+        gain = work * best[0] / best[i]
+        single = "  ".join(f"{work * one:.3f}" for one in seconds[:, 0, 0] / seconds[:, i, 0])
+        print(f"{name:30}{best[i, 0]:12.3f}{gain[0]:14.3f} x{best[i, 1]:12.3f}{gain[1]:14.3f} x   {single}")
+    print(f"{ranks} ranks against 1: training {best[1, 0] / best[2, 0]:.3f} x (target: 1.85 x for 2)")
+    print(f"1 rank against serial: training {best[1, 0] / best[0, 0] - 1:+.1%} (target: at most +2 %)")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--run"]:
+        run(*sys.argv[2:4], int(sys.argv[4]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("grid", nargs="?", default="resources/hband_grid.npz", metavar="GRID")
+    parser.add_argument("--pixels", default="::4", metavar="START:STOP:STEP")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--ranks", type=int, default=2, metavar="N")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        (chunk,) = split_grid(read_grid(options.grid), options.pixels, 10**9, directory, *TRAINING)
+        print(f"{len(read_chunk(chunk).pixels)} pixels, {options.rounds} rounds", flush=True)
+        compare(chunk, options.rounds, options.ranks)
+
+
+if __name__ == "__main__":
+    main()
