@@ -59,12 +59,12 @@ $(RUN_STAMP): pyproject.toml envs/constraints.txt
 	rm -rf .venv; \
 	"$$python" -m venv .venv || { rm -rf .venv; echo "$$python cannot make a virtual environment;" \
 	"on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(PIP_INSTALL) --editable '.[workflow]'
+	@$(PIP_INSTALL) --editable '.[workflow,mpi]'
 	@printf %s '$(CURDIR)' > $@
 
 $(TEST_STAMP): $(RUN_STAMP)
 	@echo "Installing what the tests need in .venv ..."
-	@$(PIP_INSTALL) --editable '.[workflow,test]'
+	@$(PIP_INSTALL) --editable '.[workflow,mpi,test]'
 	@touch $@
 
 # numpy 1.23.5, the newest that Theano runs with, has no wheels for Python 3.12 or newer.
@@ -81,5 +81,5 @@ $(THEANO_STAMP): pyproject.toml envs/constraints-theano.txt
 	"$$python" -m venv .venv-theano || { rm -rf .venv-theano; echo "$$python cannot make a virtual environment;" \
 	"on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(THEANO_BIN)/python -m pip install -qq --disable-pip-version-check --constraint envs/constraints-theano.txt \
-	--editable '.[theano]' pytest pytest-timeout hypothesis
+	--editable '.[theano,mpi]' pytest pytest-timeout hypothesis
 	@printf %s '$(CURDIR)' > $@

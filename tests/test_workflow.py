@@ -119,6 +119,7 @@ CHANGES = {
     "trainer": (["trainer=sgd"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
     "sgd.eta": (["sgd={eta: 0.05}"], set()),
     "chunk_size": (["chunk_size=9"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
+    "ranks": (["ranks=2", "launcher=srun"], set()),
     "pixels": (["pixels=::900"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
 }
 

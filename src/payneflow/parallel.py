@@ -104,14 +104,17 @@ class _Messages:
 
 
 class Leader:
-    """Rank 0: deals out pixels, collects their progress, and trains its own share in between."""
+    """Rank 0: deals out pixels, collects their progress, and trains its own share in between.
+
+    `ended`: of each rank, how many pixels it has trained to their end.
+    """
 
     def __init__(self, comm):
         self.size = comm.size
         self._messages = _Messages(comm)
         self._left: deque[PixelTask] = deque()  # not dealt out yet
         self._held: list[dict[int, PixelTask]] = [{} for _ in range(comm.size)]  # of each rank, by pixel, not ended
-        self._ended = [0] * comm.size
+        self.ended = [0] * comm.size
         self._most = 0
 
     @property
@@ -137,7 +140,7 @@ class Leader:
         while any(self._held):
             time.sleep(NAP)
             yield from self._collected()
-        say(f"pixels that each rank trained: {', '.join(map(str, self._ended))}")
+        say(f"pixels that each rank trained: {', '.join(map(str, self.ended))}")
 
     def dismiss(self) -> None:
         """Tell the others that there is nothing more to do."""
@@ -181,7 +184,7 @@ class Leader:
     def _note(self, rank: int, task: PixelTask) -> None:
         if task.progress.ended:
             del self._held[rank][task.pixel]
-            self._ended[rank] += 1
+            self.ended[rank] += 1
 
 
 class Helper:
@@ -279,7 +282,7 @@ def _wrong_number(expected: int, size: int) -> str:
     return (
         f"--ranks {expected} expects {expected} MPI ranks, but this process is rank 0 of 1. If no launcher started it: "
         f"mpiexec -n {expected} payneflow train ... --ranks {expected}. If one did, it does not belong to this MPI "
-        f"library, and {expected} processes would each have trained every pixel, believing to be alone: use the mpiexec "
+        f"library: {expected} times rank 0 of 1, each of which would have trained every pixel. Use the mpiexec "
         "installed beside the library, or with Slurm the flavour that it understands (mpich: srun --mpi=pmi2)."
     )
 

@@ -81,6 +81,11 @@ def training_options() -> str:
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in config[section].items())
 
 
+def launch_of_ranks(wildcards, threads) -> str:
+    """What starts the ranks of a training job, one thread each; a function of threads, whose change repeats nothing."""
+    return f"OMP_NUM_THREADS=1 {config['launcher']} -n {threads}" if threads > 1 else ""
+
+
 def preparation_options() -> str:
     """What `payneflow split` must know of the training: nothing of the published trainer's settings."""
     if config["trainer"] in ("sgd", "theano"):

@@ -12,20 +12,21 @@ rule train_chunk:
         BENCHMARKS / "train_chunk/{chunk}.tsv"
     conda:
         "../../envs/theano.yaml" if config["trainer"] == "theano" else "../../envs/payneflow.yaml"
-    threads: 1
+    threads: config["ranks"]
     resources:
-        mem_mb=1000,
+        mem_mb=600 + 400 * config["ranks"],
         runtime=60,
     params:
         environment=environment_of_training(),
+        launch=launch_of_ranks,
         trainer=config["trainer"],
         seed=config["seed"],
         settings=training_options(),
     message:
         "Training {wildcards.chunk} with {params.trainer}"
     shell:
-        "{params.environment}payneflow train {input.chunk:q} --output {output.trained:q} --trainer {params.trainer} "
-        "--seed {params.seed} {params.settings} > {log:q} 2>&1"
+        "{params.environment}{params.launch} payneflow train {input.chunk:q} --output {output.trained:q} --ranks {threads} "
+        "--trainer {params.trainer} --seed {params.seed} {params.settings} > {log:q} 2>&1"
 
 
 rule gather_networks:
