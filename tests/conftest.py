@@ -1,5 +1,6 @@
 """A small synthetic grid with smooth, known spectra, for tests that need a file but not real physics."""
 
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def write_small_grid(path: Path, n_spectrum: int = 24, n_pixel: int = 20, seed: 
     }
     np.savez(path, **arrays)
     return path
+
+
+def wait_for(condition, seconds=60):
+    """Wait until `condition()` is true; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def same_but_seconds(a, b):
+    """Do two trained chunks hold the same to the bit, apart from the time it took?"""
+    a, b = np.load(a), np.load(b)
+    return set(a) == set(b) and all((a[key] == b[key]).all() for key in set(a) - {"seconds"})
 
 
 @pytest.fixture

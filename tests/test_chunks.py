@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 from astropy.table import Table
-from conftest import ROOT, write_small_grid
+from conftest import ROOT, same_but_seconds, wait_for, write_small_grid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -246,13 +246,6 @@ def start_training(chunk, output):
     return subprocess.Popen([*command, "--checkpoint-seconds", "0.05"], stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
 @pytest.fixture(scope="module")
 def long_chunk(tmp_path_factory):
     """A chunk file and its trained chunk, made without any interruption."""
@@ -261,11 +254,6 @@ def long_chunk(tmp_path_factory):
     undisturbed = directory / "undisturbed.npz"
     assert cli.main(["train", str(chunk), "--output", str(undisturbed), *LONG]) == 0
     return chunk, undisturbed
-
-
-def same_but_seconds(a, b):
-    a, b = np.load(a), np.load(b)
-    return set(a) == set(b) and all((a[key] == b[key]).all() for key in set(a) - {"seconds"})
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
