@@ -27,8 +27,8 @@ from payneflow.training.lanes import PixelTask, Trainer, train_pixels
 from payneflow.training.policy import PixelProgress, Policy
 
 NAP = 0.001  # seconds between two looks for a message, of a rank that has nothing else to do
-REPORT_EVERY = 0.5  # seconds between two reports of a helper at most, as far as its runs allow
-BATCHES = 8  # a helper reports when this fraction of its lanes has ended; the answer is as many new pixels
+REPORT_EVERY = 0.5  # seconds after which a helper reports all progress, for the next checkpoint
+BATCHES = 8  # as soon as 1/BATCHES of its lanes have ended it reports those; the answer is as many new pixels
 OTHER_ERROR, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit status, as on the command line
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")  # set by mpich, openmpi, srun: how many ranks
 
@@ -215,9 +215,14 @@ class Helper:
             if task.progress.ended:
                 self._held.remove(task.pixel)
                 n_ended += 1
-            if n_ended >= n_batch or time.monotonic() - self._reported >= REPORT_EVERY:
-                self._send_report()
-                n_ended = 0
+            if time.monotonic() - self._reported >= REPORT_EVERY:
+                self._send_report(list(self._report))
+                self._reported = time.monotonic()
+            elif n_ended >= n_batch:
+                self._send_report([pixel for pixel, progress in self._report.items() if progress.ended])
+            else:
+                continue
+            n_ended = 0
 
     def _first_message(self) -> Recipe | None:
         """What rank 0 sends first, waited for; None: dismissed already."""
@@ -239,14 +244,12 @@ class Helper:
             elif self._held:
                 yield None
             else:
-                self._send_report()
+                self._send_report(list(self._report))
                 time.sleep(NAP)
 
-    def _send_report(self) -> None:
-        self._reported = time.monotonic()
-        if self._report:
-            self._messages.send(0, self._report)
-            self._report = {}
+    def _send_report(self, pixels: list[int]) -> None:
+        if pixels:
+            self._messages.send(0, {pixel: self._report.pop(pixel) for pixel in pixels})
 
 
 def _batch(trainer: Trainer) -> int:
