@@ -106,6 +106,32 @@ def test_no_bit_depends_on_the_number_of_ranks(short, tmp_path, ranks):
     assert [path.name for path in tmp_path.iterdir()] == ["trained.npz"]
 
 
+SLOW = """
+import os, sys, time
+from payneflow import cli
+from payneflow.training.sgd import SgdTrainer
+
+advance = SgdTrainer.advance
+
+def slow(self):
+    time.sleep(0.1 if os.environ["PMI_RANK"] == "1" else 0)
+    return advance(self)
+
+SgdTrainer.advance = slow
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_slower_rank_gets_fewer_pixels(tmp_path):
+    grid, output = write_small_grid(tmp_path / "grid.npz", n_pixel=100), tmp_path / "trained.npz"
+    assert cli.main(["split", str(grid), "--output", str(tmp_path / "chunks"), *SGD]) == 0
+    (chunk,) = (tmp_path / "chunks").iterdir()
+    status, said = ended(start(2, chunk, "--output", output, *SGD, program=[sys.executable, "-c", SLOW]))
+    assert status == 0, said
+    shares = [int(share) for share in re.search(r"each rank trained: (\d+), (\d+)", said).groups()]
+    assert sum(shares) == 100 and shares[0] > 2 * shares[1] > 0
+
+
 def test_one_rank_with_mpi_gives_the_same_bits(short, tmp_path):
     """On the command line one rank means no MPI; the benchmark uses this to tell what MPI costs."""
     options, chunk, serial = short

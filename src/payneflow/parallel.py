@@ -312,5 +312,7 @@ def _end_all(comm, error: BaseException, pixels: list[int]) -> None:
     else:
         reason = "".join(traceback.format_exception_only(error)).strip()
         status, said = OTHER_ERROR, f"{''.join(traceback.format_exception(error))}{place}: {reason}"
-    print(said, file=sys.stderr, flush=True)
-    comm.Abort(status)
+    try:
+        print(said, file=sys.stderr, flush=True)
+    finally:  # also where nobody reads any more
+        comm.Abort(status)
