@@ -1,5 +1,6 @@
 """A small synthetic grid with smooth, known spectra, for tests that need a file but not real physics."""
 
+import signal
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+# A shell that starts the tests in the background has Ctrl-C ignored, which the jobs that they interrupt would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # nothing is skipped: test_theano.py runs them with the Python that has Theano
 collect_ignore = [] if find_spec("theano") else ["with_theano"]
