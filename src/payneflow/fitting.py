@@ -14,6 +14,7 @@ from scipy.optimize import least_squares
 from payneflow.errors import SpectraError
 from payneflow.files import whole_file
 from payneflow.network import PixelNetworks
+from payneflow.robust import bias_and_width
 
 LOWEST, HIGHEST = 0.0, 1.0  # bounds of the scaled labels (published listing); training labels fill 0.1 ... 0.9
 MIDDLE = 0.5
@@ -200,10 +201,10 @@ def fits_text(table: Table) -> str:
             error = np.asarray(table[name] - table[f"{name}_true"], dtype=float)
             error = error[np.isfinite(error)]
             if len(error):
-                width = 1.4826 * np.median(np.abs(error - np.median(error)))
+                bias, width = bias_and_width(error)
                 unit = table[name].unit or ""
                 lines.append(
-                    f"  {name}: bias {np.median(error):.3g}, robust width {width:.3g}, "
+                    f"  {name}: bias {bias:.3g}, robust width {width:.3g}, "
                     f"largest error {np.abs(error).max():.3g} {unit}"
                 )
     return "\n".join(lines)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from payneflow.gaps import is_gap
 from payneflow.grid import TEST, TRAINING, SpectralGrid, default_names
 
 FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more often nanometres of the near infrared
-GAP = 5.0  # a step of this many median steps is a gap between detector chips
 
 
 def summarise(grid: SpectralGrid) -> dict:
@@ -36,8 +36,7 @@ def summarise(grid: SpectralGrid) -> dict:
 
 def _segments(wavelength: np.ndarray) -> list[dict]:
     """The runs of pixels between gaps on the axis (detector chips); pixels first to last, both included."""
-    steps = np.diff(wavelength)
-    ends = np.flatnonzero(steps > GAP * np.median(steps)).tolist() if len(steps) else []
+    ends = np.flatnonzero(is_gap(wavelength)).tolist()
     firsts, lasts = [0, *(end + 1 for end in ends)], [*ends, len(wavelength) - 1]
     return [
         {"first_pixel": i, "last_pixel": j, "first": float(wavelength[i]), "last": float(wavelength[j])}

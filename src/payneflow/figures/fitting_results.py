@@ -28,10 +28,10 @@ from payneflow.figures.style import (
     limit_residuals,
     write_image,
 )
+from payneflow.robust import bias_and_width
 
 _FLAG_MARKERS = (("s", ORANGE), ("D", VERMILION), ("^", PURPLE), ("p", GREEN))
 _TITLE = 0.17  # inches above a panel, for its bias and width
-_MAD_TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
 
 
 def plot_fitting_results(input_path: str | Path, output_path: str | Path) -> None:
@@ -120,12 +120,6 @@ def _draw_fits(upper: Axes, lower: Axes, fits: Table, name: str, small: bool) ->
     upper.set_ylim(low, high)
     upper.yaxis.set_major_locator(MaxNLocator(3 if small else 5, steps=[1, 2, 5, 10]))
     limit_residuals(lower, true, difference, residual_limit(difference))
-
-
-def bias_and_width(difference: np.ndarray) -> tuple[float, float]:
-    """Median, and 1.4826 times the median absolute deviation from it (the standard deviation where normal)."""
-    bias = float(np.median(difference))
-    return bias, _MAD_TO_SIGMA * float(np.median(np.abs(difference - bias)))
 
 
 def bias_and_width_text(bias: float, width: float, unit: str) -> str:

@@ -14,9 +14,9 @@ from matplotlib.ticker import AutoMinorLocator, MaxNLocator, MultipleLocator
 from payneflow.figures.numbers import MINUS, count, padded, residual_limit, scientific, symbol, unit_after
 from payneflow.figures.reading import read_evaluation
 from payneflow.figures.style import BLUE, FAINT, INK, PAGE, STYLE, VERMILION, InchFigure, limit_residuals, write_image
+from payneflow.gaps import is_gap
 
 _N_PANEL = 8
-_GAP = 5.0  # a step wider than this many median steps is a gap, such as the one between two detector chips
 _FEW = 40  # so many pixels a panel, or fewer, are marked one by one
 _MARGIN = 0.55  # inches: left and right of the panels
 _SPACING = 0.2  # inches between panels, for the wavelengths
@@ -142,15 +142,9 @@ def _draw_residual(axes: Axes, wavelength: np.ndarray, residual: np.ndarray, lim
 
 def broken_at_gaps(wavelength: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Wavelength and values (n_pixel,) with a NaN value in the middle of each gap, so that no line crosses it."""
-    after = np.flatnonzero(_is_gap(wavelength)) + 1
+    after = np.flatnonzero(is_gap(wavelength)) + 1
     middle = 0.5 * (wavelength[after - 1] + wavelength[after])
     return np.insert(wavelength, after, middle), np.insert(np.asarray(values, dtype=float), after, np.nan)
-
-
-def _is_gap(wavelength: np.ndarray) -> np.ndarray:
-    """(n_pixel - 1,) whether the step to the next pixel crosses a gap."""
-    step = np.diff(wavelength)
-    return step > _GAP * np.median(step) if len(step) else np.zeros(0, dtype=bool)
 
 
 def is_finely_sampled(wavelength: np.ndarray, flux: np.ndarray) -> bool:
@@ -159,7 +153,7 @@ def is_finely_sampled(wavelength: np.ndarray, flux: np.ndarray) -> bool:
     Their mean squared step must be at most half that of two pixels chosen at random, which is twice the variance.
     Pixels without a finite flux and steps across gaps do not count.
     """
-    step = np.diff(flux)[~_is_gap(wavelength)]
+    step = np.diff(flux)[~is_gap(wavelength)]
     step = step[np.isfinite(step)]
     return len(step) >= 2 and bool(np.mean(step**2) <= np.nanvar(flux))
 

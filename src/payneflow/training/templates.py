@@ -11,8 +11,9 @@ pixel's result depends on them and on its own flux, never on its chunk or on wha
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+
+from payneflow.training.simd import kernel
 
 N_TEMPLATE = 128  # about 1 s of set-up; 64 were within the scatter of cross-validation
 PIXELS_PER_TEMPLATE = 16  # at least; a grid of few pixels has fewer templates, below 16 pixels none
@@ -88,7 +89,7 @@ def _inverses(matrices):
     return work[:, :, m:]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _fit_outputs(solver, features, z, weight):
     """Output weights (n_template, n_neurons) of the fits, and their errors: sum over spectra of weight (z - fit)^2."""
     n_template, n_neurons, n_train = features.shape

@@ -11,8 +11,9 @@ smoothness for all pixels it is ONE matrix for all of them. Nothing here knows a
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+
+from payneflow.training.simd import kernel
 
 LENGTH_START, LENGTH_STEP = 1.5, 1.25  # of the search, in scaled labels (the grid is 0.8 wide) and as a factor
 LENGTH_LEAST, LENGTH_MOST = 0.05, 50.0
@@ -149,7 +150,7 @@ def _solve(covariance, nugget, right):
 # Not LAPACK and BLAS in all that follows: their bits depend on the number of threads and on how many pixels come along.
 
 
-@numba.njit(cache=True)
+@kernel
 def _factorize(matrix):
     """Put the Cholesky factor R, R'R = matrix, in place of its upper triangle; False if it is not positive definite."""
     n = len(matrix)
@@ -167,7 +168,7 @@ def _factorize(matrix):
     return True
 
 
-@numba.njit(cache=True)
+@kernel
 def _solve_lower(root, right):
     """right <- R'^-1 right, for `right` (n, n_column)."""
     n, n_column = right.shape
@@ -183,7 +184,7 @@ def _solve_lower(root, right):
                 row[j] /= root[i, i]
 
 
-@numba.njit(cache=True)
+@kernel
 def _solve_upper(root, right):
     """right <- R^-1 right, for `right` (n, n_column)."""
     n, n_column = right.shape
@@ -199,7 +200,7 @@ def _solve_upper(root, right):
                 row[j] /= root[i, i]
 
 
-@numba.njit(cache=True)
+@kernel
 def _weighted_sums(matrix, flux):
     """matrix @ flux."""
     n_virtual, n_train = matrix.shape
