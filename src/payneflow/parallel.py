@@ -27,6 +27,7 @@ from payneflow.training.lanes import PixelTask, Trainer, train_pixels
 from payneflow.training.policy import PixelProgress, Policy
 
 NAP = 0.001  # seconds between two looks for a message, of a rank that has nothing else to do
+LINGER = 1.0  # seconds from the last words of a rank to the end of all: the launcher drops what it has not passed on
 REPORT_EVERY = 0.5  # seconds after which a helper reports all progress, for the next checkpoint
 BATCHES = 8  # as soon as 1/BATCHES of its lanes have ended it reports those; the answer is as many new pixels
 OTHER_ERROR, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit status, as on the command line
@@ -314,5 +315,6 @@ def _end_all(comm, error: BaseException, pixels: list[int]) -> None:
         status, said = OTHER_ERROR, f"{''.join(traceback.format_exception(error))}{place}: {reason}"
     try:
         print(said, file=sys.stderr, flush=True)
+        time.sleep(LINGER)
     finally:  # also where nobody reads any more
         comm.Abort(status)
