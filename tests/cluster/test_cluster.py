@@ -100,7 +100,8 @@ def test_without_slurm_the_profile_shows_its_plan_and_refuses_to_start(cluster, 
 def test_a_cluster_without_accounting(serial, tmp_path, cluster):
     """The same profile; its account is ignored, and the state of jobs comes from squeue."""
     stop_cluster()
-    run = Run(tmp_path / "run", start_cluster("no"), serial)
+    # the PATH of a user: the workflow itself must find the sacct that asks squeue
+    run = Run(tmp_path / "run", {**start_cluster("no"), "PATH": os.environ["PATH"]}, serial)
     try:
         run.start()
         run.wait_for_training()

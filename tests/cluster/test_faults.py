@@ -1,8 +1,7 @@
 """Whatever kills a training job, its work is kept: every run ends with the bits of a serial one.
 
 Each scenario strikes a run of its own while its ranks are really training. The scenarios of `alone` strike only their
-own jobs and run two at a time, as many as the cluster has room for, since most of their time is waiting for Slurm; those of
-daemons and nodes run by themselves.
+own jobs and run two at a time, as many as the cluster has room for; those of daemons and nodes run by themselves.
 """
 
 import os
@@ -76,11 +75,12 @@ def rank_killed_and_job_cancelled(run):
 @alone
 def memory_above_the_request(run):
     """A first request that is too small for the ranks: Slurm kills the job, the next one asks for more."""
-    run.start("--set-resources", "train_chunk:mem_mb_per_cpu=200*attempt**2")
+    run.start("--set-resources", "train_chunk:mem_mb_per_cpu=140*attempt**2")
     assert run.finish() == 0, run.said()
-    assert "exceeded memory limit" in run.said()
+    logs = [log.read_text() for log in (run.place / ".snakemake/slurm_logs").rglob("*.log")]
+    assert logs and all("exceeded memory limit" in log for log in logs)
     requests = run.slurm("sacct", "-X", "-n", "--format=ReqMem%20,State", "--name", run_id(run)).split()
-    assert {"400M", "FAILED", "COMPLETED"} <= set(requests), requests
+    assert {"280M", "FAILED", "COMPLETED"} <= set(requests), requests
     run.assert_nothing_is_lost()
 
 

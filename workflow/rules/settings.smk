@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 from snakemake.exceptions import WorkflowError
+from snakemake.resources import Resources
 from snakemake.settings.types import DeploymentMethod
 
 try:
@@ -149,16 +150,20 @@ def summary_of_run() -> str:
     return "\n\n".join(["", *said, f"Everything is in {RESULTS}/, the figures in {RESULTS}/figures/."])
 
 
-# So that `.venv/bin/snakemake` finds the `payneflow` installed beside it, in an environment that is not activated too.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
-
 check_config(config)
 
 # The profile of a cluster says how many ranks a training job has there; config.yaml says it for this machine alone.
-SITE = workflow.resource_settings._parsed_default_resources
+SITE = Resources.from_mapping(workflow.resource_settings.default_resources or {})
 ON_CLUSTER = "ranks" in SITE
 RANKS = int(SITE["ranks"].raw) if ON_CLUSTER else config["ranks"]
 LAUNCHER = SITE["launcher"].raw if ON_CLUSTER else config["launcher"]
+
+# So that `.venv/bin/snakemake` finds the `payneflow` installed beside it, in an environment that is not activated too;
+# and before all, on a cluster, the sacct that the Slurm plugin can work with.
+PROGRAMS = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+if ON_CLUSTER:
+    PROGRAMS.insert(0, str(Path(workflow.basedir) / "workflow/scripts/slurm"))
+os.environ.update(PATH=os.pathsep.join(PROGRAMS))
 
 GRID = Path(config["grid"])
 RESULTS = Path(config["results"])

@@ -8,7 +8,7 @@
 on_cluster=$1
 stop() { echo "$*" >&2; [ "$on_cluster" = no ] && exit 0; exit 1; }
 
-for program in sbatch squeue scancel sacct; do
+for program in sbatch squeue scancel; do
     command -v "$program" >/dev/null && continue
     [ "$on_cluster" = no ] && exit 0
     stop "--profile slurm needs Slurm's commands, but there is no $program on this machine's PATH. Start Snakemake on a" \
