@@ -63,6 +63,11 @@ class Plan:
     def core_hours(self) -> float:
         return self.ranks * sum(self._minutes_of(len(chunk.pixels)) for chunk in self.chunks) / 60
 
+    @property
+    def start_seconds(self) -> float:
+        """Seconds of a job before its first pixel."""
+        return 60 * self._minutes_of(0)
+
     def _minutes_of(self, n_pixel: int) -> float:
         return minutes_of_job(n_pixel, self.cost.seconds, self.ranks, self.on_cluster)
 
@@ -110,10 +115,7 @@ def plan_text(plan: Plan) -> str:
         ("trainer", f"{config.trainer}, {config.settings.n_neurons} neurons"),
         ("a pixel", f"{_seconds(plan.cost.seconds)} of one core: {plan.cost.origin}"),
         ("chunks", f"{len(plan.chunks)} of {plan.largest} pixels at most{_chosen(config)}, {ranks} each, on {where}"),
-        (
-            "a job",
-            f"{_seconds(60 * plan.minutes)} expected, of it {60 * minutes_of_job(0, 0, 1, plan.on_cluster):g} s to start",
-        ),
+        ("a job", f"{_seconds(60 * plan.minutes)} expected, of it {plan.start_seconds:g} s to start"),
         ("together", f"{plan.core_hours:.3g} core-hours; the split before, on one core, about {_split(plan)}"),
     ]
     lines = [f"{name:<10}{text}" for name, text in rows]
@@ -162,8 +164,8 @@ def _about_size(plan: Plan) -> list[str]:
             alone = minutes_of_job(plan.n_pixel, plan.cost.seconds, on_cluster=False)
             advice = f"There is no more to do: one core of one machine needs {_seconds(60 * alone)} for everything."
         found.append(
-            f"jobs of {_seconds(60 * plan.minutes)} are short: each costs {60 * minutes_of_job(0, 0):g} s to start, and Snakemake "
-            f"may notice its end a minute or more later (8 jobs of 8 s took 60 s on a free cluster). {advice}"
+            f"jobs of {_seconds(60 * plan.minutes)} are short: each costs {plan.start_seconds:g} s to start, and "
+            f"Snakemake may notice its end a minute or more later (8 jobs of 8 s took 60 s on a free cluster). {advice}"
         )
     if plan.on_cluster and plan.profile.jobs and plan.profile.jobs < len(plan.chunks):
         found.append(
