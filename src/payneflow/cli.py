@@ -146,7 +146,7 @@ def plan(options: argparse.Namespace) -> None:
     from payneflow.profiles import read_profile
 
     find_cost = None
-    if options.measure:
+    if options.measure is not None:
         find_cost = functools.partial(cost_measured, n_measured=options.measure)
     elif options.record:
         find_cost = functools.partial(cost_recorded, record=options.record)

@@ -37,6 +37,8 @@ def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
     from payneflow.files import read_npz
     from payneflow.grid import read_grid
 
+    if n_measured < 1:
+        raise SettingsError(f"--measure {n_measured}: expected a number of pixels, 1 or more; 64 measure well.")
     grid = read_grid(config.grid, config.keys)
     pixels = parse_pixels(config.pixels, len(grid.wavelength))
     n_measured = max(1, min(n_measured, len(pixels) - 1))

@@ -131,18 +131,19 @@ def working_mb(n_spectrum: int, n_label: int, settings: LmSettings | SgdSettings
 
 # --- Its size ---------------------------------------------------------------------------------------------------------
 
-CLUSTER_SECONDS = 20 * 60  # of a job on a cluster; benchmarks/simulate_scheduling.py compares
+CLUSTER_SECONDS = 20 * 60  # of a job on a cluster where jobs wait: benchmarks/simulate_scheduling.py, docs/scaling.md
 MACHINE_SECONDS, MACHINE_PIXELS = 45, 1000  # of a job on one machine, and at most so many pixels: progress is seen
 
 
 def chunk_size(n_pixel: int, seconds_a_pixel: float, ranks: int = 1, on_cluster: bool = False) -> int:
     """The pixels of a chunk where config.yaml says `auto`, of `n_pixel` to be trained in all.
 
-    On a cluster a job of about 20 minutes; on one machine 1000 pixels, or as many as take 45 seconds. Never too few for
-    the lanes of every rank, never more than there are, and the chunks nearly equal.
+    On a cluster a job of about 20 minutes; on one machine 1000 pixels, or as many as take 45 seconds. The chunks are
+    nearly equal, fill all lanes of every rank, and are never larger than all there is.
     """
     seconds = CLUSTER_SECONDS if on_cluster else MACHINE_SECONDS
     wanted = int(seconds * ranks / seconds_a_pixel)
     wanted = max(wanted if on_cluster else min(wanted, MACHINE_PIXELS), 1)
     equal = ceil(n_pixel / ceil(n_pixel / wanted))
-    return min(max(equal, LANES * ranks), n_pixel)
+    whole = LANES * ranks
+    return min(whole * ceil(equal / whole), n_pixel)

@@ -230,14 +230,16 @@ def status_text(status: Status) -> str:
     for chunk in status.chunks:
         chunks[chunk.state] += 1
         pixels[chunk.state] += chunk.n_pixel
-    lines = [f"{status.results}: {len(status.chunks)} chunks, {status.n_pixel} pixels"]
+    lines = [f"{str(status.results):<30}{'chunks':>10}{'pixels':>10}"]
     for state in State:
-        queued = f", {status.n_queued} chunks queued in Slurm" if state is State.WAITING and status.n_queued else ""
-        lines.append(f"  {state:<8}{chunks[state]:6d} chunks{pixels[state]:9d} pixels{queued}")
+        queued = f"   queued in Slurm: {status.n_queued}" if state is State.WAITING and status.n_queued else ""
+        lines.append(f"  {state:<28}{chunks[state]:10d}{pixels[state]:10d}{queued}")
     share = 100 * status.n_done / status.n_pixel
     rate = f", {status.rate:.3g} a second" if status.rate else ""
     left = f", {clock((status.n_pixel - status.n_done) / status.rate)} left" if status.rate else ""
-    lines += [f"pixels done: {status.n_done} ({share:.1f} %){rate}{left}", f"running, judged by {status.judged_by}"]
+    lines.append(f"pixels done: {status.n_done} of {status.n_pixel}, {share:.1f} %{rate}{left}")
+    if chunks[State.DONE] < len(status.chunks):
+        lines.append(f"which are running was judged by {status.judged_by}")
     failed = [chunk for chunk in status.chunks if chunk.state is State.FAILED]
     for chunk in failed[:MOST_SHOWN]:
         lines += [f"failed: {chunk.log}", f"  {chunk.reason}"]
