@@ -51,7 +51,7 @@ def test_what_is_known_of_the_trainers_is_what_they_do():
     assert sizing.N_TEMPLATE == templates.N_TEMPLATE
     assert sizing.TEMPLATE_STARTS == trainers.TEMPLATE_STARTS
     assert sizing.TEMPLATE_LOOP == trainers.TEMPLATE_ITERATIONS
-    assert sizing.LANES == trainers.SgdTrainer.n_lane
+    assert trainers.SgdTrainer.n_lane == sizing.LANES
 
 
 @pytest.mark.parametrize("n_training", [12, 13])

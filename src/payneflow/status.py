@@ -179,8 +179,9 @@ def _positive(text: str | None) -> float:
 
 def _is_trained(trained: Path, chunk: PixelChunk, source: Path) -> bool:
     """Is this the chunk's trained file, and younger than the chunk file, so that Snakemake would keep it?"""
-    stored = _read(trained, ("pixels",))
-    return list(stored.get("pixels", ())) == list(chunk.pixels) and _written(trained) >= _written(source)
+    stored = _read(trained, ("pixels", "end"))  # "end" tells a trained chunk from the chunk file
+    same = "end" in stored and list(stored.get("pixels", ())) == list(chunk.pixels)
+    return same and _written(trained) >= _written(source)
 
 
 def _saved(checkpoint: Path, chunk: PixelChunk, record: dict) -> int:
@@ -230,7 +231,7 @@ def status_text(status: Status) -> str:
     for chunk in status.chunks:
         chunks[chunk.state] += 1
         pixels[chunk.state] += chunk.n_pixel
-    lines = [f"{str(status.results):<30}{'chunks':>10}{'pixels':>10}"]
+    lines = [f"{status.results!s:<30}{'chunks':>10}{'pixels':>10}"]
     for state in State:
         queued = f"   queued in Slurm: {status.n_queued}" if state is State.WAITING and status.n_queued else ""
         lines.append(f"  {state:<28}{chunks[state]:10d}{pixels[state]:10d}{queued}")
