@@ -12,16 +12,16 @@ LANES = 8  # pixels that a rank trains side by side, whatever the trainer; fewer
 
 # --- A pixel ----------------------------------------------------------------------------------------------------------
 
-# lm, seconds of an iteration: by spectra x weights, spectra x weights^2 and weights^3. Within 16 % of what was measured
-# from 160 spectra, 3 labels, 10 neurons (13 us) to 50 000, 25, 20 (0.13 s); 5 neurons cost 1.4 x it.
+# lm, seconds of an iteration: by spectra x weights, spectra x weights^2 and weights^3. Within a fifth of the measured
+# from 160 spectra, 3 labels, 10 neurons (13 us) to 50 000, 25, 20 (0.13 s); 5 neurons cost 1.7 x it.
 LM_LINEAR, LM_SQUARE, LM_CUBE = 8.8e-10, 6.4e-12, 9.2e-12
 # As `payneflow split` makes them (training/virtual_spectra.py): half as many virtual spectra as training spectra.
 VIRTUAL_PER_TRAINING, LARGEST_VIRTUAL, LARGEST_KRIGING = 0.5, 640, 2560
 # As it makes templates (training/templates.py, trainers.py): at most, and iterations of each.
 N_TEMPLATE, TEMPLATE_STARTS, TEMPLATE_LOOP = 128, 4, 200
 
-# sgd, seconds of a training spectrum in one epoch: by weights and by neurons. Within 5 % from 10 to 20 neurons, 3 to 25
-# labels, 160 to 2000 spectra (10 to 74 ns); 5 neurons cost 1.2 x it.
+# sgd, seconds of a training spectrum in one epoch: by weights and by neurons. Within a tenth from 10 to 20 neurons, 3
+# to 25 labels, 160 to 2000 spectra (10 to 77 ns); 5 neurons cost 1.2 x it.
 SGD_WEIGHT, SGD_NEURON = 1.16e-10, 4.6e-10
 SGD_LOOPS = 26.5  # loops that a pixel of the demonstration grid needs on average; a grid easier or harder has its own
 THEANO_MINI_BATCH = 1.9e-5  # seconds of a mini-batch in Theano, whatever its size: nearly all of it is Python
@@ -30,9 +30,10 @@ THEANO_MINI_BATCH = 1.9e-5  # seconds of a mini-batch in Theano, whatever its si
 def seconds_a_pixel(trainer: str, settings: LmSettings | SgdSettings, n_training: int, n_label: int) -> float:
     """Seconds that one core needs to train one pixel, on average, by the law of each trainer and its measured cost.
 
-    `n_training`: training spectra, half of the grid. lm: `spectra x n_weight^2 + n_weight^3` an iteration, and every
-    iteration of the first round (`n_starts` trials and a loop); networks too small for the grid need more rounds, 5
-    neurons on the demonstration grid twice as many. sgd: `spectra x n_weight` an epoch.
+    `n_training`: training spectra, half of the grid. lm: an iteration costs `spectra x n_weight^2 + n_weight^3`
+    and, for the outputs, `spectra x n_weight`; counted is every iteration of the first round (`n_starts` trials and a
+    loop); networks too small for the grid need more rounds, 5 neurons on the demonstration grid twice as many. sgd: an
+    epoch costs `spectra x n_weight`.
     """
     if trainer == "lm":
         trials = settings.n_starts * settings.start_iterations * _lm_iteration(settings, n_training, n_label)
