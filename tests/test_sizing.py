@@ -44,11 +44,20 @@ def test_the_law_gives_the_measured_cost_of_an_iteration(n_training, n_label, n_
     assert seconds * 1e6 == pytest.approx(microseconds, rel=0.2)
 
 
+@pytest.mark.parametrize(("n_neurons", "seconds"), [(10, 0.80), (15, 1.50), (20, 2.28), (30, 4.83)])
+def test_the_law_gives_the_measured_time_of_preparation(n_neurons, seconds):
+    """The table of docs/lm.md, for the demonstration grid."""
+    settings = LmSettings(n_neurons=n_neurons)
+    assert sizing.seconds_of_preparation("lm", settings, 160, 3, 7214) == pytest.approx(seconds, rel=0.1)
+    assert sizing.seconds_of_preparation("sgd", SgdSettings(), 160, 3, 7214) == 0.0
+
+
 def test_what_is_known_of_the_trainers_is_what_they_do():
     assert sizing.VIRTUAL_PER_TRAINING == virtual_spectra.VIRTUAL_PER_TRAINING
     assert sizing.LARGEST_VIRTUAL == virtual_spectra.LARGEST_VIRTUAL
     assert sizing.LARGEST_KRIGING == virtual_spectra.LARGEST_KRIGING
     assert sizing.N_TEMPLATE == templates.N_TEMPLATE
+    assert sizing.PIXELS_PER_TEMPLATE == templates.PIXELS_PER_TEMPLATE
     assert sizing.TEMPLATE_STARTS == trainers.TEMPLATE_STARTS
     assert sizing.TEMPLATE_LOOP == trainers.TEMPLATE_ITERATIONS
     assert trainers.SgdTrainer.n_lane == sizing.LANES

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from payneflow.config import RunConfig
 from payneflow.errors import SettingsError
+from payneflow.progress import say
 from payneflow.selection import parse_pixels
-from payneflow.sizing import seconds_a_pixel
+from payneflow.sizing import seconds_a_pixel, seconds_of_preparation
 from payneflow.training.settings import settings_record
 
 
@@ -42,6 +43,7 @@ def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
     grid = read_grid(config.grid, config.keys)
     pixels = parse_pixels(config.pixels, len(grid.wavelength))
     n_measured = max(1, min(n_measured, len(pixels) - 1))
+    say(f"measuring {n_measured} pixels; what split prepares first takes about {_preparation(config, grid):.0f} s")
     spread = pixels[:: max(1, len(pixels) // (n_measured + 1))][: n_measured + 1]
     training = config.trainer, config.settings, config.seed
     with tempfile.TemporaryDirectory() as scratch:
@@ -54,6 +56,12 @@ def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
     return PixelCost(
         float(seconds.mean()), f"measured now, {len(seconds)} pixels evenly spread, on one core of this machine"
     )
+
+
+def _preparation(config: RunConfig, grid) -> float:
+    n_spectrum, n_label = grid.labels.shape
+    n_training = (n_spectrum + 1) // 2
+    return seconds_of_preparation(config.trainer, config.settings, n_training, n_label, len(grid.wavelength))
 
 
 def cost_recorded(config: RunConfig, record: str | Path) -> PixelCost:

@@ -95,7 +95,7 @@ def make_plan(
         runtime = [profile.runtime] * len(ATTEMPTS)
     if profile and profile.mem_mb_per_cpu:
         memory = [profile.mem_mb_per_cpu] * len(ATTEMPTS)
-    preparation = seconds_of_preparation(config.trainer, config.settings, n_training, n_label)
+    preparation = seconds_of_preparation(config.trainer, config.settings, n_training, n_label, n_pixel)
     return Plan(config, profile, shape, cost, chunks, ranks, preparation, tuple(runtime), tuple(memory))
 
 

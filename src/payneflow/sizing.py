@@ -17,8 +17,8 @@ LANES = 8  # pixels that a rank trains side by side, whatever the trainer; fewer
 LM_LINEAR, LM_SQUARE, LM_CUBE = 8.8e-10, 6.4e-12, 9.2e-12
 # As `payneflow split` makes them (training/virtual_spectra.py): half as many virtual spectra as training spectra.
 VIRTUAL_PER_TRAINING, LARGEST_VIRTUAL, LARGEST_KRIGING = 0.5, 640, 2560
-# As it makes templates (training/templates.py, trainers.py): at most, and iterations of each.
-N_TEMPLATE, TEMPLATE_STARTS, TEMPLATE_LOOP = 128, 4, 200
+# As it makes templates (training/templates.py, trainers.py): at most, pixels of the grid for each, and their training.
+N_TEMPLATE, PIXELS_PER_TEMPLATE, TEMPLATE_STARTS, TEMPLATE_LOOP = 128, 16, 4, 200
 
 # sgd, seconds of a training spectrum in one epoch: by weights and by neurons. Within a tenth from 10 to 20 neurons, 3
 # to 25 labels, 160 to 2000 spectra (10 to 77 ns); 5 neurons cost 1.2 x it.
@@ -47,13 +47,16 @@ def seconds_a_pixel(trainer: str, settings: LmSettings | SgdSettings, n_training
     return n_epoch * n_mini_batch * settings.mini_batch_size * a_spectrum
 
 
-def seconds_of_preparation(trainer: str, settings: LmSettings | SgdSettings, n_training: int, n_label: int) -> float:
-    """Seconds of one core that `payneflow split` needs to prepare the templates, for a grid of 2048 pixels or more."""
+def seconds_of_preparation(
+    trainer: str, settings: LmSettings | SgdSettings, n_training: int, n_label: int, n_pixel: int
+) -> float:
+    """Seconds of one core that `payneflow split` needs to train the templates of a grid of `n_pixel` pixels in all."""
     if trainer != "lm":
         return 0.0
     trials = TEMPLATE_STARTS * settings.random_iterations * _lm_iteration(settings, n_training, n_label)
     n_given = n_training + n_virtual(settings, n_training)
-    return N_TEMPLATE * (trials + TEMPLATE_LOOP * _lm_iteration(settings, n_given, n_label))
+    each = trials + TEMPLATE_LOOP * _lm_iteration(settings, n_given, n_label)
+    return min(N_TEMPLATE, n_pixel // PIXELS_PER_TEMPLATE) * each
 
 
 def n_virtual(settings: LmSettings, n_training: int) -> int:
