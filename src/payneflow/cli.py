@@ -83,19 +83,23 @@ def train(options: argparse.Namespace) -> None:
 
     def lead(ranks) -> None:
         training = options.trainer, _settings(options), options.seed
-        train_chunk(options.chunk, options.output, *training, options.checkpoint_seconds, ranks)
+        train_chunk(
+            options.chunk, options.output, *training, options.checkpoint_seconds, ranks, options.keep_checkpoint
+        )
 
     run_on_ranks(options.ranks, lead)
 
 
 def gather(options: argparse.Namespace) -> None:
     """Prove that trained chunks belong together; join them to a network file and a training record."""
+    from payneflow.checkpoint import remove_checkpoints
     from payneflow.gather import gather_chunks
     from payneflow.training.record import summary_text, write_record
 
     networks, record = gather_chunks(options.trained)
     networks.write(options.network)
     write_record(record, options.record)
+    remove_checkpoints(options.trained)
     print(summary_text(record))
 
 
@@ -224,6 +228,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="MPI ranks that share the pixels, as many as the launcher starts: mpiexec -n N payneflow train ... "
         "--ranks N (default: %(default)s, without MPI)",
+    )
+    one.add_argument(
+        "--keep-checkpoint",
+        action="store_true",
+        help="leave the last checkpoint beside the output, for payneflow gather to remove: should the output be deleted "
+        "after all, as Snakemake does for a job that Slurm lost sight of, the same command makes it again in a second",
     )
     _add_training(one)
 

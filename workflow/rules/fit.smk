@@ -17,7 +17,7 @@ rule fit_spectra:
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=30,
+        runtime=10,
     params:
         grid_keys=key_options(),
         output=RESULTS / "fits",
@@ -46,7 +46,7 @@ rule plot_fitting_results:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
+        runtime=2,
     message:
         "Plotting fitted against true labels"
     shell:

@@ -81,9 +81,24 @@ def training_options() -> str:
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in config[section].items())
 
 
-def launch_of_ranks(wildcards, threads) -> str:
-    """What starts the ranks of a training job, one thread each; a function of threads, whose change repeats nothing."""
-    return f"OMP_NUM_THREADS=1 {config['launcher']} -n {threads}" if threads > 1 else ""
+def launch_of_ranks(wildcards, resources) -> str:
+    """What starts the ranks of a training job, one thread each; made of resources, whose change repeats nothing."""
+    return f"OMP_NUM_THREADS=1 {resources.mpi} -n {resources.tasks}" if resources.tasks > 1 else ""
+
+
+def checkpoint_options(wildcards, resources) -> str:
+    """How often a training job saves its work; a function of resources, so that another interval repeats nothing."""
+    return f"--checkpoint-seconds {config['checkpoint_seconds']} --keep-checkpoint"
+
+
+def runtime_of_training(wildcards, attempt) -> int:
+    """Minutes that a training job may take; a job that ran out of them resumes with more."""
+    return 30 * attempt
+
+
+def memory_of_training(wildcards, attempt) -> int:
+    """MB for each rank of a training job; more for one that failed."""
+    return 700 * attempt
 
 
 def preparation_options() -> str:
@@ -138,6 +153,13 @@ def summary_of_run() -> str:
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 
 check_config(config)
+
+# The profile of a cluster says how many ranks a training job has there; config.yaml says it for this machine alone.
+SITE = workflow.resource_settings._parsed_default_resources
+ON_CLUSTER = "ranks" in SITE
+RANKS = int(SITE["ranks"].raw) if ON_CLUSTER else config["ranks"]
+LAUNCHER = SITE["launcher"].raw if ON_CLUSTER else config["launcher"]
+
 GRID = Path(config["grid"])
 RESULTS = Path(config["results"])
 LOGS = RESULTS / "logs"
