@@ -32,8 +32,7 @@ SINFO = "main*|up|1:00:00|1-infinite|{}|2|4000"  # as the real one prints it: a 
 PROFILE = {
     "executor": "slurm",
     "jobs": 100,
-    "default-resources": {"slurm_partition": "main", "slurm_account": "lab", "runtime": 10},
-    "set-resources": {"train_chunk": {"tasks": 2, "mpi": "srun --mpi=pmi2 --kill-on-bad-exit=1"}},
+    "default-resources": {"slurm_partition": "main", "slurm_account": "lab", "runtime": 10, "ranks": 2},
 }
 
 
@@ -115,7 +114,7 @@ def test_paths_of_a_config_start_at_its_own_directory(tmp_path):
         (["lm={n_neurons: 0}"], "n_neurons is 0"),
         (["lm=3"], "lm is '3', expected a section"),
         (["chunksize=3"], "chunksize=3: no such setting; did you mean chunk_size?"),
-        (["zzz=3"], "zzz=3: no such setting; there are chunk_size, fit, "),
+        (["zzz=3"], "zzz=3: no such setting; there are checkpoint_seconds, chunk_size, "),
         (["chunk_size"], "chunk_size: expected NAME=VALUE"),
         (["grid_keys={flx: a}"], "grid_keys: flx: expected the name of an array"),
         (["pixels=[1, 2]"], "pixels is ['1', '2'], expected text."),
@@ -158,20 +157,24 @@ def test_a_config_that_is_not_there_is_named(tmp_path):
 def test_a_profile_says_where_jobs_run_and_with_how_many_ranks(tmp_path):
     profile = write_profile(tmp_path / "slurm")
     assert (profile.is_slurm, profile.partition, profile.account) == (True, "main", "lab")
-    assert (profile.tasks, profile.jobs) == (2, 100)
+    assert (profile.ranks, profile.jobs) == (2, 100)
     assert profile.runtime is None, "default-resources do not stand above what the rule asks for"
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"default-resources": ["slurm_partition=main"], "set-resources": ["train_chunk:tasks=2", "gather:tasks=9"]},
+        {"default-resources": ["slurm_partition=main", "ranks=2"]},
+        {
+            "default-resources": ["slurm_partition=main", "ranks=9"],
+            "set-resources": ["train_chunk:tasks=2", "gather:tasks=9"],
+        },
         {"default-resources": "slurm_partition='main'", "set-resources": {"train_chunk": ["tasks=2"]}},
     ],
 )
 def test_resources_may_be_lists_or_text_as_in_snakemake(tmp_path, settings):
     profile = write_profile(tmp_path / "slurm", **settings)
-    assert (profile.partition, profile.tasks) == ("main", 2)
+    assert (profile.partition, profile.ranks) == ("main", 2)
 
 
 def test_the_profiles_of_the_repository_can_be_read():
@@ -184,6 +187,7 @@ def test_the_profiles_of_the_repository_can_be_read():
     [
         ({"set-resources": 3}, "set-resources is 3"),
         ({"set-resources": {"train_chunk": {"tasks": 0}}}, "tasks is 0, expected a whole number from 1"),
+        ({"default-resources": {"ranks": "two"}}, "ranks is 'two', expected a whole number from 1"),
         ({"set-resources": {"train_chunk": 7}}, "set-resources: train_chunk is 7"),
         ({"jobs": "few"}, "jobs is 'few'"),
     ],
@@ -217,9 +221,10 @@ def test_a_plan_is_made_of_the_config_and_the_functions_of_sizing(tmp_path):
 def test_ranks_of_the_profile_stand_above_the_config_and_so_do_its_requests(tmp_path):
     config = read_config(write_config(tmp_path / "run", ranks=1, chunk_size="auto"))
     assert make_plan(config).ranks == 1
-    resources = {"train_chunk": {"tasks": 2, "runtime": 90, "mem_mb_per_cpu": "500 * attempt"}}
+    assert make_plan(config, write_profile(tmp_path / "slurm")).ranks == 2
+    resources = {"train_chunk": {"tasks": 3, "runtime": 90, "mem_mb_per_cpu": "500 * attempt"}}
     plan = make_plan(config, write_profile(tmp_path / "slurm", **{"set-resources": resources}))
-    assert plan.ranks == 2
+    assert plan.ranks == 3
     assert plan.runtime == (90, 90, 90)
     assert plan.memory == tuple(memory_mb_per_rank(20, 24, 3, LmSettings(), attempt) for attempt in (1, 2, 3))
 
@@ -301,10 +306,10 @@ def test_a_plan_that_fits_has_no_warnings(tmp_path, fake_sinfo):
 
 def test_short_jobs_are_warned_of_with_a_better_size(tmp_path, fake_sinfo):
     fake_sinfo(SINFO.format("n1"))
-    (short,) = plan_warnings(plan_of(tmp_path, **{**SHORT, "chunk_size": 1}))
-    assert "are short: each costs 5 s to start" in short and "With chunk_size 20 there are 1." in short
+    (short,) = plan_warnings(plan_of(tmp_path, **{**IN_TIME, "chunk_size": 4}))
+    assert "are short: each costs 5 s to start" in short and short.endswith("Of chunk_size 20 there would be 1.")
     (short,) = plan_warnings(plan_of(tmp_path, **{**SHORT, "chunk_size": 20}))
-    assert "There is no more to do: one core of one machine needs" in short
+    assert "One core of one machine does everything in" in short
 
 
 def test_a_plan_for_one_machine_is_not_held_against_slurm(tmp_path, fake_sinfo):

@@ -82,7 +82,7 @@ def make_plan(
     n_spectrum, n_pixel, n_label = shape = grid_shape(config.grid, config.keys)
     n_training = (n_spectrum + 1) // 2
     cost = find_cost(config) if find_cost else cost_by_law(config, n_training, n_label)
-    ranks = profile.tasks if profile and profile.tasks else config.ranks
+    ranks = profile.ranks if profile and profile.ranks else config.ranks
     size = config.chunk_size
     if size is None:
         n_selected = len(parse_pixels(config.pixels, n_pixel))
@@ -159,13 +159,15 @@ def _about_size(plan: Plan) -> list[str]:
     found = []
     if plan.on_cluster and plan.minutes < SHORT_JOB:
         better = chunk_size(plan.n_pixel, plan.cost.seconds, plan.ranks, on_cluster=True)
-        advice = f"With chunk_size {better} there are {ceil(plan.n_pixel / better)}."
-        if better <= plan.largest:
-            alone = minutes_of_job(plan.n_pixel, plan.cost.seconds, on_cluster=False)
-            advice = f"There is no more to do: one core of one machine needs {_seconds(60 * alone)} for everything."
+        alone = minutes_of_job(plan.n_pixel, plan.cost.seconds, on_cluster=False)
+        advice = (
+            f"Of chunk_size {better} there would be {ceil(plan.n_pixel / better)}." if better > plan.largest else ""
+        )
+        if alone < SHORT_JOB:
+            advice = f"One core of one machine does everything in {_seconds(60 * alone)}."
         found.append(
             f"jobs of {_seconds(60 * plan.minutes)} are short: each costs {plan.start_seconds:g} s to start, and "
-            f"Snakemake may notice its end a minute or more later (8 jobs of 8 s took 60 s on a free cluster). {advice}"
+            f"Snakemake may notice its end a minute or more later (8 jobs of 8 s took 60 s on a free cluster). {advice}".strip()
         )
     if plan.on_cluster and plan.profile.jobs and plan.profile.jobs < len(plan.chunks):
         found.append(

@@ -13,13 +13,16 @@ UNLIMITED = "unlimited"
 
 @dataclass(frozen=True)
 class Profile:
-    """What a profile says of rule train_chunk; None: nothing. `jobs` are as many as are submitted at a time."""
+    """What a profile says of rule train_chunk; None: nothing. `jobs` are as many as are submitted at a time.
+
+    `ranks` is resource ranks of default-resources, which the rule goes by, or tasks of set-resources, which is above.
+    """
 
     path: Path
     executor: str | None
     partition: str | None
     account: str | None
-    tasks: int | None
+    ranks: int | None
     jobs: int | None
     runtime: int | None
     mem_mb_per_cpu: int | None
@@ -50,7 +53,7 @@ def read_profile(name: str) -> Profile:
         executor=None if executor is None else str(executor),
         partition=_text(resources.get("slurm_partition")),
         account=_text(resources.get("slurm_account")),
-        tasks=_whole(path, "tasks", of_rule.get("tasks")),
+        ranks=_whole(path, "tasks", of_rule.get("tasks")) or _whole(path, "ranks", resources.get("ranks")),
         jobs=None if values.get("jobs") == UNLIMITED else _whole(path, "jobs", values.get("jobs")),
         runtime=_whole_or_none(of_rule.get("runtime")),
         mem_mb_per_cpu=_whole_or_none(of_rule.get("mem_mb_per_cpu")),
