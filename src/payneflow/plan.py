@@ -165,9 +165,10 @@ def _about_size(plan: Plan) -> list[str]:
         )
         if alone < SHORT_JOB:
             advice = f"One core of one machine does everything in {_seconds(60 * alone)}."
+        several = "8 jobs of 8 s took 60 s on a free cluster"
         found.append(
             f"jobs of {_seconds(60 * plan.minutes)} are short: each costs {plan.start_seconds:g} s to start, and "
-            f"Snakemake may notice its end a minute or more later (8 jobs of 8 s took 60 s on a free cluster). {advice}".strip()
+            f"Snakemake may notice its end a minute or more later ({several}). {advice}".strip()
         )
     if plan.on_cluster and plan.profile.jobs and plan.profile.jobs < len(plan.chunks):
         found.append(
