@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 import warnings
@@ -141,6 +142,34 @@ def plot(options: argparse.Namespace) -> None:
     figures.plot(options.figure, options.input, options.output)
 
 
+def plan(options: argparse.Namespace) -> None:
+    """Say what the training of a run will take, before anything is submitted, and what Slurm would never start."""
+    from payneflow.config import read_config
+    from payneflow.cost import cost_measured, cost_recorded
+    from payneflow.plan import make_plan, plan_text, plan_warnings
+    from payneflow.profiles import read_profile
+
+    find_cost = None
+    if options.measure is not None:
+        find_cost = functools.partial(cost_measured, n_measured=options.measure)
+    elif options.record:
+        find_cost = functools.partial(cost_recorded, record=options.record)
+    profile = read_profile(options.profile) if options.profile else None
+    planned = make_plan(read_config(options.config, options.settings), profile, find_cost)
+    print(plan_text(planned))
+    for warning in plan_warnings(planned):
+        print(f"warning: {warning}")
+
+
+def status(options: argparse.Namespace) -> None:
+    """Say how far the training of a run is: chunks waiting, running, done and failed, and why they failed."""
+    from payneflow.config import read_config
+    from payneflow.status import read_status, status_text
+
+    config = read_config(options.config, options.settings)
+    print(status_text(read_status(config, options.results)))
+
+
 # ----------------------------------------------------------------------------------------------------- the options
 
 
@@ -242,7 +271,32 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("figure", choices=list(FIGURES), metavar="FIGURE", help=f"one of: {', '.join(FIGURES)}")
     one.add_argument("input", metavar="INPUT", help="evaluation.npz, fits.ecsv or training_record.ecsv")
     one.add_argument("--output", required=True, metavar="FILE", help="figure to write")
+
+    one = add(plan, "--profile slurm")
+    _add_config(one)
+    one.add_argument("--profile", metavar="DIRECTORY", help="as for snakemake; default: jobs on this machine")
+    cost = one.add_mutually_exclusive_group()
+    cost.add_argument(
+        "--measure",
+        type=int,
+        metavar="N",
+        help="train N pixels of the grid now to find what one costs (64 or more: fewer leave SIMD lanes idle)",
+    )
+    cost.add_argument("--record", metavar="FILE", help="take the cost from an earlier run's training_record.ecsv")
+
+    one = add(status, "--config config.yaml")
+    _add_config(one)
+    one.add_argument("--results", metavar="DIRECTORY", help="where the run writes (default: what config.yaml says)")
     return parser
+
+
+def _add_config(subcommand: argparse.ArgumentParser) -> None:
+    subcommand.add_argument(
+        "settings", nargs="*", metavar="NAME=VALUE", help="in place of what the file says, as --config of snakemake"
+    )
+    subcommand.add_argument(
+        "--config", default="config.yaml", metavar="FILE", help="settings of the run (default: %(default)s)"
+    )
 
 
 def _add_network(subcommand: argparse.ArgumentParser) -> None:

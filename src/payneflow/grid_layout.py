@@ -226,3 +226,13 @@ def _check_labels_shape(path: Path, keys: GridKeys, shape: tuple[int, ...], n_sp
             "spectrum."
         )
     return shape[0]
+
+
+def grid_shape(path: str | Path, keys: GridKeys = PUBLISHED) -> tuple[int, int, int]:
+    """(n_spectrum, n_pixel, n_label) of a grid file, from the headers of its arrays alone.
+
+    Raises GridError as `read_grid` does, for names, kinds and shapes.
+    """
+    headers = _read_headers(Path(path), keys, _ROLES)
+    _check_shapes(Path(path), keys, {key: header.shape for key, header in headers.items()})
+    return *headers[keys.flux].shape, headers[keys.labels].shape[0]
