@@ -232,8 +232,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--keep-checkpoint",
         action="store_true",
-        help="leave the last checkpoint beside the output, for payneflow gather to remove: should the output be deleted "
-        "after all, as Snakemake does for a job that Slurm lost sight of, the same command makes it again in a second",
+        help="leave the last checkpoint beside the output for payneflow gather to remove: should the output be deleted "
+        "after all, as Snakemake does for a job Slurm lost sight of, the same command makes it again in a second",
     )
     _add_training(one)
 

@@ -14,9 +14,11 @@ from snakemake.resources import Resources
 from snakemake.settings.types import DeploymentMethod
 
 try:
-    from payneflow.chunks import plan_chunks
+    from payneflow import sizing
     from payneflow.errors import PayneflowError
-    from payneflow.grid import GridKeys, count_pixels
+    from payneflow.grid_layout import GridKeys, grid_shape
+    from payneflow.selection import parse_pixels, plan_chunks
+    from payneflow.training.settings import make_settings
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error.msg}: payneflow is not installed in the Python that runs Snakemake ({sys.executable}). "
@@ -47,9 +49,9 @@ def read_numbers(settings: dict, schema: dict) -> None:
         value = settings.get(name)
         if isinstance(value, dict) and "properties" in part:
             read_numbers(value, part)
-        elif isinstance(value, str) and part.get("type") in ("integer", "number"):
+        elif isinstance(value, str) and any(kind in part.get("type", "") for kind in ("integer", "number")):
             try:
-                settings[name] = int(value) if part["type"] == "integer" else float(value)
+                settings[name] = int(value) if "integer" in part["type"] else float(value)
             except ValueError:
                 pass  # the schema will refuse it
 
@@ -78,8 +80,16 @@ def key_options() -> str:
 
 def training_options() -> str:
     """The chosen trainer's settings as options of `payneflow train`."""
-    section = "sgd" if config["trainer"] == "theano" else config["trainer"]
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in config[section].items())
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings_of_trainer().items())
+
+
+def settings_of_trainer() -> dict:
+    return config["sgd" if config["trainer"] == "theano" else config["trainer"]]
+
+
+def ranks_of_training(wildcards, threads) -> int:
+    """Ranks of a training job; on one machine fewer where Snakemake has fewer cores."""
+    return RANKS if ON_CLUSTER else threads
 
 
 def launch_of_ranks(wildcards, resources) -> str:
@@ -93,13 +103,19 @@ def checkpoint_options(wildcards, resources) -> str:
 
 
 def runtime_of_training(wildcards, attempt) -> int:
-    """Minutes that a training job may take; a job that ran out of them resumes with more."""
-    return 30 * attempt
+    """Minutes that a training job may take, as `payneflow plan` says; one that ran out of them resumes with more."""
+    return sizing.runtime_minutes(CHUNK_SIZE, SECONDS_A_PIXEL, RANKS, attempt)
 
 
 def memory_of_training(wildcards, attempt) -> int:
-    """MB for each rank of a training job; more for one that failed."""
-    return 700 * attempt
+    """MB for each rank of a training job, as `payneflow plan` says; more for one that failed."""
+    return sizing.memory_mb_per_rank(CHUNK_SIZE, n_spectrum, n_label, TRAINING, attempt)
+
+
+def runtime_of_split(wildcards, attempt) -> int:
+    """Minutes for the split of the grid, with what its trainer prepares once for all pixels."""
+    seconds = sizing.seconds_of_preparation(config["trainer"], TRAINING, n_training, n_label, n_pixel)
+    return attempt * (10 + round(sizing.TIME_SAFETY * seconds / 60))
 
 
 def preparation_options() -> str:
@@ -171,8 +187,16 @@ LOGS = RESULTS / "logs"
 BENCHMARKS = RESULTS / "benchmarks"
 
 try:
-    n_pixel = count_pixels(GRID, GridKeys(**config["grid_keys"]))
-    CHUNKS = [chunk.name for chunk in plan_chunks(n_pixel, config["pixels"], config["chunk_size"])]
+    n_spectrum, n_pixel, n_label = grid_shape(GRID, GridKeys(**config["grid_keys"]))
+    n_training = (n_spectrum + 1) // 2
+    TRAINING = make_settings(config["trainer"], settings_of_trainer())
+    SECONDS_A_PIXEL = sizing.seconds_a_pixel(config["trainer"], TRAINING, n_training, n_label)
+    n_wanted = len(parse_pixels(config["pixels"], n_pixel))
+    if config["chunk_size"] == "auto":
+        CHUNK_SIZE = sizing.chunk_size(n_wanted, SECONDS_A_PIXEL, RANKS, ON_CLUSTER)
+    else:
+        CHUNK_SIZE = config["chunk_size"]
+    CHUNKS = [chunk.name for chunk in plan_chunks(n_pixel, config["pixels"], CHUNK_SIZE)]
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None
 

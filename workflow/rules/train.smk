@@ -14,7 +14,7 @@ rule train_chunk:
         "../../envs/theano.yaml" if config["trainer"] == "theano" else "../../envs/payneflow.yaml"
     threads: 1 if ON_CLUSTER else RANKS
     resources:
-        tasks=RANKS if ON_CLUSTER else lambda wildcards, threads: threads,
+        tasks=ranks_of_training,
         mpi=LAUNCHER if RANKS > 1 else "",
         mem_mb_per_cpu=memory_of_training,
         runtime=runtime_of_training,
