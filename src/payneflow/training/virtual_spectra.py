@@ -52,7 +52,8 @@ class VirtualSpectra:
 def make_virtual_spectra(labels, flux, seed, n_virtual=None):
     """The virtual spectra of a grid: `n_virtual` of them, by default half as many as training spectra.
 
-    labels (n_train, n_label) scaled to x', flux (n_train, n_pixel), training spectra only.
+    labels (n_train, n_label) scaled to x', flux (n_train, n_pixel), training spectra only; of the flux, which may lie in
+    a file, a sample of spectra and pixels is enough.
     """
     n_train, n_label = labels.shape
     if n_virtual is None:
@@ -64,7 +65,7 @@ def make_virtual_spectra(labels, flux, seed, n_virtual=None):
         return VirtualSpectra.none(n_train, n_label, note)
     rows = _evenly(n_train, SEARCH_SPECTRA)
     columns = _evenly(flux.shape[1], SEARCH_PIXELS)
-    lengths, nugget = kriging_lengths(labels[rows], flux[np.ix_(rows, columns)])
+    lengths, nugget = kriging_lengths(labels[rows], np.ascontiguousarray(flux[rows][:, columns]))
     virtual = labels_in_gaps(labels, n_virtual, seed)
     matrix = kriging_matrix(labels, virtual, lengths, nugget)
     shown = ", ".join(f"{length:.2f}" for length in lengths)
