@@ -25,7 +25,7 @@ MOST_HELD = 64 * 2**20  # bytes of training flux, at most, that are held for kri
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A chunk file to be written: where, which pixels of the grid, and all its arrays but the flux, real and virtual."""
+    """A chunk file to be written: where, which pixels of the grid, and all its arrays but real and virtual flux."""
 
     path: Path
     pixels: range
@@ -74,7 +74,7 @@ class _GrowingChunk:
 
 @contextmanager
 def _growing_chunk(piece: Piece, flux, virtual: VirtualSpectra) -> Iterator[_GrowingChunk]:
-    """The chunk file of `piece`, to be fed with all blocks of the flux; once that is done it gets its place and name."""
+    """The chunk file of `piece`, to be fed with all blocks of the flux; only then does it get its place and name."""
     kriging = len(virtual.labels) > 0
     to_hold = np.zeros(flux.shape[0], dtype=bool)
     to_hold[TRAINING] = kriging

@@ -27,8 +27,9 @@ class SpectralGrid:
     """A checked grid.
 
     `wavelength` (n_pixel,) float64, Angstrom, increasing; `flux` (n_spectrum, n_pixel), normalised, float32 or float64
-    as the file has it, an array, or of an HDF5 file one that is read when it is indexed; `labels` (n_spectrum, n_label) float64, each in its unit (the file stores them the other way
-    round); `label_names`, `label_units` (n_label,); `path` of the file, `sha256` of its bytes.
+    as the file has it, that of an HDF5 file read only when it is indexed; `labels` (n_spectrum, n_label) float64, each
+    in its unit (the file stores them the other way round); `label_names`, `label_units` (n_label,); `path` of the file,
+    `sha256` of its bytes.
     """
 
     path: Path

@@ -146,21 +146,24 @@ class StoredFlux:
 
     def _read(self, rows: np.ndarray, pixels) -> np.ndarray:
         """(len(rows), number of pixels) at increasing rows of the file."""
-        flux = np.empty((len(rows), len(np.arange(self.shape[1])[pixels])), self.dtype)
+        all_pixels = np.arange(self.shape[1])
+        chosen = all_pixels[pixels]
+        flux = np.empty((len(rows), len(chosen)), self.dtype)
         step = rows_at_once(self.shape, self.dtype, self.unit)
         with _opened(self._path, self._key) as file:
             if _state(self._path) != self._state:
-                raise GridError(
-                    f"{self._path}: the file was changed while it was read. Leave it alone and start again."
-                )
-            stored = file[self._key]
-            done = 0
+                raise GridError(f"{self._path}: it was changed while it was read. Leave it alone and start again.")
+            stored, done = file[self._key], 0
             while done < len(rows):
                 block_end = (rows[done] // step + 1) * step  # blocks are aligned to what is decompressed together
                 last = int(np.searchsorted(rows, block_end))
-                here = rows[done:last]
-                span = stored[here[0] : here[-1] + 1].astype(self.dtype, copy=False)
-                flux[done:last] = (span if len(span) == len(here) else span[here - here[0]])[:, pixels]
+                span = slice(rows[done], rows[last - 1] + 1)
+                if span.stop - span.start == last - done and np.array_equal(chosen, all_pixels):
+                    stored.read_direct(flux, span, slice(done, last))  # needs no second copy of a block
+                else:
+                    block = np.empty((span.stop - span.start, stored.shape[1]), self.dtype)
+                    stored.read_direct(block, span)
+                    flux[done:last] = block[np.ix_(rows[done:last] - span.start, chosen)]
                 done = last
         return flux
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from payneflow.training.sampling import evenly
 from payneflow.training.simd import kernel
 
 LENGTH_START, LENGTH_STEP = 1.5, 1.25  # of the search, in scaled labels (the grid is 0.8 wide) and as a factor
@@ -52,8 +53,8 @@ class VirtualSpectra:
 def make_virtual_spectra(labels, flux, seed, n_virtual=None):
     """The virtual spectra of a grid: `n_virtual` of them, by default half as many as training spectra.
 
-    labels (n_train, n_label) scaled to x', flux (n_train, n_pixel), training spectra only; of the flux, which may lie in
-    a file, a sample of spectra and pixels is enough.
+    labels (n_train, n_label) scaled to x', flux (n_train, n_pixel), training spectra only; of the flux, which may lie
+    in a file, a sample of spectra and pixels is read.
     """
     n_train, n_label = labels.shape
     if n_virtual is None:
@@ -63,8 +64,8 @@ def make_virtual_spectra(labels, flux, seed, n_virtual=None):
         if n_virtual:
             note += f": {n_train} training spectra, more than {LARGEST_KRIGING}, leave a network little freedom"
         return VirtualSpectra.none(n_train, n_label, note)
-    rows = _evenly(n_train, SEARCH_SPECTRA)
-    columns = _evenly(flux.shape[1], SEARCH_PIXELS)
+    rows = evenly(n_train, SEARCH_SPECTRA)
+    columns = evenly(flux.shape[1], SEARCH_PIXELS)
     lengths, nugget = kriging_lengths(labels[rows], np.ascontiguousarray(flux[rows][:, columns]))
     virtual = labels_in_gaps(labels, n_virtual, seed)
     matrix = kriging_matrix(labels, virtual, lengths, nugget)
@@ -249,8 +250,3 @@ def _neighbours(labels, i, k):
     """The k training spectra nearest to spectrum i, itself left out."""
     order = np.argsort(((labels - labels[i]) ** 2).sum(1), kind="stable")
     return order[order != i][:k]
-
-
-def _evenly(n, n_most):
-    """Numbers 0 .. n-1, or n_most of them evenly spread."""
-    return np.unique(np.linspace(0, n - 1, min(n, n_most)).round().astype(int))
