@@ -16,7 +16,7 @@ import numpy as np
 
 from payneflow.files import whole_file
 from payneflow.grid import TRAINING
-from payneflow.grid_blocks import blocks
+from payneflow.grid_blocks import for_each_block
 from payneflow.training.virtual_spectra import VirtualSpectra
 
 MOST_OPEN = 128  # files written at a time; systems allow 256 or more
@@ -41,9 +41,7 @@ def write_pieces(pieces: list[Piece], flux, virtual: VirtualSpectra) -> None:
     for some in _passes(pieces, MOST_HELD // held if held else None):
         with ExitStack() as stack:
             growing = [stack.enter_context(_growing_chunk(piece, flux, virtual)) for piece in some]
-            for first, rows in blocks(flux):
-                for chunk in growing:
-                    chunk.take(first, rows)
+            for_each_block(flux, *(chunk.take for chunk in growing))
 
 
 def _passes(pieces: list[Piece], most_pixels: int | None) -> Iterator[list[Piece]]:

@@ -18,6 +18,7 @@ from payneflow.training.trainers import prepare
 from payneflow.training.virtual_spectra import VirtualSpectra
 
 FORMAT_VERSION = 2
+_WHAT = "a chunk file made by payneflow split"
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,15 @@ def preparation_key(trainer: str, settings: LmSettings | SgdSettings, seed: int)
     return trainer if isinstance(settings, SgdSettings) else json.dumps(settings_record(trainer, settings, seed))
 
 
+def read_preparation_note(path: str | Path) -> str:
+    """What a chunk file says of how it was prepared, without the rest of it. Raises ChunkError as `read_chunk` does."""
+    key = "preparation_note"
+    return str(read_npz(path, ChunkError, _WHAT, keys=(key,))[key])
+
+
 def read_chunk(path: str | Path) -> Chunk:
     """Read a chunk file. Raises ChunkError where it is missing, damaged or of another format."""
-    stored = read_npz(path, ChunkError, "a chunk file made by payneflow split")
+    stored = read_npz(path, ChunkError, _WHAT)
     keys = [*Chunk.__dataclass_fields__]
     keys[0] = "chunk"
     missing = [key for key in (*keys, "format_version") if key not in stored]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.files import sha256_of
-from payneflow.grid_blocks import blocks
+from payneflow.grid_blocks import for_each_block
 from payneflow.grid_content import FluxCheck, check_labels, check_names, check_wavelength
 from payneflow.grid_halves import TEST, TRAINING, TwinCheck
 from payneflow.grid_hdf5 import StoredFlux
@@ -75,9 +75,7 @@ def default_names(n_label: int) -> tuple[str, ...]:
 def _check_flux(path: Path, key: str, flux: np.ndarray | StoredFlux, wavelength: np.ndarray) -> None:
     """Every check of the flux, with one look at each block of it."""
     checks = FluxCheck(path, key, wavelength), TwinCheck(path, key)
-    for first, rows in blocks(flux):
-        for check in checks:
-            check.look_at(first, rows)
+    for_each_block(flux, *(check.look_at for check in checks))
     for check in checks:
         check.judge()
 

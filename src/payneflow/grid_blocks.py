@@ -4,7 +4,7 @@ Flux (n_spectrum, n_pixel) is an array (npz) or a `StoredFlux` (HDF5, grid_hdf5.
 `flux[first:last]` is a part of either that `np.asarray` reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,8 +17,11 @@ def rows_at_once(shape: tuple[int, int], dtype: np.dtype, unit: int = 1) -> int:
     return most // unit * unit or most
 
 
-def blocks(flux) -> Iterator[tuple[int, np.ndarray]]:
-    """(first, rows): the flux (n, n_pixel) of spectra first ... first + n - 1, one block after the other."""
+def for_each_block(flux, *looks: Callable[[int, np.ndarray], None]) -> None:
+    """Call each look(first, rows), block by block, with the flux (n, n_pixel) of spectra first ... first + n - 1."""
     step = rows_at_once(flux.shape, flux.dtype, getattr(flux, "unit", 1))
     for first in range(0, len(flux), step):
-        yield first, np.asarray(flux[first : first + step])
+        rows = np.asarray(flux[first : first + step])
+        for look in looks:
+            look(first, rows)
+        del rows  # or there would be two blocks in memory while the next one is read

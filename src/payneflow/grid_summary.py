@@ -4,7 +4,7 @@ import numpy as np
 
 from payneflow.gaps import is_gap
 from payneflow.grid import TEST, TRAINING, SpectralGrid, default_names
-from payneflow.grid_blocks import blocks
+from payneflow.grid_blocks import for_each_block
 
 FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more often nanometres of the near infrared
 
@@ -36,9 +36,9 @@ def summarise(grid: SpectralGrid) -> dict:
 
 
 def _flux_summary(grid: SpectralGrid) -> dict:
-    ranges = [(float(rows.min()), float(rows.max())) for _, rows in blocks(grid.flux)]
-    lowest, highest = zip(*ranges, strict=True)
-    return {"dtype": str(grid.flux.dtype), "min": min(lowest), "max": max(highest)}
+    lowest, highest = [], []
+    for_each_block(grid.flux, lambda _, rows: lowest.append(rows.min()), lambda _, rows: highest.append(rows.max()))
+    return {"dtype": str(grid.flux.dtype), "min": float(min(lowest)), "max": float(max(highest))}
 
 
 def _segments(wavelength: np.ndarray) -> list[dict]:
