@@ -266,6 +266,11 @@ def as_virtual_dataset(file):
     file.create_virtual_dataset("Y_u_all", layout)
 
 
+def as_broken_link(file):
+    del file["Y_u_all"]
+    file["Y_u_all"] = h5py.ExternalLink("gone.h5", "flux")
+
+
 def as_raw_file(file):
     del file["Y_u_all"]
     raw = str(Path(file.filename).with_name("flux.raw"))
@@ -281,6 +286,7 @@ def as_raw_file(file):
         (as_nothing, ("labels_array has shape ()", "expected (n_label, 12)")),
         (as_external_link, ("Y_u_all lies in another file", "Copy all arrays into one file")),
         (as_virtual_dataset, ("Y_u_all lies in another file", "Copy all arrays into one file")),
+        (as_broken_link, ("Y_u_all: not readable as HDF5",)),
         (as_raw_file, ("Y_u_all lies in another file", "Copy all arrays into one file")),
     ],
 )
@@ -472,16 +478,16 @@ def smooth_networks(grid, pixels):
 
 
 def test_memory_does_not_grow_with_the_grid(tmp_path):
-    """Four times the spectra, 78 MB more of flux: no command needs more memory for it, with blocks of 8 MB.
+    """Four times the spectra, 48 MB more of flux: no command needs more memory for it, with blocks of 4 MB.
 
     With the usual blocks, and at 20 000 spectra, benchmarks/split_memory.py prints the peaks.
     """
-    small_blocks = "from payneflow import evaluation, grid_blocks as g; g.BLOCK_BYTES = evaluation.BLOCK_BYTES = 2**23"
+    small_blocks = "from payneflow import evaluation, grid_blocks as g; g.BLOCK_BYTES = evaluation.BLOCK_BYTES = 2**22"
     grid, peaks = str(tmp_path / "grid.h5"), {}
     for n_spectrum in (2000, 8000):
-        make_large_grid(grid, n_spectrum, 3250)
+        make_large_grid(grid, n_spectrum, 2000)
         network = str(tmp_path / "network.npz")
-        smooth_networks(read_grid(grid), range(3250)).write(network)
+        smooth_networks(read_grid(grid), range(2000)).write(network)
         commands = {
             "check": [grid],
             "split": [grid, "--trainer", "sgd", "--output", str(tmp_path / "chunks")],
@@ -490,4 +496,4 @@ def test_memory_does_not_grow_with_the_grid(tmp_path):
         for name, arguments in commands.items():
             peaks[name, n_spectrum] = run(name, *arguments, before=small_blocks)[1]
     for name in commands:
-        assert peaks[name, 8000] - peaks[name, 2000] < 20, peaks
+        assert peaks[name, 8000] - peaks[name, 2000] < 16, peaks

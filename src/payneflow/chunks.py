@@ -173,7 +173,7 @@ def preparation_key(trainer: str, settings: LmSettings | SgdSettings, seed: int)
 
 
 def read_preparation_note(path: str | Path) -> str:
-    """What a chunk file says of how it was prepared, without the rest of it. Raises ChunkError as `read_chunk` does."""
+    """How a chunk file that `split_grid` wrote was prepared, read without the rest of it."""
     key = "preparation_note"
     return str(read_npz(path, ChunkError, _WHAT, keys=(key,))[key])
 

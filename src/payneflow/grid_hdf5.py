@@ -5,6 +5,7 @@ So a grid may be larger than the memory. Nothing else here knows h5py, which is 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,13 @@ def read_headers(path: Path, wanted: list[str]) -> tuple[dict[str, Header], list
     array, and an array that lies in another file.
     """
     with _opened(path) as file:
-        headers = {key: _header(path, key, file[key]) for key in wanted if key in file}
-        return headers, [*headers, *(name for name in _names(file) if name not in headers)]
+        names = _names(file)
+    headers = {}
+    for key in wanted:
+        with _opened(path, key) as file:
+            if key in file:
+                headers[key] = _header(path, key, file[key])
+    return headers, [*headers, *(name for name in names if name not in headers)]
 
 
 def _header(path: Path, key: str, item) -> Header:
@@ -112,17 +118,17 @@ class StoredFlux:
     together. Reading raises GridError for a damaged file, or one that was changed since its headers were read.
     """
 
-    def __init__(self, path: Path, key: str, header: Header, rows: np.ndarray | None = None):
-        self._path, self._key, self._header = path, key, header
-        self._rows = np.arange(header.shape[0]) if rows is None else rows
+    def __init__(self, path: Path, key: str, header: Header):
+        self._path, self._key = path, key
+        self._rows, self._n_pixel = np.arange(header.shape[0]), header.shape[1]
         self.dtype = header.trained_dtype
-        self._state = _state(path)
         with _opened(path, key) as file:
+            self._state = _state(path)
             self.unit = (file[key].chunks or (1,))[0]
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self._rows), self._header.shape[1]
+        return len(self._rows), self._n_pixel
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -136,17 +142,17 @@ class StoredFlux:
             raise IndexError("rows of stored flux must be given in increasing order")
         return self._part(chosen) if pixels is None else self._read(chosen, pixels)
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:  # a new array whatever `copy` says
         return np.asarray(self._read(self._rows, slice(None)), dtype)
 
     def _part(self, rows: np.ndarray) -> "StoredFlux":
-        part = object.__new__(StoredFlux)
-        part.__dict__.update(self.__dict__, _rows=rows)
+        part = copy(self)
+        part._rows = rows
         return part
 
     def _read(self, rows: np.ndarray, pixels) -> np.ndarray:
         """(len(rows), number of pixels) at increasing rows of the file."""
-        all_pixels = np.arange(self.shape[1])
+        all_pixels = np.arange(self._n_pixel)
         chosen = all_pixels[pixels]
         flux = np.empty((len(rows), len(chosen)), self.dtype)
         step = rows_at_once(self.shape, self.dtype, self.unit)
