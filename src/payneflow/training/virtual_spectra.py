@@ -27,6 +27,7 @@ VIRTUAL_PER_TRAINING = 0.5  # cross-validated: 1 is within the scatter, and slow
 LARGEST_VIRTUAL = 640  # virtual spectra; every one costs an iteration as much as a training spectrum
 N_NEIGHBOUR, N_CANDIDATE = 12, 6000
 OVERSHOOT = 0.3  # a virtual label lies at most this part of the way to its neighbour outside the two
+ROWS = 256  # of a covariance are worked on at a time: its square is large, and what it takes five times as large
 COLUMNS = 128  # of a matrix are worked on at a time, so that they stay in a near cache
 SPAWN_KEY = 2  # of the random numbers here: 0 is for weights, 1 for shuffles (DESIGN.md, section 2)
 
@@ -79,11 +80,15 @@ def make_virtual_spectra(labels, flux, seed, n_virtual=None):
 
 def matern(a, b, lengths):
     """Matern 5/2 covariance (n_a, n_b) of unit variance between labels a (n_a, n_label) and b (n_b, n_label)."""
-    square = np.zeros((len(a), len(b)))
-    for c, length in enumerate(lengths):  # label by label: the cube (n_a, n_b, n_label) may be large
-        square += ((a[:, c, None] - b[:, c]) / length) ** 2
-    r = np.sqrt(5 * square)
-    return (1 + r + square * (5 / 3)) * np.exp(-r)
+    covariance = np.empty((len(a), len(b)))
+    for first in range(0, len(a), ROWS):
+        some = slice(first, first + ROWS)
+        square = np.zeros_like(covariance[some])
+        for c, length in enumerate(lengths):  # label by label: the cube (n_a, n_b, n_label) may be large
+            square += ((a[some, c, None] - b[:, c]) / length) ** 2
+        r = np.sqrt(5 * square)
+        covariance[some] = (1 + r + square * (5 / 3)) * np.exp(-r)
+    return covariance
 
 
 def kriging_matrix(labels, virtual, lengths, nugget):
@@ -140,7 +145,8 @@ def _misfit(labels, centred, lengths_and_nugget):
 def _solve(covariance, nugget, right):
     """(covariance + nugget)^-1 right; a nugget too small for the digits of a double is raised until it works."""
     while True:
-        root = covariance + nugget * np.eye(len(covariance))
+        root = covariance.copy()
+        root[np.diag_indices(len(root))] += nugget
         if _factorize(root):
             solved = right.copy()
             _solve_lower(root, solved)
