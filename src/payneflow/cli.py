@@ -66,14 +66,14 @@ def check(options: argparse.Namespace) -> None:
 
 def split(options: argparse.Namespace) -> None:
     """Cut the selected pixels of a grid into chunk files that are trained independently."""
-    from payneflow.chunks import read_chunk, split_grid
+    from payneflow.chunks import read_preparation_note, split_grid
     from payneflow.grid import read_grid
 
     grid = read_grid(options.grid, _grid_keys(options))
     training = options.trainer, _settings(options), options.seed
     paths = split_grid(grid, options.pixels, options.chunk_size, options.output, *training)
     print(f"{len(paths)} chunk files in {options.output}, {paths[0].stem} to {paths[-1].stem}")
-    print(f"trainer {options.trainer}: {read_chunk(paths[0]).preparation_note}")
+    print(f"trainer {options.trainer}: {read_preparation_note(paths[0])}")
 
 
 def train(options: argparse.Namespace) -> None:
