@@ -58,6 +58,7 @@ def test_what_is_known_of_the_trainers_is_what_they_do():
     assert sizing.LARGEST_KRIGING == virtual_spectra.LARGEST_KRIGING
     assert sizing.N_TEMPLATE == templates.N_TEMPLATE
     assert sizing.PIXELS_PER_TEMPLATE == templates.PIXELS_PER_TEMPLATE
+    assert sizing.FIT_SPECTRA == templates.FIT_SPECTRA
     assert sizing.TEMPLATE_STARTS == trainers.TEMPLATE_STARTS
     assert sizing.TEMPLATE_LOOP == trainers.TEMPLATE_ITERATIONS
     assert trainers.SgdTrainer.n_lane == sizing.LANES

@@ -19,6 +19,7 @@ LM_LINEAR, LM_SQUARE, LM_CUBE = 8.8e-10, 6.4e-12, 9.2e-12
 VIRTUAL_PER_TRAINING, LARGEST_VIRTUAL, LARGEST_KRIGING = 0.5, 640, 2560
 # As it makes templates (training/templates.py, trainers.py): at most, pixels of the grid for each, and their training.
 N_TEMPLATE, PIXELS_PER_TEMPLATE, TEMPLATE_STARTS, TEMPLATE_LOOP = 128, 16, 4, 200
+FIT_SPECTRA = 2560  # training spectra that a template is judged by, at most
 
 # sgd, seconds of a training spectrum in one epoch: by weights and by neurons. Within a tenth from 10 to 20 neurons, 3
 # to 25 labels, 160 to 2000 spectra (10 to 77 ns); 5 neurons cost 1.2 x it.
@@ -125,9 +126,8 @@ def working_mb(n_spectrum: int, n_label: int, settings: LmSettings | SgdSettings
     n_training = (n_spectrum + 1) // 2
     if isinstance(settings, SgdSettings):
         return n_training * LANES * (n_label + 2) * 8 / MB
-    templates = (
-        5 * N_TEMPLATE * n_training * settings.n_neurons * 8
-    )  # hidden outputs of all templates, five copies at most
+    judged = min(n_training, FIT_SPECTRA)
+    templates = 5 * N_TEMPLATE * judged * settings.n_neurons * 8  # their hidden outputs, five copies at most
     products = 2 * 4 * n_training * (n_label + 3) ** 2 / 2  # of two labels each, in two engines, single precision
     normal = 2 * 1.5 * LANES * _n_weight(settings, n_label) ** 2 * 8  # J'J of eight lanes, and its factor
     return (templates + products + normal) / MB
