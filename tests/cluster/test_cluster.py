@@ -78,6 +78,38 @@ def test_one_rank_a_job_needs_no_mpi(run):
     run.assert_nothing_is_lost()
 
 
+def payneflow(run: Run, *arguments) -> str:
+    done = subprocess.run(
+        [PROGRAMS / "payneflow", *arguments],
+        cwd=run.place,
+        env=run.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_status_while_jobs_run_and_after(run):
+    run.start()
+    run.wait_for_training()
+    said = payneflow(run, "status")
+    assert re.search(r"running +2 +16\n", said) and "judged by squeue: 2 training jobs" in said
+    run.slurm("scancel", *run.jobs().values())
+    assert run.finish() == 0, run.said()
+    assert re.search(r"done +2 +16\n", payneflow(run, "status"))
+    run.assert_nothing_is_lost()
+
+
+def test_plan_warns_of_what_slurm_would_leave_pending_for_ever(run):
+    """The partition allows 60 minutes, its nodes have two cores: Slurm would accept both jobs and never start them."""
+    fits = payneflow(run, "plan", "--profile", ROOT / "slurm")
+    assert "2 ranks each, on Slurm" in fits and "PartitionTimeLimit" not in fits
+    long = payneflow(run, "plan", "--profile", ROOT / "slurm", "sgd={num_epochs: 100000000}")
+    assert "partition main allows 60: that job would be pending for ever (PartitionTimeLimit)" in long
+
+
 def test_an_account_of_nobody_is_refused_at_once(run):
     said = failing(run, "--default-resources", *site(slurm_account="nobodys"))
     assert "The given account nobodys appears to be invalid. Available accounts" in said
