@@ -31,3 +31,7 @@ class SpectraError(PayneflowError):
 
 class LabelRangeWarning(UserWarning):
     """A label lies outside the range of the training labels: the prediction is an extrapolation."""
+
+
+class SpectraWarning(UserWarning):
+    """Observed spectra look as if they were declared wrongly, or some of them cannot be read and are left out."""
