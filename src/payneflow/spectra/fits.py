@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from astropy.io import fits
@@ -17,21 +18,25 @@ class FitsStore:
 
     def __init__(self, path: Path, layout: SpectraLayout):
         self.layout, self._path = layout, path
-        self._file = self._open(memmap=False)
+        self._stream = open(path, "rb")  # noqa: SIM115 - closed by close(), also where astropy gives up half way
+        try:
+            self._file = self._open(self._stream, memmap=False)
+        except BaseException:
+            self._stream.close()
+            raise
 
-    def _open(self, memmap: bool) -> fits.HDUList:
+    def _open(self, stream: BinaryIO, memmap: bool) -> fits.HDUList:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 warnings.filterwarnings("error", message=".*truncated")
-                return fits.open(self._path, memmap=memmap, lazy_load_hdus=False)
-        except FileNotFoundError:
-            raise SpectraError(f"{self._path}: no such file.") from None
+                return fits.open(stream, memmap=memmap, lazy_load_hdus=False)
         except Exception as error:  # astropy raises many kinds on damaged bytes
             raise SpectraError(f"{self._path}: not a readable FITS file ({error}). Is it truncated?") from error
 
     def close(self) -> None:
         self._file.close()
+        self._stream.close()
 
     def names(self) -> list[str]:
         """Every HDU by its number, with the columns of tables."""
@@ -72,7 +77,7 @@ class FitsStore:
         if not column:
             return self._native(key, lambda: hdu.section[first:last])
         # Mapped, and opened for these rows only: else a table of any size would be read, or stay mapped, as a whole.
-        with self._open(memmap=True) as file:
+        with open(self._path, "rb") as stream, self._open(stream, memmap=True) as file:
             return self._native(key, lambda: file[self._file.index(hdu)].data[first:last][column])
 
     def _native(self, key: str, read) -> np.ndarray:

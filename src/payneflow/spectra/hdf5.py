@@ -1,5 +1,7 @@
 """Spectra in an HDF5 file: the arrays of an npz file as datasets, which may lie in groups ("apogee/flux")."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,23 +30,28 @@ class Hdf5Store:
 
     def names(self) -> list[str]:
         found: list[str] = []
-        self._file.visititems(lambda name, item: found.append(name) if isinstance(item, self._dataset) else None)
+        with self._damage_said("its directory"):
+            self._file.visititems(lambda name, item: found.append(name) if isinstance(item, self._dataset) else None)
         return found
 
     def header(self, key: str) -> tuple[tuple[int, ...], np.dtype] | None:
-        item = self._file.get(key)
-        if not isinstance(item, self._dataset):
-            return None
-        return item.shape, np.dtype("S") if self._is_text(item.dtype) else item.dtype
+        with self._damage_said(key):
+            item = self._file.get(key)
+            if not isinstance(item, self._dataset):
+                return None
+            return item.shape, np.dtype("S") if self._is_text(item.dtype) else item.dtype
 
     def whole(self, key: str) -> np.ndarray:
-        return self._read(key, ())
+        with self._damage_said(key):
+            return np.asarray(self._file[key][()])
 
     def rows(self, key: str, first: int, last: int) -> np.ndarray:
-        return self._read(key, slice(first, last))
+        with self._damage_said(key):
+            return np.asarray(self._file[key][first:last])
 
-    def _read(self, key: str, part: slice | tuple) -> np.ndarray:
+    @contextmanager
+    def _damage_said(self, what: str) -> Iterator[None]:
         try:
-            return np.asarray(self._file[key][part])
-        except (OSError, ValueError, RuntimeError) as error:
-            raise SpectraError(f"{self._path}: {key} cannot be read ({error}). Is the file damaged?") from error
+            yield
+        except Exception as error:  # HDF5 raises many kinds on damaged bytes
+            raise SpectraError(f"{self._path}: {what} cannot be read ({error}). Is the file damaged?") from error

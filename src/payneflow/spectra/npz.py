@@ -51,7 +51,7 @@ class NpzStore:
         self._file.seek(self._data_offset(key) + begin + first * length * dtype.itemsize)
         array = np.fromfile(self._file, dtype, (last - first) * length)
         if array.size != (last - first) * length:
-            raise SpectraError(f"{self._path}: {key} ends before row {last}. Is the file truncated?")
+            raise SpectraError(f"{self._path}: {key} ends before row {last}. Was the file changed meanwhile?")
         return array.reshape(last - first, *shape[1:])
 
     def _read_header(self, key: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
@@ -63,12 +63,20 @@ class NpzStore:
                 # Versions above 1.0 have a longer length field; 3.0 differs from 2.0 by non-ASCII field names only.
                 first = np.lib.format.read_magic(stream) == (1, 0)
                 read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-                self._headers[key] = *read(stream), stream.tell()
-                return self._headers[key]
+                shape, fortran, dtype = read(stream)
+                begin = stream.tell()
         except Exception as error:  # the zip, zlib and npy decoders raise a dozen kinds on damaged bytes
             raise SpectraError(
                 f"{self._path}: {key}: not a readable array ({error}). Is the file truncated? Make it again."
             ) from error
+        stored, expected = self._members[key].file_size, begin + int(np.prod(shape)) * dtype.itemsize
+        if stored != expected and not dtype.hasobject:
+            raise SpectraError(
+                f"{self._path}: {key} takes {stored} bytes; expected {expected} for its shape {shape} and dtype "
+                f"{dtype}. Is the file damaged? Make it again."
+            )
+        self._headers[key] = shape, fortran, dtype, begin
+        return self._headers[key]
 
     def _data_offset(self, key: str) -> int:
         """Where a member's bytes begin: behind its local header, whose extra field the directory does not know."""
