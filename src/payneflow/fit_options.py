@@ -10,16 +10,14 @@ from payneflow.spectra.layout import FORMATS, MEDIA, ROLES, UNCERTAINTIES, WAVEL
 _DEFAULT = SpectraLayout()
 
 
-def add_spectra(subcommand: argparse.ArgumentParser) -> None:
-    """Observed files and their layout."""
+def add_layout(subcommand: argparse.ArgumentParser, nargs: str) -> None:
+    """Files of observed spectra and how they are stored."""
     subcommand.add_argument(
-        "files", nargs="*", metavar="FILE", help="observed spectra; @LIST: a shard made by payneflow shard"
+        "files",
+        nargs=nargs,
+        metavar="FILE",
+        help='observed spectra, files or quoted patterns ("spectra/*.fits"); @LIST reads arguments from a file',
     )
-    add_layout(subcommand)
-
-
-def add_layout(subcommand: argparse.ArgumentParser) -> None:
-    """How observed spectra are stored."""
     group = subcommand.add_argument_group("layout of observed spectra", "nothing of it is guessed")
     group.add_argument("--format", choices=FORMATS, default=_DEFAULT.format, help="default: %(default)s")
     group.add_argument(

@@ -1,13 +1,56 @@
-"""Files of observed spectra -> one table of fits, batch after batch: memory holds one batch and the table."""
+"""Many spectra -> one table of fits: observed ones batch after batch, or the test half of a grid.
 
+Of observed spectra, memory holds one batch and the table, however many there are.
+"""
+
+import warnings
 from collections.abc import Callable, Iterable
 
+import numpy as np
 from astropy.table import Table, vstack
 
-from payneflow.fitting import FitSettings, fit_spectra
+from payneflow.errors import SpectraError, SpectraWarning
+from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
+from payneflow.grid import TEST, SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.spectra import Spectra
 from payneflow.spectra.uncertainty import REASONS
+
+NORMALISED = 0.5, 1.5  # median flux of a spectrum that has been divided by its continuum: well within
+
+
+def fit_test_half(
+    networks: PixelNetworks,
+    grid: SpectralGrid,
+    settings: FitSettings,
+    flux_error: float,
+    *,
+    start: str | None = None,
+    label_errors=None,
+    processes: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Table:
+    """Fit the spectra of a grid that its networks have not seen, each pixel with the 1 sigma error `flux_error`.
+
+    The table is that of `fit_spectra` with the true labels beside the fitted ones; no spectrum takes part in its own
+    `label_errors`. `start`: None, "middle" or "truth".
+    Raises NetworkFileError where grid and networks do not belong together, else what `fit_spectra` raises.
+    """
+    columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
+    rows, labels = np.arange(len(grid.labels))[TEST], grid.labels[TEST]
+    fits = fit_spectra(
+        networks,
+        grid.flux[TEST][:, columns],
+        flux_error,
+        settings=settings,
+        label_errors=label_errors,
+        start=labels if start == "truth" else start,
+        exclude=rows,
+        processes=processes,
+        progress=progress,
+    )
+    add_true_labels(fits, networks, labels, rows)
+    return fits
 
 
 def fit_batches(
@@ -15,6 +58,7 @@ def fit_batches(
     batches: Iterable[Spectra],
     settings: FitSettings,
     *,
+    start: str | None = None,
     label_errors=None,
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
@@ -23,10 +67,13 @@ def fit_batches(
 
     The table is that of `fit_spectra` for all of them, with a column `path`, the file of each spectrum. Its meta has
     `unreadable`, what was wrong with each file that could not be read, and `left_out`, pixels without a part by reason.
-    Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does.
+    Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does,
+    and where there is no spectrum at all.
     """
     tables, unreadable, left_out, done = [], {}, dict.fromkeys(REASONS, 0), 0
     for batch in batches:
+        if not done and not settings.continuum:
+            _warn_unless_normalised(batch)
         before = done
 
         def show(n: int, before: int = before) -> None:
@@ -40,6 +87,7 @@ def fit_batches(
             None if batch.on_networks_axis else batch.wavelength,
             settings=settings,
             label_errors=label_errors,
+            start=start,
             identifier=batch.identifier,
             processes=processes,
             progress=show,
@@ -53,6 +101,8 @@ def fit_batches(
         for reason, n in batch.n_left_out.items():
             left_out[reason] += n
         done += len(batch)
+    if not tables:
+        raise SpectraError("no spectrum to fit: the selection lies behind the last one.")
     fits = joined(tables)
     fits.meta.update(unreadable=unreadable, left_out=left_out)
     return fits
@@ -64,3 +114,24 @@ def joined(tables: list[Table]) -> Table:
     fits = tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
     fits.meta = dict(meta)
     return fits
+
+
+def refuse_if_unreadable(fits: Table) -> None:
+    """Raise SpectraError where not one spectrum of `fit_batches` could be read: then something is declared wrongly."""
+    unreadable = fits.meta.get("unreadable", {})
+    if unreadable and len(unreadable) >= len(fits):
+        first = next(iter(unreadable.values()))
+        raise SpectraError(f"none of {len(fits)} spectra could be read; the first: {first}")
+
+
+def _warn_unless_normalised(batch: Spectra) -> None:
+    used = batch.flux[np.isfinite(batch.flux_error)]
+    median = np.median(used) if len(used) else 1.0
+    if not NORMALISED[0] < median < NORMALISED[1]:
+        warnings.warn(
+            SpectraWarning(
+                f"{batch.path[0]}: the median flux is {median:.3g}, but no continuum is fitted, which asks for "
+                "normalised flux, near 1. Set continuum to a number of terms, or divide by the continuum."
+            ),
+            stacklevel=3,
+        )

@@ -116,7 +116,9 @@ def environment_of_training() -> str:
 
 def get_final_output() -> list[Path]:
     """The files that a whole run ends with."""
-    figures = ["flux_prediction", "flux_deviation", "fitting_results", "training_summary"]
+    figures = ["flux_prediction", "flux_deviation", "training_summary"]
+    if not SPECTRA:  # of observed spectra the true labels are unknown
+        figures.append("fitting_results")
     return [
         RESULTS / "grid_summary.json",
         RESULTS / "neural_network.npz",
@@ -129,7 +131,7 @@ def get_final_output() -> list[Path]:
 
 def summary_of_run() -> str:
     """What training, evaluation and fitting said at their ends, and where everything is."""
-    stages = ["gather_networks", "evaluate_networks", "fit_spectra"]
+    stages = ["gather_networks", "evaluate_networks", "gather_fits"]
     said = [(LOGS / f"{stage}.log").read_text().strip() for stage in stages if (LOGS / f"{stage}.log").exists()]
     return "\n\n".join(["", *said, f"Everything is in {RESULTS}/, the figures in {RESULTS}/figures/."])
 

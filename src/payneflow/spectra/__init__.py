@@ -5,5 +5,15 @@ files -> arrays as stored (one module a format) -> checked spectra -> batches th
 
 from payneflow.spectra.layout import SpectraLayout, make_layout
 from payneflow.spectra.reading import Spectra, count_spectra, read_spectra
+from payneflow.spectra.shards import Shard, find_files, plan_shards
 
-__all__ = ["Spectra", "SpectraLayout", "count_spectra", "make_layout", "read_spectra"]
+__all__ = [
+    "Shard",
+    "Spectra",
+    "SpectraLayout",
+    "count_spectra",
+    "find_files",
+    "make_layout",
+    "plan_shards",
+    "read_spectra",
+]

@@ -1,6 +1,6 @@
 """Many observed spectra divided into shards, each fitted by a job of its own, as chunks divide the pixels of a grid."""
 
-import glob
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +30,16 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in patterns:
-        if not glob.has_magic(pattern) or Path(pattern).exists():
-            found.append(Path(pattern))
+        path = Path(pattern)
+        if path.exists() or not any(sign in pattern for sign in "*?["):
+            found.append(path)
             continue
-        fitting = sorted(glob.glob(pattern, recursive=True))
+        fitting = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
         if not fitting:
             raise SpectraError(f"{pattern}: no file fits this pattern; expected files of observed spectra.")
-        found += map(Path, fitting)
+        found += fitting
     if len(set(found)) < len(found):
-        twice = next(path for i, path in enumerate(found) if path in found[:i])
+        twice = Counter(found).most_common(1)[0][0]
         raise SpectraError(f"{twice}: given twice; each of its spectra would be fitted twice. Name it once.")
     return found
 
