@@ -164,7 +164,7 @@ def _label_errors(options: argparse.Namespace, networks, settings):
         )
         return None
     errors = read_label_errors(options.label_errors)
-    errors.check(networks, settings)
+    errors.check(networks, settings.mode(networks.label_names))
     return errors
 
 
@@ -207,11 +207,11 @@ def _fit_observed(options: argparse.Namespace, networks, settings, common: dict)
 
 def gather_fits(options: argparse.Namespace) -> None:
     """Join the fits of all shards to one table."""
-    from payneflow.fitting.output import fits_text, join_fits, write_fits
-    from payneflow.many_fits import refuse_if_unreadable
+    from payneflow import many_fits
+    from payneflow.fitting.output import fits_text, write_fits
 
-    fits = join_fits(options.fits)
-    refuse_if_unreadable(fits)
+    fits = many_fits.gather_fits(options.fits)
+    many_fits.refuse_if_unreadable(fits)
     write_fits(fits, options.output)
     print(fits_text(fits))
 

@@ -4,17 +4,18 @@ Of observed spectra, memory holds one batch and the table, however many there ar
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from astropy.table import Table, vstack
 
 from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
+from payneflow.fitting.output import read_fits
 from payneflow.grid import TEST, SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.spectra import Spectra
-from payneflow.spectra.uncertainty import REASONS
 
 NORMALISED = 0.5, 1.5  # median flux of a spectrum that has been divided by its continuum: well within
 
@@ -70,7 +71,7 @@ def fit_batches(
     Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does,
     and where there is no spectrum at all.
     """
-    tables, unreadable, left_out, done = [], {}, dict.fromkeys(REASONS, 0), 0
+    tables, done = [], 0
     for batch in batches:
         if not done and not settings.continuum:
             _warn_unless_normalised(batch)
@@ -94,26 +95,55 @@ def fit_batches(
         )
         table["path"] = batch.path
         table["path"].description = "file that the spectrum was read from"
+        bad = batch.problem != ""
+        table.meta["unreadable"] = dict(zip(batch.identifier[bad].tolist(), batch.problem[bad].tolist(), strict=True))
+        table.meta["left_out"] = batch.n_left_out
         tables.append(table)
-        for name, problem in zip(batch.identifier, batch.problem, strict=True):
-            if problem:
-                unreadable[str(name)] = str(problem)
-        for reason, n in batch.n_left_out.items():
-            left_out[reason] += n
         done += len(batch)
     if not tables:
         raise SpectraError("no spectrum to fit: the selection lies behind the last one.")
-    fits = joined(tables)
-    fits.meta.update(unreadable=unreadable, left_out=left_out)
-    return fits
+    return _joined(tables)
 
 
-def joined(tables: list[Table]) -> Table:
-    """One table of the rows of all, with the meta of the first: vstack would join its lists."""
-    meta = tables[0].meta
+def gather_fits(paths: Sequence[str | Path]) -> Table:
+    """The fits of all shards of one run (ecsv) in one table, in the order given.
+
+    Raises SpectraError where two were not made with the same networks, settings and kind of errors, and what
+    `read_fits` raises.
+    """
+    tables = [read_fits(path) for path in paths]
+    first = tables[0]
+    for path, table in zip(paths, tables, strict=True):
+        for what in set(first.meta) | set(table.meta) - set(_ADDED):
+            if table.meta.get(what) != first.meta.get(what) and what not in _ADDED:
+                raise SpectraError(
+                    f"{path}: its {what} is {table.meta.get(what)!r}, but that of {paths[0]} is "
+                    f"{first.meta.get(what)!r}; expected shards of one run. Fit them again."
+                )
+        if table.colnames != first.colnames:
+            other = sorted(set(table.colnames) ^ set(first.colnames))
+            raise SpectraError(f"{path}: has not the columns of {paths[0]}: {', '.join(other)}. Fit it again.")
+    return _joined(tables)
+
+
+def _joined(tables: list[Table]) -> Table:
+    """One table of the rows of all, with the meta of the first, of which counts are added up."""
     fits = tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
-    fits.meta = dict(meta)
+    fits.meta = dict(tables[0].meta)  # vstack would join the lists in it
+    for what in set(fits.meta) & set(_ADDED):
+        fits.meta[what] = _ADDED[what]([table.meta[what] for table in tables])
     return fits
+
+
+def _summed(counts: list[dict[str, int]]) -> dict[str, int]:
+    return {reason: sum(count[reason] for count in counts) for reason in counts[0]}
+
+
+def _united(parts: list[dict[str, str]]) -> dict[str, str]:
+    return {name: problem for part in parts for name, problem in part.items()}
+
+
+_ADDED = {"unreadable": _united, "left_out": _summed}
 
 
 def refuse_if_unreadable(fits: Table) -> None:
