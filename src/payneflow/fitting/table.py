@@ -1,19 +1,12 @@
-"""Fits as an astropy table in the labels' own units, and its files."""
-
-import re
-from pathlib import Path
+"""Fits as an astropy table in the labels' own units; output.py writes it."""
 
 import numpy as np
-from astropy.io.fits import BinTableHDU, table_to_hdu
 from astropy.table import Table
-from astropy.units import Unit
 
-from payneflow.files import whole_file
 from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
 from payneflow.fitting.judgement import Fits, Verdict
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
-from payneflow.robust import bias_and_width
 
 
 def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, verdict: Verdict, n_data: int) -> Table:
@@ -64,63 +57,3 @@ def add_true_labels(table: Table, networks: PixelNetworks, labels: np.ndarray, s
     table["spectrum"].description = "index of the spectrum in the grid"
     for j, (name, unit) in enumerate(zip(networks.label_names, networks.label_units, strict=True)):
         _add(table, f"{name}_true", labels[:, j], f"{name} the spectrum was computed with", unit)
-
-
-def write_fits(table: Table, stem: str | Path) -> None:
-    """Write the fits as STEM.ecsv and STEM.fits, both with units and descriptions."""
-    with whole_file(f"{stem}.ecsv") as temporary:
-        table.write(temporary, format="ascii.ecsv", overwrite=True)
-    with whole_file(f"{stem}.fits") as temporary:
-        _fits_table(table).writeto(temporary, overwrite=True)
-
-
-def _fits_table(table: Table) -> BinTableHDU:
-    """The table for a FITS file, whose headers hold no lists and whose standard knows neither [Fe/H] nor dex."""
-    plain = table.copy()
-    plain.meta = {f"FLAG{bit}": name for name, bit in table.meta["flags"].items()}
-    for name in plain.colnames:
-        plain[name].unit = plain[name].description = None
-    plain.rename_columns(plain.colnames, fits_names(plain.colnames))
-    hdu = table_to_hdu(plain)
-    for number, name in enumerate(table.colnames, start=1):
-        unit = table[name].unit
-        if unit is not None and _is_fits_unit(unit):
-            hdu.header[f"TUNIT{number}"] = str(unit)
-        described = f"{table[name].description} [{unit}]" if unit is not None else table[name].description
-        hdu.header.add_comment(f"{plain.colnames[number - 1]}: {described}")
-    return hdu
-
-
-def _is_fits_unit(unit: Unit) -> bool:
-    try:
-        return bool(unit.to_string(format="fits"))
-    except ValueError:
-        return False
-
-
-def fits_names(names: list[str]) -> list[str]:
-    """Column names as the FITS standard wants them: [Fe/H]_error becomes Fe_H_error; unchanged if two would be one."""
-    plain = [re.sub(r"[\W_]+", "_", name).strip("_") for name in names]
-    return plain if len(set(plain)) == len(names) and all(plain) else names
-
-
-def fits_text(table: Table) -> str:
-    """Bias and robust width of each label where the true labels are known, and how many fits carry which flag."""
-    lines = [f"{len(table)} spectra fitted"]
-    lines += [
-        f"  {flag.name:<14}{count:6d}  {meaning}"
-        for flag, meaning in FLAG_MEANINGS.items()
-        if (count := int(np.sum((table["flags"] & flag) > 0)))
-    ]
-    for name in table.meta["label_names"]:
-        if f"{name}_true" in table.colnames:
-            error = np.asarray(table[name] - table[f"{name}_true"], dtype=float)
-            error = error[np.isfinite(error)]
-            if len(error):
-                bias, width = bias_and_width(error)
-                unit = table[name].unit or ""
-                lines.append(
-                    f"  {name}: bias {bias:.3g}, robust width {width:.3g}, "
-                    f"largest error {np.abs(error).max():.3g} {unit}"
-                )
-    return "\n".join(lines)
