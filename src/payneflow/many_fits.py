@@ -17,7 +17,7 @@ from payneflow.grid import TEST, SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.spectra import Spectra
 
-NORMALISED = 0.5, 1.5  # median flux of a spectrum that has been divided by its continuum: well within
+NORMALISED = 0.5, 2.0  # median flux over that of the networks: a spectrum divided by its continuum is well within
 
 
 def fit_test_half(
@@ -74,7 +74,7 @@ def fit_batches(
     tables, done = [], 0
     for batch in batches:
         if not done and not settings.continuum:
-            _warn_unless_normalised(batch)
+            _warn_unless_normalised(networks, batch)
         before = done
 
         def show(n: int, before: int = before) -> None:
@@ -154,14 +154,13 @@ def refuse_if_unreadable(fits: Table) -> None:
         raise SpectraError(f"none of {len(fits)} spectra could be read; the first: {first}")
 
 
-def _warn_unless_normalised(batch: Spectra) -> None:
+def _warn_unless_normalised(networks: PixelNetworks, batch: Spectra) -> None:
     used = batch.flux[np.isfinite(batch.flux_error)]
-    median = np.median(used) if len(used) else 1.0
-    if not NORMALISED[0] < median < NORMALISED[1]:
-        warnings.warn(
-            SpectraWarning(
-                f"{batch.path[0]}: the median flux is {median:.3g}, but no continuum is fitted, which asks for "
-                "normalised flux, near 1. Set continuum to a number of terms, or divide by the continuum."
-            ),
-            stacklevel=3,
+    usual = np.nanmedian(networks.predict_scaled(np.full(len(networks.x_min), 0.5)))
+    median = np.median(used) if len(used) else usual
+    if not NORMALISED[0] < median / usual < NORMALISED[1]:
+        said = (
+            f"{batch.path[0]}: the median flux is {median:.3g}, that of the networks {usual:.3g}; expected normalised "
+            "flux, because no continuum is fitted. Set continuum to a number of terms, or divide by the continuum."
         )
+        warnings.warn(SpectraWarning(said), stacklevel=3)

@@ -32,12 +32,13 @@ def _ecsv(table: Table) -> Iterator[str]:
     for first in range(0, max(1, len(table)), BLOCK):
         stream = io.StringIO()
         table[first : first + BLOCK].write(stream, format="ascii.ecsv")
-        text = stream.getvalue()
-        if first:
-            while text.startswith("#"):
-                text = text.partition("\n")[2]
-            text = text.partition("\n")[2]  # the names of the columns
-        yield text
+        header, rows = _HEADER.match(stream.getvalue()).groups()
+        # A name that begins with # would be read as a comment, and its row be lost: astropy does not quote it.
+        yield ("" if first else header) + _NAME_LIKE_A_COMMENT.sub(r'"\1"', rows)
+
+
+_HEADER = re.compile(r"((?:#.*\n)*.*\n)((?:.*\n)*)")  # comments and the names of the columns; the rows
+_NAME_LIKE_A_COMMENT = re.compile(r"^(#\S*)", re.MULTILINE)
 
 
 def _fits_table(table: Table) -> BinTableHDU:
@@ -82,6 +83,13 @@ def fits_text(table: Table) -> str:
         for flag, meaning in FLAG_MEANINGS.items()
         if (count := int(np.sum((table["flags"] & flag) > 0)))
     ]
+    left_out = {reason: n for reason, n in table.meta.get("left_out", {}).items() if n}
+    if left_out:
+        lines.append("  pixels that take no part: " + ", ".join(f"{n} {reason}" for reason, n in left_out.items()))
+    if table.meta.get("unreadable"):
+        lines.append(
+            f"  {len(table.meta['unreadable'])} could not be read, recorded as failed; the table's header says why"
+        )
     for name in table.meta["label_names"]:
         if f"{name}_true" in table.colnames:
             error = np.asarray(table[name] - table[f"{name}_true"], dtype=float)
