@@ -109,7 +109,10 @@ def test_every_rule_runs_one_payneflow_subcommand_and_logs_it():
 
 @pytest.mark.parametrize(
     ("file", "needed"),
-    [("constraints.txt", ["workflow", "mpi", "hdf5", "specutils", "test"]), ("constraints-theano.txt", ["theano", "mpi"])],
+    [
+        ("constraints.txt", ["workflow", "mpi", "hdf5", "specutils", "test"]),
+        ("constraints-theano.txt", ["theano", "mpi"]),
+    ],
 )
 def test_the_constraints_pin_every_dependency_exactly(file, needed):
     lines = (ROOT / "envs" / file).read_text().splitlines()
