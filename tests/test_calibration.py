@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payneflow import PixelNetworks
-from payneflow.calibration import read_label_errors, write_label_errors
 from payneflow.errors import CalibrationError
-from payneflow.label_errors import LabelErrors, digest, smoothness
+from payneflow.fitting.calibration import read_label_errors, write_label_errors
+from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
+from payneflow.fitting.settings import FitSettings
 
 N_LABEL = 2
+SETTINGS = FitSettings(velocity=True)
 MODE = "labels Teff logg; velocity"
 
 
@@ -250,11 +252,11 @@ def test_far_is_farther_from_training_than_any_held_back_spectrum():
 
 
 def test_label_errors_of_other_networks_or_another_mode_are_refused(some):
-    some.check(networks(), MODE)
+    some.check(networks(), SETTINGS)
     with pytest.raises(CalibrationError, match="those of other networks.*run `payneflow calibrate`"):
-        some.check(networks(weight=1e-9), MODE)
-    with pytest.raises(CalibrationError, match=f"mode '{MODE}', not 'labels Teff'.*run `payneflow calibrate`"):
-        some.check(networks(), "labels Teff")
+        some.check(networks(weight=1e-9), SETTINGS)
+    with pytest.raises(CalibrationError, match=f"mode '{MODE}', not 'labels Teff; velocity'.*run `payneflow calibrate`"):
+        some.check(networks(), replace(SETTINGS, fixed={"logg": 2.5}))
 
 
 def test_round_trip(some, tmp_path):

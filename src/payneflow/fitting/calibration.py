@@ -13,9 +13,10 @@ import numpy as np
 from payneflow import __version__
 from payneflow.errors import CalibrationError
 from payneflow.files import read_npz, write_npz
-from payneflow.fitting import fit_spectra
+from payneflow.fitting.fit import fit_spectra
+from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
+from payneflow.fitting.settings import FitSettings
 from payneflow.grid import TEST, TRAINING, SpectralGrid
-from payneflow.label_errors import LabelErrors, digest, smoothness
 from payneflow.network import PixelNetworks
 
 FORMAT_VERSION = 1
@@ -24,7 +25,7 @@ MOST_OF_A_HALF = 320  # spectra of each half; a correction costs a fit their num
 
 
 def measure_label_errors(
-    networks: PixelNetworks, grid: SpectralGrid, settings, progress: Callable[[int], None] | None = None
+    networks: PixelNetworks, grid: SpectralGrid, settings: FitSettings, progress: Callable[[int], None] | None = None
 ) -> LabelErrors:
     """Fit noiseless spectra of the grid that the networks were trained on, in the mode of `settings`.
 
