@@ -255,7 +255,9 @@ def test_label_errors_of_other_networks_or_another_mode_are_refused(some):
     some.check(networks(), SETTINGS)
     with pytest.raises(CalibrationError, match="those of other networks.*run `payneflow calibrate`"):
         some.check(networks(weight=1e-9), SETTINGS)
-    with pytest.raises(CalibrationError, match=f"mode '{MODE}', not 'labels Teff; velocity'.*run `payneflow calibrate`"):
+    with pytest.raises(
+        CalibrationError, match=f"mode '{MODE}', not 'labels Teff; velocity'.*run `payneflow calibrate`"
+    ):
         some.check(networks(), replace(SETTINGS, fixed={"logg": 2.5}))
 
 

@@ -28,7 +28,7 @@ from payneflow.training.simd import kernel
 from payneflow.training.virtual_spectra import _solve, matern
 
 KERNEL_WIDTH = 0.12  # standard deviation of the kernel in scaled labels, and
-PRIOR_SPECTRA = 1.0  # weight of the mean over all held-back spectra: both cross-validated, see docs/fitting.md
+PRIOR_SPECTRA = 1.0  # weight of the mean over all held-back spectra: chosen by benchmarks/label_errors.py
 LEAST_HELD_BACK = 10  # held-back spectra; fewer cannot tell a covariance
 SEARCH_SPECTRA = 400  # the search for kriging's lengths looks at no more, evenly spread
 LENGTH_START, LENGTH_STEP, LENGTH_LEAST, LENGTH_MOST = 0.3, 1.5, 0.05, 3.0  # in scaled labels
@@ -91,7 +91,8 @@ class LabelErrors:
         correction = np.empty((len(scaled), self.errors.shape[1]))
         covariance = np.empty((*correction.shape, self.errors.shape[1]))
         nodes = self.fitted, self.errors, np.flatnonzero(self.held_back)
-        _estimate(scaled, without, *nodes, self.lengths, self.nugget, *self._solved, correction, covariance)
+        kriging = self.lengths, self.nugget, *self._solved
+        _estimate(scaled, without, *nodes, *kriging, KERNEL_WIDTH, PRIOR_SPECTRA, correction, covariance)
         return correction, covariance
 
     def correction(self, scaled: np.ndarray, exclude: np.ndarray | None = None) -> np.ndarray:
@@ -210,7 +211,9 @@ def digest(networks: PixelNetworks) -> str:
 
 
 @kernel
-def _estimate(scaled, without, nodes, errors, held, lengths, nugget, inverse, solved, correction, covariance):
+def _estimate(
+    scaled, without, nodes, errors, held, lengths, nugget, inverse, solved, width, prior, correction, covariance
+):
     """Fill correction and covariance, spectrum by spectrum: no bit depends on which others come along."""
     n_node, n_label = nodes.shape
     n_parameter = errors.shape[1]
@@ -241,7 +244,7 @@ def _estimate(scaled, without, nodes, errors, held, lengths, nugget, inverse, so
                 correction[i, a] += weight[j] * errors[j, a]
         mean[:] = 0.0
         local[:] = 0.0
-        n_mean, total = 0, PRIOR_SPECTRA
+        n_mean, total = 0, prior
         for h in held:
             if h == own:
                 continue
@@ -250,7 +253,7 @@ def _estimate(scaled, without, nodes, errors, held, lengths, nugget, inverse, so
             square = 0.0
             for c in range(n_label):
                 square += (scaled[i, c] - nodes[h, c]) ** 2
-            close = math.exp(-0.5 * square / KERNEL_WIDTH**2)
+            close = math.exp(-0.5 * square / width**2)
             for a in range(n_parameter):
                 of_own = inverse[own, h] / inverse[own, own] * solved[own, a] if own >= 0 else 0.0
                 one[a] = (solved[h, a] - of_own) / math.sqrt(size)
@@ -262,5 +265,5 @@ def _estimate(scaled, without, nodes, errors, held, lengths, nugget, inverse, so
             total += close
         for a in range(n_parameter):
             for b in range(n_parameter):
-                average = (local[a, b] + PRIOR_SPECTRA * mean[a, b] / n_mean) / total
+                average = (local[a, b] + prior * mean[a, b] / n_mean) / total
                 covariance[i, a, b] = max(variance, nugget) * average
