@@ -12,7 +12,10 @@ from conftest import write_small_grid
 from payneflow import __version__, cli
 from payneflow.training.settings import SETTINGS
 
-SUBCOMMANDS = ["check", "split", "train", "gather", "evaluate", "fit", "plot"]
+SUBCOMMANDS = [
+    *("check", "split", "train", "gather", "evaluate"),
+    *("calibrate", "shard", "fit", "gather_fits", "plot"),
+]
 
 
 def run(*arguments):
@@ -78,7 +81,24 @@ def test_a_wrong_grid_ends_in_status_2_and_one_message(tmp_path):
         (["train", "OUT/none.npz", "--output", "OUT"], "no such file"),
         (["gather", "CHUNK", "--network", "OUT/n.npz", "--record", "OUT/r.ecsv"], "expected a trained chunk"),
         (["evaluate", "GRID", "GRID", "--output", "OUT"], "a network file holds"),
-        (["fit", "CHUNK", "GRID", "--output", "OUT"], "a network file holds"),
+        (["fit", "CHUNK", "--grid", "GRID", "--output", "OUT"], "a network file holds"),
+        (["fit", "CHUNK", "--output", "OUT"], "expected files of observed spectra, or --grid"),
+        (
+            ["fit", "CHUNK", "GRID", "--grid", "GRID", "--output", "OUT"],
+            "expected files of observed spectra, or --grid",
+        ),
+        (["fit", "CHUNK", "--grid", "GRID", "--fix", "logg", "--output", "OUT"], "--fix logg: expected NAME=VALUE"),
+        (
+            ["fit", "CHUNK", "--grid", "GRID", "--prior", "logg=1", "--output", "OUT"],
+            "expected two numbers, MEAN,SIGMA",
+        ),
+        (["calibrate", "CHUNK", "GRID", "--output", "OUT"], "a network file holds"),
+        (["shard", "GRID", "--output", "OUT"], "uncertainty of the spectra is ''"),
+        (["shard", "GRID", "--uncertainty", "ivar", "--output", "OUT"], "no array 'flux' (the flux)."),
+        (["shard", "GRID", "--uncertainty", "ivar", "--array", "flx=a", "--output", "OUT"], "WHAT one of wavelength"),
+        (["shard", "GRID", "--uncertainty", "ivar", "--mask-bits", "1,x", "--output", "OUT"], "expected whole numbers"),
+        (["shard", "OUT/*.npz", "--uncertainty", "ivar", "--output", "OUT"], "no file fits this pattern"),
+        (["gather_fits", "OUT/none.ecsv", "--output", "OUT"], "none.ecsv: no such file; expected fits"),
         (["plot", "flux_deviation", "GRID", "--output", "OUT/a.png"], "median_deviation"),
         (["plot", "training_summary", "OUT/none.ecsv", "--output", "OUT/a.png"], "none.ecsv"),
     ],
@@ -114,7 +134,7 @@ def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
         ],
         ["gather", tmp_path / "t.npz", "--network", tmp_path / "n.npz", "--record", tmp_path / "r.ecsv"],
         ["evaluate", tmp_path / "n.npz", grid, "--output", tmp_path / "e.npz"],
-        ["fit", tmp_path / "n.npz", grid, "--output", tmp_path / "fits"],
+        ["fit", tmp_path / "n.npz", "--grid", grid, "--output", tmp_path / "fits"],
     ]
     for step in steps:
         assert cli.main([str(word) for word in step]) == 0, step
@@ -125,7 +145,7 @@ def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
     assert "it has no pixel at 15000.0000 A" in capsys.readouterr().err
     names = np.array(["logg", "Teff", "[Fe/H]"])
     other = write_small_grid(tmp_path / "names.npz", label_names=names)
-    assert cli.main(["fit", str(tmp_path / "n.npz"), str(other), "--output", str(tmp_path / "f2")]) == 2
+    assert cli.main(["fit", str(tmp_path / "n.npz"), "--grid", str(other), "--output", str(tmp_path / "f2")]) == 2
     assert "its labels are logg, Teff" in capsys.readouterr().err
 
 

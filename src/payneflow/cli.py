@@ -111,8 +111,8 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def calibrate(options: argparse.Namespace) -> None:
     """Measure the networks' own label errors, by fitting spectra that their training never saw."""
-    from payneflow.calibration import measure_label_errors, write_label_errors
     from payneflow.fit_options import fit_settings_of
+    from payneflow.fitting.calibration import measure_label_errors, write_label_errors
     from payneflow.grid import read_grid
     from payneflow.network import read_networks
     from payneflow.progress import Counter
@@ -144,7 +144,8 @@ def fit(options: argparse.Namespace) -> None:
 
     if bool(options.grid) == bool(options.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
-    networks, settings = read_networks(options.network), fit_settings_of(options)
+    settings = fit_settings_of(options)
+    networks = read_networks(options.network)
     label_errors = _label_errors(options, networks, settings)
     common = {"label_errors": label_errors, "processes": options.processes}
     fits = (_fit_test_half if options.grid else _fit_observed)(options, networks, settings, common)
@@ -154,7 +155,7 @@ def fit(options: argparse.Namespace) -> None:
 
 def _label_errors(options: argparse.Namespace, networks, settings):
     """What a calibration measured, refused where it was of other networks or another mode; None where none is given."""
-    from payneflow.calibration import read_label_errors
+    from payneflow.fitting.calibration import read_label_errors
 
     if options.label_errors is None:
         print(
@@ -164,7 +165,7 @@ def _label_errors(options: argparse.Namespace, networks, settings):
         )
         return None
     errors = read_label_errors(options.label_errors)
-    errors.check(networks, settings.mode(networks.label_names))
+    errors.check(networks, settings)
     return errors
 
 

@@ -5,6 +5,7 @@ Of observed spectra, memory holds one batch and the table, however many there ar
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from astropy.table import Table, vstack
 
 from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
+from payneflow.fitting.label_errors import digest
 from payneflow.fitting.output import read_fits
 from payneflow.grid import TEST, SpectralGrid
 from payneflow.network import PixelNetworks
@@ -51,6 +53,7 @@ def fit_test_half(
         progress=progress,
     )
     add_true_labels(fits, networks, labels, rows)
+    fits.meta |= _made_with(networks, settings)
     return fits
 
 
@@ -67,7 +70,8 @@ def fit_batches(
     """Fit batches of observed spectra one after another; arguments as those of `fit_spectra`.
 
     The table is that of `fit_spectra` for all of them, with a column `path`, the file of each spectrum. Its meta has
-    `unreadable`, what was wrong with each file that could not be read, and `left_out`, pixels without a part by reason.
+    `unreadable`, what was wrong with each file that could not be read, `left_out`, pixels without a part by reason,
+    and, as `fit_test_half`, `settings` and `networks` (a digest of their weights).
     Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does,
     and where there is no spectrum at all.
     """
@@ -102,7 +106,15 @@ def fit_batches(
         done += len(batch)
     if not tables:
         raise SpectraError("no spectrum to fit: the selection lies behind the last one.")
-    return _joined(tables)
+    fits = _joined(tables)
+    fits.meta |= _made_with(networks, settings)
+    return fits
+
+
+def _made_with(networks: PixelNetworks, settings: FitSettings) -> dict:
+    """What the table says of its making, in plain lists and numbers, and what shards of one run share."""
+    priors = {name: list(prior) for name, prior in settings.priors.items()}
+    return {"settings": {**asdict(settings), "priors": priors}, "networks": digest(networks)}
 
 
 def gather_fits(paths: Sequence[str | Path]) -> Table:
