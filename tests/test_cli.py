@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 
@@ -28,7 +29,7 @@ def test_help_lists_the_subcommands_in_the_order_of_a_run(capsys):
         cli.main(["--help"])
     said = capsys.readouterr().out
     assert exit_.value.code == 0
-    places = [said.index(f"\n    {name} ") for name in SUBCOMMANDS]
+    places = [re.search(rf"\n    {name}\s", said).start() for name in SUBCOMMANDS]
     assert places == sorted(places)
 
 

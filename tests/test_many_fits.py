@@ -238,7 +238,7 @@ def test_a_shard_is_a_file_of_arguments(tmp_path, stars):
     second = plan_shards(paths, LAYOUT, 15)[1]
     written = write_shard(second, tmp_path / "shards")
     assert written.name == "spectra15-29.txt"
-    assert written.read_text().splitlines() == ["--spectra=5:20", str(paths[1]), str(paths[2])]
+    assert written.read_text().splitlines() == [str(paths[1]), str(paths[2]), "--spectra=5:20"]
     with pytest.raises(SettingsError, match="shard_size is 0"):
         plan_shards(paths, LAYOUT, 0)
 

@@ -31,7 +31,7 @@ QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: 
 def check_config(config: dict) -> None:
     """Refuse settings that the schema does not allow, all of them in one message, each with where and what to do."""
     schema = yaml.safe_load((Path(workflow.basedir) / "workflow/schemas/config.schema.yaml").read_text())
-    read_numbers(config, schema)
+    config.update(as_meant(config, schema))
     if not isinstance(config.get("pixels", ""), str):
         raise WorkflowError(f"pixels is {config['pixels']!r}, expected text. {QUOTE_PIXELS}")
     problems = [describe_problem(error) for error in Draft202012Validator(schema).iter_errors(config)]
@@ -40,17 +40,18 @@ def check_config(config: dict) -> None:
         raise WorkflowError("\n".join([heading, *problems]))
 
 
-def read_numbers(settings: dict, schema: dict) -> None:
-    """Turn text into numbers where numbers are meant: YAML takes 1e-3, and --config any nested value, for text."""
-    for name, part in schema["properties"].items():
-        value = settings.get(name)
-        if isinstance(value, dict) and "properties" in part:
-            read_numbers(value, part)
-        elif isinstance(value, str) and part.get("type") in ("integer", "number"):
-            try:
-                settings[name] = int(value) if part["type"] == "integer" else float(value)
-            except ValueError:
-                pass  # the schema will refuse it
+def as_meant(value, part: dict):
+    """Numbers and truth values for text where the schema means them: YAML takes 1e-3, --config any nested value, for text."""
+    if isinstance(value, dict):
+        others = part.get("additionalProperties") or {}
+        return {name: as_meant(one, part.get("properties", {}).get(name, others)) for name, one in value.items()}
+    if isinstance(value, list):
+        return [as_meant(one, part.get("items", {})) for one in value]
+    meanings = {"integer": int, "number": float, "boolean": {"true": True, "false": False}.__getitem__}
+    try:
+        return meanings[part["type"]](value) if isinstance(value, str) else value
+    except (KeyError, ValueError):
+        return value  # text is meant, or the schema will refuse it
 
 
 def describe_problem(error) -> str:

@@ -72,7 +72,8 @@ def plan_shards(paths: Sequence[Path], layout: SpectraLayout, shard_size: int) -
 def write_shard(shard: Shard, directory: str | Path) -> Path:
     """Write a shard as a file of arguments, one a line, for `payneflow fit NETWORK @FILE`; whole or not at all."""
     path = Path(directory) / f"{shard.name}.txt"
-    lines = [f"--spectra={shard.spectra.start}:{shard.spectra.stop}", *map(str, shard.paths)]
+    # The files first: argparse wants all that has no option's name in one place, behind the network.
+    lines = [*map(str, shard.paths), f"--spectra={shard.spectra.start}:{shard.spectra.stop}"]
     with whole_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n")
     return path
