@@ -1,10 +1,13 @@
 """Observed spectra through the workflow, on 60 pixels: calibrated, sharded, fitted, gathered, repeated where needed."""
 
+import os
+import subprocess
+
 import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
-from test_workflow import new_directory, planned, snakemake
+from test_workflow import PROGRAMS, new_directory, planned, snakemake
 
 from payneflow import cli, read_networks
 from payneflow.fitting import FitFlag, read_fits
@@ -14,7 +17,7 @@ CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 LAYOUT = {"uncertainty": "ivar", "wavelength_unit": "nm", "medium": "air", "identifier": "name"}
 LAYOUT = {**CONFIG["fit"]["layout"], **LAYOUT}
 FIT = {"spectra": ["nights/*.npz"], "shard_size": 50, "layout": LAYOUT}
-SHARDS = ["spectra000-049", "spectra050-099", "spectra100-120"]
+SHARDS = ["spectra000000-000049", "spectra000050-000099", "spectra000100-000120"]
 N_NIGHT = 40  # spectra in each of three files; a fourth cannot be read
 
 
@@ -51,7 +54,7 @@ def run(tmp_path_factory):
 
 def test_every_spectrum_has_its_row_and_the_broken_file_one_that_says_so(run):
     directory, labels, output = run
-    assert planned(output) == {"shard_spectra": 1, "fit_spectra": 3, "gather_fits": 1}
+    assert planned(output) == {"fit_spectra": 3, "gather_fits": 1}
     table = read_fits(directory / "results/fits.ecsv")
     assert table["identifier"].tolist() == [*map(str, range(3 * N_NIGHT)), "night 3"]
     assert table["path"].tolist() == [f"nights/night {i // N_NIGHT}.npz" for i in range(3 * N_NIGHT)] + [
@@ -67,19 +70,22 @@ def test_every_spectrum_has_its_row_and_the_broken_file_one_that_says_so(run):
     assert table.meta["errors"] != "formal" and table.meta["settings"]["continuum"] == 0
 
 
-def test_shards_in_jobs_are_the_same_as_one_command_to_the_bit(run, tmp_path, monkeypatch, capsys):
+def test_shards_in_jobs_are_the_same_as_one_command_to_the_bit(run, tmp_path):
     directory, _, _ = run
-    monkeypatch.chdir(directory)
     options = "--uncertainty ivar --wavelength-unit nm --medium air --array identifier=name --processes 2"
-    errors = "--label-errors results/label_errors.npz"
-    with pytest.warns(UserWarning, match="night 3"):
-        command = f"fit results/neural_network.npz nights/*.npz {options} {errors} --output {tmp_path}/fits"
-        assert cli.main(command.split()) == 0, capsys.readouterr().err
+    command = f"payneflow fit results/neural_network.npz nights/*.npz {options} --label-errors results/label_errors.npz"
+    # one thread of BLAS, as Snakemake gives its jobs: the linear algebra behind the starts rounds otherwise with two
+    environment = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    command += f" --output {tmp_path}/fits"
+    done = subprocess.run(
+        command, shell=True, cwd=directory, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0 and "121 spectra fitted" in done.stdout, done.stderr
+    assert "warning: nights/night 3.npz: not an npz file" in done.stderr
     together, apart = read_fits(tmp_path / "fits.ecsv"), read_fits(directory / "results/fits.ecsv")
     assert together.colnames == apart.colnames and dict(together.meta) == dict(apart.meta)
     for name in apart.colnames:
         assert np.asarray(together[name]).tobytes() == np.asarray(apart[name]).tobytes(), name
-    assert "121 spectra fitted" in capsys.readouterr().out
 
 
 def test_a_second_run_has_nothing_to_do(run):
@@ -103,12 +109,12 @@ def test_an_interrupted_run_fits_only_the_shards_that_are_missing(run):
 
 
 CHANGES = {
-    "shard_size": (["fit={shard_size: 70}"], {"shard_spectra", "fit_spectra", "gather_fits"}),
+    "shard_size": (["fit={shard_size: 70}"], {"fit_spectra", "gather_fits"}),
     "velocity": (["fit={velocity: true}"], {"calibrate_errors", "fit_spectra", "gather_fits"}),
     "a prior": (["fit={priors: {logg: [2.5, 0.1]}}"], {"calibrate_errors", "fit_spectra", "gather_fits"}),
     "processes": (["fit={processes: 2}"], set()),
     "no calibration": (["fit={calibrate: false}"], {"fit_spectra", "gather_fits"}),
-    "mask bits": (["fit={layout: {mask_bits: [1, 2]}}"], {"shard_spectra", "fit_spectra", "gather_fits"}),
+    "mask bits": (["fit={layout: {mask_bits: [1, 2]}}"], {"fit_spectra", "gather_fits"}),
 }
 
 
@@ -128,8 +134,8 @@ def test_a_changed_file_repeats_the_shards_that_hold_it(run):
     try:
         np.savez(path, **{**arrays, "flux": arrays["flux"] + 0.001})
         status, output = snakemake(directory, "--dry-run", "results/fits.ecsv")
-        assert status == 0 and "spectra000-049" not in output.split("job ")[-1].split("Reason")[0]
-        assert planned(output) == {"shard_spectra": 1, "fit_spectra": 2, "gather_fits": 1}, output
+        assert status == 0 and f"Fitting labels to {SHARDS[0]}" not in output
+        assert planned(output) == {"fit_spectra": 2, "gather_fits": 1}, output
     finally:
         path.write_bytes(content)
 

@@ -10,8 +10,8 @@ from payneflow import PixelNetworks
 from payneflow.errors import SettingsError, SpectraError, SpectraWarning
 from payneflow.fitting import FitFlag, FitSettings, fit_spectra, fits_names, fits_text, read_fits, write_fits
 from payneflow.many_fits import fit_batches, gather_fits, refuse_if_unreadable
-from payneflow.spectra import count_spectra, find_files, make_layout, plan_shards, read_spectra
-from payneflow.spectra.shards import parse_selection, write_shard
+from payneflow.spectra import count_spectra, find_files, find_shard, make_layout, plan_shards, read_spectra
+from payneflow.spectra.shards import parse_selection
 
 N_PIXEL, N_SPECTRUM = 60, 1000
 LAYOUT = make_layout(uncertainty="flux_error")
@@ -142,11 +142,12 @@ def test_shards_hold_every_spectrum_once_and_in_order(tmp_path_factory, lengths,
     assert [len(shard.spectra) for shard in shards[:-1]] == [shard_size] * (len(shards) - 1)
     names = [shard.name for shard in shards]
     assert len(set(names)) == len(names) and sorted(names) == names
-    found, digits = [], len(str(first - 1))
+    found = []
     for shard in shards:
         batches = list(read_spectra(shard.paths, LAYOUT, axis, selection=shard.spectra))
         numbers = [int(name) for batch in batches for name in batch.identifier]
-        assert shard.name == f"spectra{numbers[0]:0{digits}d}-{numbers[-1]:0{digits}d}"
+        assert shard.name == f"spectra{numbers[0]:06d}-{numbers[-1]:06d}"
+        assert find_shard(paths, LAYOUT, shard.selection) == shard
         assert {path for batch in batches for path in batch.path} == set(map(str, shard.paths)), "no file in vain"
         found += numbers
     assert found == list(range(sum(lengths)))
@@ -233,12 +234,16 @@ def test_files_are_found_by_patterns_in_order_and_each_once(tmp_path):
         find_files([f"{tmp_path}/*.npz", f"{tmp_path}/b.npz"])
 
 
-def test_a_shard_is_a_file_of_arguments(tmp_path, stars):
+def test_a_shard_says_where_it_lies_and_knows_another_one_by_its_digest(tmp_path, stars):
     paths = [save(tmp_path / f"{i} of 3.npz", stars, slice(10 * i, 10 * i + 10)) for i in range(3)]
     second = plan_shards(paths, LAYOUT, 15)[1]
-    written = write_shard(second, tmp_path / "shards")
-    assert written.name == "spectra15-29.txt"
-    assert written.read_text().splitlines() == [str(paths[1]), str(paths[2]), "--spectra=5:20"]
+    assert (second.name, second.selection) == ("spectra000015-000029", range(15, 30))
+    assert (second.paths, second.spectra) == ((paths[1], paths[2]), range(5, 20))
+    others = [find_shard(paths, LAYOUT, range(15, 29)), find_shard(paths[:2], LAYOUT, range(15, 29))]
+    assert len({shard.digest for shard in [second, *others]}) == 3
+    assert find_shard(paths, LAYOUT, None).spectra == range(30)
+    with pytest.raises(SpectraError, match="there are 30 spectra in 3 files, and none of 30:40"):
+        find_shard(paths, LAYOUT, range(30, 40))
     with pytest.raises(SettingsError, match="shard_size is 0"):
         plan_shards(paths, LAYOUT, 0)
 

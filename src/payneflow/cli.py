@@ -7,7 +7,7 @@ import sys
 import warnings
 
 from payneflow import __version__
-from payneflow.errors import PayneflowError, SettingsError
+from payneflow.errors import PayneflowError, SettingsError, SpectraError
 from payneflow.training.settings import SETTINGS, make_settings
 
 SETTING_HELP = {
@@ -124,18 +124,6 @@ def calibrate(options: argparse.Namespace) -> None:
     print(f"label errors of {int(errors.held_back.sum())} held-back spectra, fitted in the mode: {errors.mode}")
 
 
-def shard(options: argparse.Namespace) -> None:
-    """Divide observed spectra into shards, lists that one fitting job each works on."""
-    from payneflow.fit_options import layout_of
-    from payneflow.spectra import find_files, plan_shards
-    from payneflow.spectra.shards import write_shard
-
-    shards = plan_shards(find_files(options.files), layout_of(options), options.shard_size)
-    for one in shards:
-        write_shard(one, options.output)
-    print(f"{len(shards)} shards in {options.output}, {shards[0].name} to {shards[-1].name}")
-
-
 def fit(options: argparse.Namespace) -> None:
     """Fit the labels of observed spectra, or of the test spectra of a grid, which the networks never saw."""
     from payneflow.fit_options import fit_settings_of
@@ -187,17 +175,24 @@ def _fit_observed(options: argparse.Namespace, networks, settings, common: dict)
     from payneflow.fit_options import layout_of
     from payneflow.many_fits import fit_batches, refuse_if_unreadable
     from payneflow.progress import Counter
-    from payneflow.spectra import find_files, plan_shards, read_spectra
+    from payneflow.spectra import find_files, find_shard, read_spectra
     from payneflow.spectra.shards import parse_selection
 
     if options.start == "truth":
         raise SettingsError("--start truth: the true labels of observed spectra are unknown; use estimate or middle.")
-    files, layout = find_files(options.files), layout_of(options)
+    layout = layout_of(options)
     selection = None if options.spectra is None else parse_selection(options.spectra)
-    total = len(selection) if selection else sum(len(shard.spectra) for shard in plan_shards(files, layout, 1000))
-    counter = Counter(total, "spectra fitted")
-    flag_bad_files = None if selection is None else True  # a shard may hold one file of many
-    batches = read_spectra(files, layout, networks.wavelength, selection=selection, flag_bad_files=flag_bad_files)
+    shard = find_shard(find_files(options.files), layout, selection)
+    if options.plan not in (None, shard.digest):
+        raise SpectraError(
+            f"{' '.join(options.files)}: the files have come or gone since this job was planned, so that spectra "
+            f"{options.spectra} are others. Start the workflow again: it will plan anew."
+        )
+    counter = Counter(len(shard.spectra), "spectra fitted")
+    # Of one file alone what is wrong is an error; a shard may hold one file of many.
+    flag_bad_files = len(shard.paths) > 1 or selection is not None
+    reading = {"selection": shard.spectra, "flag_bad_files": flag_bad_files}
+    batches = read_spectra(shard.paths, layout, networks.wavelength, **reading)
     start = None if options.start == "estimate" else options.start
     fits = fit_batches(networks, batches, settings, start=start, progress=counter.show_done, **common)
     counter.close()
@@ -234,8 +229,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="payneflow",
         description="Train and use The Payne: a grid of synthetic spectra goes in, one small neural network per "
         "wavelength pixel comes out, and with it labels for observed spectra.",
-        epilog="The order of a whole run: check, split, train (each chunk), gather, evaluate, calibrate, shard, fit "
-        "(each shard), gather_fits, plot. "
+        epilog="The order of a whole run: check, split, train (each chunk), gather, evaluate, calibrate, fit (each shard), "
+        "gather_fits, plot. "
         "`snakemake` in the checkout runs them all. Each subcommand has its own --help.",
     )
     parser.add_argument("--version", action="version", version=f"payneflow {__version__}")
@@ -248,7 +243,6 @@ def _parser() -> argparse.ArgumentParser:
             help=help_text,
             description=help_text,
             epilog=f"example:\n  payneflow {name} {example}",
-            fromfile_prefix_chars="@",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         subcommand.set_defaults(run=function)
@@ -305,25 +299,19 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--output", required=True, metavar="FILE", help="label errors to write (npz)")
     fit_options.add_fit_settings(one)
 
-    one = add(shard, '"spectra/*.npz" --uncertainty flux_error --shard-size 10000 --output shards')
-    fit_options.add_layout(one, nargs="+")
-    one.add_argument(
-        "--shard-size", type=int, default=10000, metavar="N", help="spectra in a shard (default: %(default)s)"
-    )
-    one.add_argument("--output", required=True, metavar="DIRECTORY", help="where the lists go, one a shard")
-
     one = add(
         fit,
         "neural_network.npz spectra.npz --uncertainty flux_error --label-errors label_errors.npz --output fits\n"
         "  payneflow fit neural_network.npz --grid resources/hband_grid.npz --output fits",
     )
     _add_network(one)
-    fit_options.add_layout(one, nargs="*")
+    fit_options.add_layout(one)
     _add_grid(one, "--grid")
     one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
     one.add_argument(
         "--spectra", metavar="START:STOP", help="of all spectra in the files, counted from 0 (default: all)"
     )
+    one.add_argument("--plan", metavar="DIGEST", help="refuse if --spectra are others than the workflow planned")
     one.add_argument("--label-errors", metavar="FILE", help="label errors made by payneflow calibrate")
     one.add_argument(
         "--flux-error",

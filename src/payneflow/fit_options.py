@@ -10,13 +10,13 @@ from payneflow.spectra.layout import FORMATS, MEDIA, ROLES, UNCERTAINTIES, WAVEL
 _DEFAULT = SpectraLayout()
 
 
-def add_layout(subcommand: argparse.ArgumentParser, nargs: str) -> None:
+def add_layout(subcommand: argparse.ArgumentParser) -> None:
     """Files of observed spectra and how they are stored."""
     subcommand.add_argument(
         "files",
-        nargs=nargs,
+        nargs="*",
         metavar="FILE",
-        help='observed spectra, files or quoted patterns ("spectra/*.fits"); @LIST reads arguments from a file',
+        help='observed spectra, files or quoted patterns ("spectra/*.fits"); right behind NETWORK',
     )
     group = subcommand.add_argument_group("layout of observed spectra", "nothing of it is guessed")
     group.add_argument("--format", choices=FORMATS, default=_DEFAULT.format, help="default: %(default)s")

@@ -27,31 +27,6 @@ rule calibrate_errors:
         "--output {output.label_errors:q} > {log:q} 2>&1"
 
 
-rule shard_spectra:
-    input:
-        spectra=SPECTRA,
-    output:
-        shards=expand(RESULTS / "shards/{shard}.txt", shard=SHARDS),
-    log:
-        LOGS / "shard_spectra.log",
-    conda:
-        "../../envs/payneflow.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    params:
-        patterns=config["fit"]["spectra"],
-        shard_size=config["fit"]["shard_size"],
-        directory=RESULTS / "shards",
-        layout=layout_options(),
-    message:
-        "Dividing the observed spectra into shards of {params.shard_size}"
-    shell:
-        "payneflow shard {params.patterns:q} {params.layout} --shard-size {params.shard_size} "
-        "--output {params.directory:q} > {log:q} 2>&1"
-
-
 rule fit_spectra:
     input:
         unpack(spectra_of_shard),

@@ -29,38 +29,40 @@ def fit_options() -> str:
     return " ".join(options)
 
 
-def plan_fits() -> tuple[list[Path], dict]:
-    """The observed files, and the shards by name; the test half of the grid is one shard, of no observed file."""
+def plan_fits() -> dict:
+    """The shards of the observed spectra by name; the test half of the grid is one shard, of no observed file."""
     fit = config["fit"]
     if not fit["spectra"]:
-        return [], {"test_half": None}
+        return {"test_half": None}
     if fit["start"] == "truth":
         raise WorkflowError("fit.start is truth, but the true labels of observed spectra are unknown: use estimate.")
     said = {name: value for name, value in fit["layout"].items() if name != "mask_bits"}
     layout = make_layout(**said, mask_bits=tuple(fit["layout"]["mask_bits"]), constant_error=fit["flux_error"])
-    files = find_files(fit["spectra"])
-    return files, {shard.name: shard for shard in plan_shards(files, layout, fit["shard_size"])}
+    return {shard.name: shard for shard in plan_shards(find_files(fit["spectra"]), layout, fit["shard_size"])}
 
 
 def spectra_of_shard(wildcards) -> dict:
-    """What a fitting job reads; that the list of shards is new is no reason to fit again: its files are."""
+    """The files that a fitting job reads, and no others: if they change, it is repeated."""
     shard = SHARDS[wildcards.shard]
-    if shard is None:
-        return {"grid": GRID}
-    return {"shard": ancient(RESULTS / f"shards/{shard.name}.txt"), "spectra": list(shard.paths)}
+    return {"grid": GRID} if shard is None else {"spectra": list(shard.paths)}
 
 
-def source_options(wildcards, input) -> str:
-    """Which spectra `payneflow fit` fits, and how they are stored."""
-    fit = config["fit"]
+def source_options(wildcards) -> str:
+    """Which spectra `payneflow fit` fits, and how they are stored.
+
+    The patterns and a range instead of the files, whose names may be more than a command line can hold.
+    """
+    fit, shard = config["fit"], SHARDS[wildcards.shard]
     common = f"--flux-error {fit['flux_error']} --start {fit['start']}"
-    if SHARDS[wildcards.shard] is None:
-        return f"--grid {shlex.quote(str(input.grid))} {key_options()} {common}"
-    return f"{shlex.quote(f'@{input.shard}')} {layout_options()} {common}"
+    if shard is None:
+        return f"--grid {shlex.quote(str(GRID))} {key_options()} {common}"
+    patterns = " ".join(map(shlex.quote, fit["spectra"]))
+    selection = f"--spectra {shard.selection.start}:{shard.selection.stop} --plan {shard.digest}"
+    return f"{patterns} {selection} {layout_options()} {common}"
 
 
 try:
-    SPECTRA, SHARDS = plan_fits()
+    SHARDS = plan_fits()
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None
 

@@ -118,7 +118,7 @@ def environment_of_training() -> str:
 def get_final_output() -> list[Path]:
     """The files that a whole run ends with."""
     figures = ["flux_prediction", "flux_deviation", "training_summary"]
-    if not SPECTRA:  # of observed spectra the true labels are unknown
+    if not config["fit"]["spectra"]:  # of observed spectra the true labels are unknown
         figures.append("fitting_results")
     return [
         RESULTS / "grid_summary.json",

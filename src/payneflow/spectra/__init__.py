@@ -5,7 +5,7 @@ files -> arrays as stored (one module a format) -> checked spectra -> batches th
 
 from payneflow.spectra.layout import SpectraLayout, make_layout
 from payneflow.spectra.reading import Spectra, count_spectra, read_spectra
-from payneflow.spectra.shards import Shard, find_files, plan_shards
+from payneflow.spectra.shards import Shard, find_files, find_shard, plan_shards
 
 __all__ = [
     "Shard",
@@ -13,6 +13,7 @@ __all__ = [
     "SpectraLayout",
     "count_spectra",
     "find_files",
+    "find_shard",
     "make_layout",
     "plan_shards",
     "read_spectra",

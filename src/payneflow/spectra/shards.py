@@ -1,26 +1,40 @@
 """Many observed spectra divided into shards, each fitted by a job of its own, as chunks divide the pixels of a grid."""
 
+import hashlib
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from payneflow.errors import SettingsError, SpectraError
-from payneflow.files import whole_file
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.reading import count_spectra
+
+DIGITS = 6  # of the numbers in a shard's name, so that a directory lists a million spectra in order
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A run of all spectra: its name (also its file's), the files it lies in, and which of their spectra are its own.
+    """A run of all spectra: which, counted from 0 through all files, and in what files it lies.
 
-    `spectra` are counted from 0 through `paths`.
+    `spectra` are the same, counted from 0 through `paths`.
     """
 
-    name: str
+    selection: range
     paths: tuple[Path, ...]
     spectra: range
+
+    @property
+    def name(self) -> str:
+        """Such as spectra000000-009999; also its files'."""
+        return f"spectra{self.selection.start:0{DIGITS}d}-{self.selection.stop - 1:0{DIGITS}d}"
+
+    @property
+    def digest(self) -> str:
+        """Tells this shard from one of other files or other spectra: a job sees by it that files came or went."""
+        lines = [*map(str, self.paths), str(self.spectra)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
@@ -52,31 +66,39 @@ def plan_shards(paths: Sequence[Path], layout: SpectraLayout, shard_size: int) -
     """
     if not isinstance(shard_size, int) or shard_size < 1:
         raise SettingsError(f"shard_size is {shard_size!r}, expected a whole number of spectra of at least 1.")
+    begins = _begins(paths, layout)
+    firsts = range(0, begins[-1], shard_size)
+    return [_cut(paths, begins, range(first, min(first + shard_size, begins[-1]))) for first in firsts]
+
+
+def find_shard(paths: Sequence[Path], layout: SpectraLayout, selection: range | None) -> Shard:
+    """The shard of these spectra, counted through all files as `plan_shards` counts them; None: all of them.
+
+    Raises SpectraError where the selection holds no spectrum.
+    """
+    begins = _begins(paths, layout, None if selection is None else selection.stop)
+    spectra = range(begins[-1]) if selection is None else range(selection.start, min(selection.stop, begins[-1]))
+    if not spectra:
+        raise SpectraError(
+            f"there are {begins[-1]} spectra in {len(paths)} files, and none of {selection.start}:{selection.stop}. "
+            "They are counted from 0."
+        )
+    return _cut(paths, begins, spectra)
+
+
+def _begins(paths: Sequence[Path], layout: SpectraLayout, stop: int | None = None) -> list[int]:
+    """The number that the first spectrum of each file has, and behind them how many there are; not beyond `stop`."""
     begins = [0]
     for path in paths:
-        begins.append(begins[-1] + _count(path, layout, alone=len(paths) == 1))
-    digits = len(str(begins[-1] - 1))
-    shards, file = [], 0
-    for first in range(0, begins[-1], shard_size):
-        last = min(first + shard_size, begins[-1])
-        while begins[file + 1] <= first:
-            file += 1
-        behind = file + 1
-        while begins[behind] < last:
-            behind += 1
-        name = f"spectra{first:0{digits}d}-{last - 1:0{digits}d}"
-        shards.append(Shard(name, tuple(paths[file:behind]), range(first - begins[file], last - begins[file])))
-    return shards
+        if stop is None or begins[-1] < stop:
+            begins.append(begins[-1] + _count(path, layout, alone=len(paths) == 1))
+    return begins
 
 
-def write_shard(shard: Shard, directory: str | Path) -> Path:
-    """Write a shard as a file of arguments, one a line, for `payneflow fit NETWORK @FILE`; whole or not at all."""
-    path = Path(directory) / f"{shard.name}.txt"
-    # The files first: argparse wants all that has no option's name in one place, behind the network.
-    lines = [*map(str, shard.paths), f"--spectra={shard.spectra.start}:{shard.spectra.stop}"]
-    with whole_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
-    return path
+def _cut(paths: Sequence[Path], begins: list[int], spectra: range) -> Shard:
+    first, behind = bisect_right(begins, spectra.start) - 1, bisect_left(begins, spectra.stop)
+    own = range(spectra.start - begins[first], spectra.stop - begins[first])
+    return Shard(spectra, tuple(paths[first:behind]), own)
 
 
 def parse_selection(text: str) -> range:
