@@ -33,7 +33,7 @@ class Correlation:
         flux = flattened(emulator, predicted(emulator, 0.1 + 0.8 * spread(TEMPLATES, emulator.n_label)), terms)
         pixels = np.stack([rest.laid(emulator.axis, one) for one in flux])
         self.bin = _bin_width(pixels)
-        n_side = int(np.ceil(largest / self.bin)) + 1
+        n_side = int(np.ceil(largest / self.bin))
         self.n_lag = -(-(2 * n_side + 1) // TILE) * TILE
         self.first_lag = -n_side
         length = np.diff(emulator.axis.ranges, axis=1)[:, 0]

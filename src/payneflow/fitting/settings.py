@@ -15,12 +15,15 @@ class FitSettings:
     """What is fitted to each spectrum. Raises SettingsError naming the setting that cannot work.
 
     `fixed`: labels that are held, {name: value in the label's unit, or None for each spectrum's own value in `start`}.
-    `priors`: Gaussian priors, {name: (mean, sigma)} in the label's unit. `velocity`: fit the radial velocity, found within `max_velocity` km/s of zero.
+    `priors`: Gaussian priors, {name: (mean, sigma)} in the label's unit.
+    `velocity`: fit the radial velocity, found within `max_velocity` km/s of zero.
     `continuum`: Chebyshev terms of the continuum of each detector segment, solved with the labels; 0: the spectra are
-    normalised as those of the grid are. `n_starts`: label starts of each fit, of which the best end is kept.
+    normalised as those of the grid are.
+    `n_starts`: label starts of each fit, of which the best end is kept.
     `tolerance`: how far from the true minimum of chi2 a fit may end, in units of the labels' 1 sigma errors.
     `emulator_error`: add the square of the emulator's own error (`PixelNetworks.flux_error`) to the variance of each
-    pixel. `most_iterations`: passes over a spectrum after which a fit stops, NOT_CONVERGED; most fits need 3 to 8.
+    pixel.
+    `most_iterations`: passes over a spectrum after which a fit stops, NOT_CONVERGED; most fits need 3 to 8.
     """
 
     fixed: dict[str, float | None] = field(default_factory=dict)

@@ -20,8 +20,9 @@ def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, verdi
     """The fits, one row a spectrum of `n_data` pixels, in the labels' own units.
 
     Columns: `spectrum` (its row in the flux); each label and its 1 sigma error (`Teff`, `Teff_error`, ...) in its unit,
-    0 the error of a label that is held; with a velocity `RV`, `RV_error` in km/s; `covariance` (n_label, n_label) in those units; `SNR`, `chi2`, `dof`,
-    `iterations`, `n_pixel`, `n_masked`, `extra_scatter`, `flags` (sum of FitFlag). A failed fit is NaN.
+    0 the error of a label that is held; with a velocity `RV`, `RV_error` in km/s; `covariance` (n_label, n_label) of
+    the labels in those units; `SNR`, `chi2`, `dof`, `iterations`, `n_pixel`, `n_masked`, `extra_scatter`, `flags` (sum
+    of FitFlag). A failed fit is NaN.
     Meta: `label_names`, `flags` (name: bit), `mode` (FitSettings.mode).
     """
     width = networks.scaler.width
