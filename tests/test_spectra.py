@@ -271,6 +271,20 @@ def test_errors_of_the_wrong_kind_give_a_warning_that_says_so(tmp_path, scale, s
         all_of(tmp_path / "a.npz", wrong)
 
 
+def test_pixels_that_say_nothing_do_not_make_errors_look_wrong(tmp_path):
+    """Two thirds of the pixels have an infinite error, or the inverse variance 0."""
+    arrays = spectra(3)
+    error = arrays.pop("flux_error")
+    error[:, ::3], error[:, 1::3] = np.inf, np.inf
+    np.savez(tmp_path / "sigma.npz", flux_error=error, **arrays)
+    np.savez(tmp_path / "ivar.npz", ivar=error**-2.0, **arrays)
+    found = [
+        all_of(tmp_path / f"{kind}.npz", make_layout(uncertainty=u))[3]
+        for kind, u in (("sigma", "flux_error"), ("ivar", "ivar"))
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-12) and np.isinf(found[0]).mean() > 0.6
+
+
 def test_a_mask_the_wrong_way_round_gives_a_warning(tmp_path):
     good = np.ones((N_SPECTRUM, N_PIXEL), dtype=bool)
     good[:, 4] = False

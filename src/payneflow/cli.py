@@ -173,7 +173,7 @@ def _fit_test_half(options: argparse.Namespace, networks, settings, common: dict
 
 def _fit_observed(options: argparse.Namespace, networks, settings, common: dict):
     from payneflow.fit_options import layout_of
-    from payneflow.many_fits import fit_batches, refuse_if_unreadable
+    from payneflow.many_fits import fit_batches, refuse_if_unreadable, write_best_fits
     from payneflow.progress import Counter
     from payneflow.spectra import find_files, find_shard, read_spectra
     from payneflow.spectra.shards import parse_selection
@@ -198,6 +198,10 @@ def _fit_observed(options: argparse.Namespace, networks, settings, common: dict)
     counter.close()
     if selection is None:
         refuse_if_unreadable(fits)
+    if options.best_fits:
+        again = read_spectra(shard.paths, layout, networks.wavelength, **reading)
+        n = write_best_fits(networks, again, settings, options.best_fits, start)
+        print(f"{n} best-fit spectra in {options.best_fits}")
     return fits
 
 
@@ -229,8 +233,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="payneflow",
         description="Train and use The Payne: a grid of synthetic spectra goes in, one small neural network per "
         "wavelength pixel comes out, and with it labels for observed spectra.",
-        epilog="The order of a whole run: check, split, train (each chunk), gather, evaluate, calibrate, fit (each shard), "
-        "gather_fits, plot. "
+        epilog="The order of a whole run: check, split, train (each chunk), gather, evaluate, calibrate, "
+        "fit (each shard), gather_fits, plot. "
         "`snakemake` in the checkout runs them all. Each subcommand has its own --help.",
     )
     parser.add_argument("--version", action="version", version=f"payneflow {__version__}")
@@ -312,6 +316,7 @@ def _parser() -> argparse.ArgumentParser:
         "--spectra", metavar="START:STOP", help="of all spectra in the files, counted from 0 (default: all)"
     )
     one.add_argument("--plan", metavar="DIGEST", help="refuse if --spectra are others than the workflow planned")
+    one.add_argument("--best-fits", metavar="FILE", help="also write the best-fit spectra of observed ones (npz)")
     one.add_argument("--label-errors", metavar="FILE", help="label errors made by payneflow calibrate")
     one.add_argument(
         "--flux-error",

@@ -12,13 +12,16 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from payneflow.errors import SpectraError, SpectraWarning
+from payneflow.files import write_npz
 from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
+from payneflow.fitting.best_fit import BestFits, best_fits
 from payneflow.fitting.label_errors import digest
 from payneflow.fitting.output import read_fits
 from payneflow.grid import TEST, SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.spectra import Spectra
 
+MOST_BEST_FITS = 10_000  # spectra; five arrays of 0.6 GB each at 7214 pixels
 NORMALISED = 0.5, 2.0  # median flux over that of the networks: a spectrum divided by its continuum is well within
 
 
@@ -115,6 +118,43 @@ def _made_with(networks: PixelNetworks, settings: FitSettings) -> dict:
     """What the table says of its making, in plain lists and numbers, and what shards of one run share."""
     priors = {name: list(prior) for name, prior in settings.priors.items()}
     return {"settings": {**asdict(settings), "priors": priors}, "networks": digest(networks)}
+
+
+def write_best_fits(
+    networks: PixelNetworks,
+    batches: Iterable[Spectra],
+    settings: FitSettings,
+    path: str | Path,
+    start: str | None = None,
+) -> int:
+    """Write the best-fit spectra (npz) of observed ones that share one wavelength axis; returns how many.
+
+    They are fitted once more, without label errors, whose correction would move the labels off the best fit.
+    `wavelength` (n_pixel,) Angstrom in vacuum; `flux`, `flux_error`, `model`, `continuum`, `used` (n, n_pixel);
+    `identifier` (n,). See `best_fits`. Raises SpectraError where there are several axes, or more than MOST_BEST_FITS.
+    """
+    parts: list[tuple[Spectra, BestFits]] = []
+    for batch in batches:
+        if parts and not np.array_equal(batch.wavelength, parts[0][0].wavelength):
+            raise SpectraError(
+                f"{batch.path[0]}: another wavelength axis than {parts[0][0].path[0]}; best-fit spectra are written of "
+                "one axis at a time. Choose with --spectra START:STOP."
+            )
+        if sum(len(spectra) for spectra, _ in parts) + len(batch) > MOST_BEST_FITS:
+            raise SpectraError(
+                f"more than {MOST_BEST_FITS} best-fit spectra at once are too many for memory. Choose with --spectra "
+                "START:STOP."
+            )
+        data = batch.flux, batch.flux_error, None if batch.on_networks_axis else batch.wavelength
+        fits = fit_spectra(networks, *data, settings=settings, start=start)
+        parts.append((batch, best_fits(networks, settings, fits, *data)))
+    stacked = {
+        name: np.concatenate([getattr(part[which], name) for part in parts])
+        for which, names in enumerate((("identifier", "flux", "flux_error"), ("model", "continuum", "used")))
+        for name in names
+    }
+    write_npz(path, {"wavelength": parts[0][0].wavelength, **stacked})
+    return len(stacked["flux"])
 
 
 def gather_fits(paths: Sequence[str | Path]) -> Table:

@@ -78,7 +78,7 @@ def median_snr(flux: np.ndarray, sigma: np.ndarray) -> float:
     """Median |flux| / sigma over the pixels where both are usable; NaN where there is none."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.abs(flux) / sigma
-        usable = np.isfinite(ratio) & (sigma > 0)
+        usable = np.isfinite(ratio) & (sigma > 0) & (sigma < np.inf)
     return float(np.median(ratio[usable])) if usable.any() else np.nan
 
 
