@@ -15,7 +15,6 @@ from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid
 
 N_LABEL = 2
-SETTINGS = FitSettings(velocity=True)
 MODE = "labels Teff logg; velocity"
 
 
@@ -253,13 +252,13 @@ def test_far_is_farther_from_training_than_any_held_back_spectrum():
 
 
 def test_label_errors_of_other_networks_or_another_mode_are_refused(some):
-    some.check(networks(), SETTINGS)
+    some.check(networks(), MODE)
     with pytest.raises(CalibrationError, match="those of other networks.*run `payneflow calibrate`"):
-        some.check(networks(weight=1e-9), SETTINGS)
+        some.check(networks(weight=1e-9), MODE)
     with pytest.raises(
         CalibrationError, match=f"mode '{MODE}', not 'labels Teff; velocity'.*run `payneflow calibrate`"
     ):
-        some.check(networks(), replace(SETTINGS, fixed={"logg": 2.5}))
+        some.check(networks(), "labels Teff; velocity")
 
 
 def test_round_trip(some, tmp_path):
@@ -352,7 +351,7 @@ def test_measured_errors_are_those_that_were_put_in(emulator, grid, measured):
     assert measured.rows.tolist() == list(range(120)) and (measured.held_back == (measured.rows % 2 == 1)).all()
     assert (measured.training == measured.scaled[::2]).all()
     assert measured.provenance["grid_sha256"] == "of the grid" and measured.provenance["left_out"] == 0
-    measured.check(emulator, FitSettings())
+    measured.check(emulator, "labels Teff logg [Fe/H]")
 
 
 def test_fits_are_corrected_and_say_how_well(emulator, measured):
