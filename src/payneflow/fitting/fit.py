@@ -8,19 +8,14 @@ import numpy as np
 from astropy.table import Column, Table
 
 from payneflow.errors import SettingsError, SpectraError
-from payneflow.fitting.emulator import emulator_of
+from payneflow.fitting.engines import BLOCK, HIGHEST, LOWEST, engine_for
 from payneflow.fitting.judgement import Fits, judge
-from payneflow.fitting.label_fit import build_label_fit
 from payneflow.fitting.settings import FitSettings
-from payneflow.fitting.starts import estimate_of, spread
+from payneflow.fitting.starts import spread
 from payneflow.fitting.table import fits_table
 from payneflow.network import PixelNetworks
 from payneflow.scaling import OFFSET
-from payneflow.training.simd import aligned
 
-LOWEST, HIGHEST = 0.0, 1.0  # bounds of the scaled labels (published listing); training labels fill 0.1 ... 0.9
-MARGIN = 0.05  # a fit ends so many tolerances from the minimum, as it predicts it: predictions err
-BLOCK = 32  # spectra that a thread takes at a time
 DEFAULT = FitSettings()
 
 
@@ -62,8 +57,9 @@ def fit_spectra(
     _check_rows("spectrum", spectrum, len(flux))
     _check_rows("exclude", exclude, len(flux))
     starts, own_start = _starts(networks, settings, start, len(flux))
-    engine = _LabelEngine(networks, settings, own_start)
-    fits = Fits.empty(len(flux), len(networks.x_min))
+    axis = None if wavelength is None else np.asarray(wavelength, dtype=float)
+    engine = engine_for(networks, settings, axis, own_start)
+    fits = engine.no_fits(len(flux))
     _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
     verdict = judge(networks, settings, fits, label_errors, exclude)
     table = fits_table(networks, settings, fits, verdict, flux.shape[1])
@@ -78,6 +74,11 @@ def fit_spectra(
 
 def _checked(networks, flux, flux_error, wavelength) -> tuple[np.ndarray, np.ndarray]:
     """Flux (n_spectrum, n_data) and its errors as arrays of that shape, neither copied nor converted."""
+    if wavelength is not None:
+        wavelength = np.asanyarray(wavelength)
+        increases = wavelength.ndim == 1 and len(wavelength) > 1 and (np.diff(wavelength) > 0.0).all()
+        if not increases or not (wavelength > 0.0).all() or not np.isfinite(wavelength).all():
+            raise SpectraError("wavelength is not a list of finite, positive, increasing numbers (Angstrom, vacuum).")
     flux, flux_error = np.atleast_2d(np.asanyarray(flux)), np.asanyarray(flux_error)
     for name, array in (("flux", flux), ("flux_error", flux_error)):
         if array.dtype.kind not in "fiu":
@@ -102,63 +103,25 @@ def _starts(networks, settings, start, n) -> tuple[np.ndarray, bool]:
     n_label = len(networks.x_min)
     more = spread(settings.n_starts, n_label)  # its first point is the middle
     starts = np.tile(more, (n, 1, 1))
+    for name, value in settings.fixed.items():
+        j = networks.label_names.index(name)
+        if value is not None:
+            starts[:, :, j] = (value - networks.x_min[j]) / networks.scaler.width[j] + OFFSET
+        elif start is None or isinstance(start, str):
+            raise SpectraError(f"fixed {name} is None, each spectrum's own value in start; start is {start!r}.")
     if start is None or isinstance(start, str):
         if start not in (None, "middle"):
             raise SettingsError(f'start is {start!r}: expected labels, "middle" or None.')
         return starts, start is None
     if np.shape(start) != (n, n_label):
         raise SpectraError(f"start has shape {np.shape(start)}, expected {(n, n_label)}, the labels to start from.")
-    starts[:, 0] = np.clip(networks.scaler.scale(start), LOWEST, HIGHEST)
+    given = networks.scaler.scale(start)
+    for j, name in enumerate(networks.label_names):
+        if name not in settings.fixed:
+            starts[:, 0, j] = np.clip(given[:, j], LOWEST, HIGHEST)
+        elif settings.fixed[name] is None:
+            starts[:, :, j] = given[:, j, None]
     return starts, False
-
-
-class _LabelEngine:
-    """Fits labels alone, on the networks' own pixels."""
-
-    def __init__(self, networks: PixelNetworks, settings: FitSettings, own_start: bool):
-        emulator = emulator_of(networks)
-        estimate = estimate_of(emulator)
-        self.axis = emulator.axis
-        self.box = _box(networks, settings)
-        self._own_start = own_start
-        self._kernel = build_label_fit(emulator.n_label, emulator.n_neurons, estimate.n_projection)
-        variance = emulator.variance if settings.emulator_error else np.zeros_like(emulator.variance)
-        usable = (~emulator.dead).astype(float)
-        weights = emulator.weights[np.float64], emulator.weights[np.float32]
-        self._given = (*weights, variance, usable, estimate.tables, own_start, self.box)
-        self._limits = MARGIN * settings.tolerance, settings.most_iterations
-
-    def working(self) -> tuple[np.ndarray, ...]:
-        """Working memory of one thread: a block of spectra, and the spectrum under way in both precisions."""
-        n_row = self.axis.n_place // 8
-        block = (aligned(BLOCK * n_row).reshape(BLOCK, -1) for _ in range(2))
-        return (*block, aligned(n_row), aligned(n_row), aligned(n_row, np.float32), aligned(n_row, np.float32))
-
-    def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working) -> None:
-        """Fit a block of spectra (n, n_data), n <= BLOCK, into the rows of `fits`."""
-        padded_flux, padded_error, *rest = working
-        n = len(flux)
-        self.axis.lay(flux, padded_flux[:n])
-        self.axis.lay(error, padded_error[:n])
-        data = padded_flux[:n], padded_error[:n], starts
-        self._kernel(*self._given, *self._limits, *data, fits.x, fits.matrix, fits.chi2, fits.snr, fits.counts, *rest)
-
-
-def _box(networks: PixelNetworks, settings: FitSettings) -> tuple[np.ndarray, ...]:
-    """Bounds of the scaled labels, which are held, and their priors; see `minimise`."""
-    n_label = len(networks.x_min)
-    lowest, highest = np.full(n_label, LOWEST), np.full(n_label, HIGHEST)
-    held, mean, weight = np.zeros(n_label, bool), np.zeros(n_label), np.zeros(n_label)
-    width = networks.scaler.width
-    for name, value in settings.fixed.items():
-        j = networks.label_names.index(name)
-        held[j] = True
-        lowest[j] = highest[j] = (value - networks.x_min[j]) / width[j] + OFFSET
-    for name, (centre, sigma) in settings.priors.items():
-        j = networks.label_names.index(name)
-        mean[j] = (centre - networks.x_min[j]) / width[j] + OFFSET
-        weight[j] = (width[j] / sigma) ** 2
-    return lowest, highest, held, mean, weight
 
 
 def _fit_blocks(engine, flux, flux_error, starts, fits: Fits, processes: int, progress) -> None:

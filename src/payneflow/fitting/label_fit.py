@@ -2,9 +2,11 @@
 
 from functools import cache
 
+import numpy as np
+
 from payneflow.fitting.passes import build_label_pass
 from payneflow.fitting.preparation import add_variance, prepare
-from payneflow.fitting.search import build_search, without_priors
+from payneflow.fitting.search import bound, build_search, without_priors
 from payneflow.fitting.starts import build_estimate
 from payneflow.training.simd import kernel
 
@@ -21,6 +23,8 @@ def build_label_fit(n_label, n_neurons, n_projection):
         x, matrix, chi2, snr, counts, y, weight, y_single, weight_single,
     ):  # fmt: skip
         """Fit flux (n, n_place) with errors, from starts (n, n_start, n_label); the last line is what is written."""
+        lowest, highest = np.empty(n_label), np.empty(n_label)
+        own_box = lowest, highest, box[2], box[3], box[4]
         for i in range(len(flux)):
             # y_single serves as working memory first
             used, snr[i] = prepare(flux[i], error[i], usable, y, weight, y_single)
@@ -31,11 +35,12 @@ def build_label_fit(n_label, n_neurons, n_projection):
             for k in range(len(y)):
                 y_single[k] = y[k]
                 weight_single[k] = weight[k]
+            bound(box, starts[i, 0], lowest, highest)
             if own_start:
                 estimate(tables, y_single, weight_single, starts[i, 0])
-            single, double = (weights_single, y_single, weight_single), (weights, y, weight)
-            least, passes, ended, disagree = search(single, double, box, starts[i], tolerance, most, x[i], matrix[i])
-            chi2[i] = without_priors(least, box, x[i])
+            problem = (weights_single, y_single, weight_single), (weights, y, weight)
+            least, passes, ended, disagree = search(problem, own_box, starts[i], tolerance, most, x[i], matrix[i])
+            chi2[i] = without_priors(least, own_box, x[i])
             counts[i, 1], counts[i, 2], counts[i, 3] = passes, ended, disagree
 
     return fit_labels

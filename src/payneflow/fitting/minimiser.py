@@ -74,9 +74,10 @@ def build_minimiser(evaluate, n):
     """The search for the least chi2 of `n` parameters, whose passes are `evaluate(problem, x, gradient, matrix)`."""
 
     @part
-    def measure(problem, box, x, gradient, matrix):
+    def measure(problem, rough, box, x, gradient, matrix):
         """chi2 with the priors; gradient and matrix are written."""
-        chi2 = evaluate(problem, x, gradient, matrix)
+        single, double = problem
+        chi2 = evaluate(single, x, gradient, matrix) if rough else evaluate(double, x, gradient, matrix)
         mean, weight = box[3], box[4]
         for i in range(n):
             if weight[i] > 0.0:
@@ -90,16 +91,19 @@ def build_minimiser(evaluate, n):
     def minimise(problem, box, x, tolerance, most, rough, last, matrix):
         """Move x (n,) to the least chi2 in the box.
 
+        `problem`: in single and in double precision; `rough`: the first of them, and only until it is near.
         `box`: lowest, highest (n,); held (n,) parameters that stay; mean and 1/sigma^2 (n,) of priors, 0 where there
         is none. `tolerance` in sigma; `most` passes; `last`: length of the step before, in sigma. `matrix` (n, n) is
         that of the last pass, priors included.
         Returns chi2 with priors at the end, as the last pass predicts it, the number of passes, how the search ended
         (CONVERGED, ROUNDED, STUCK, TOO_MANY), and the length of the last step.
         """
-        gradient, step, x_new, gradient_new, change = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-        matrix_new, steepness, beyond, trial = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n))
-        chi2 = measure(problem, box, x, gradient, matrix)
-        steepness[:] = matrix
+        gradient, step, x_new, gradient_new, change = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+        matrix_new, steepness, beyond, trial = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+        chi2 = measure(problem, rough, box, x, gradient, matrix)
+        for i in range(n):
+            for j in range(n):
+                steepness[i, j], beyond[i, j] = matrix[i, j], 0.0
         passes, damping = 1, 0.0
         while True:
             length = bounded_step(steepness, gradient, damping, x, box, step)
@@ -111,11 +115,12 @@ def build_minimiser(evaluate, n):
                 else:
                     near = length < tolerance or (length < LONGEST_LAST and length * length < tolerance * last)
                 if near:
-                    x[:] = x_new
+                    for i in range(n):
+                        x[i] = x_new[i]
                     return chi2 - length * length, passes, CONVERGED, length
             if passes >= most:
                 return chi2, passes, TOO_MANY, last
-            chi2_new = measure(problem, box, x_new, gradient_new, matrix_new)
+            chi2_new = measure(problem, rough, box, x_new, gradient_new, matrix_new)
             passes += 1
             if chi2_new < chi2 or (length < ROUNDING_STEP and not rough):
                 if not rough:
@@ -130,29 +135,34 @@ def build_minimiser(evaluate, n):
                         along += change[i] * step[i]
                         square += change[i] * change[i]
                         step_square += step[i] * step[i]
-                    if along <= -0.9 * length * length:  # B was far too large, or H + B would become singular
-                        beyond[:] = 0.0
-                    elif damping < FIRST_DAMPING and along * along > 1e-16 * square * step_square:
-                        for i in range(n):
-                            for j in range(n):
+                    forget = along <= -0.9 * length * length  # B was far too large, or H + B would become singular
+                    update = damping < FIRST_DAMPING and along * along > 1e-16 * square * step_square
+                    for i in range(n):
+                        for j in range(n):
+                            if forget:
+                                beyond[i, j] = 0.0
+                            elif update:
                                 beyond[i, j] += change[i] * change[j] / along
+                            trial[i, j] = beyond[i, j] + 0.9 * matrix_new[i, j]
+                    bad = not cholesky(trial, n)  # S would not be well positive definite
+                else:
+                    bad = True
                 chi2, last = chi2_new, length
-                x[:] = x_new
-                gradient[:] = gradient_new
-                matrix[:] = matrix_new
-                steepness[:] = matrix + beyond
-                trial[:] = steepness - 0.1 * matrix
-                if not rough and not cholesky(trial, n):  # keep S well positive definite
-                    steepness[:] = matrix
-                    beyond[:] = 0.0
+                for i in range(n):
+                    x[i], gradient[i] = x_new[i], gradient_new[i]
+                    for j in range(n):
+                        beyond[i, j] = 0.0 if bad else beyond[i, j]
+                        matrix[i, j] = matrix_new[i, j]
+                        steepness[i, j] = matrix[i, j] + beyond[i, j]
                 damping = damping * DAMPING_DOWN if damping > NO_DAMPING else 0.0
             elif rough and length < 1.0:
                 return chi2, passes, ROUNDED, last
             else:
                 damping = max(DAMPING_UP * damping, FIRST_DAMPING)
                 last = 0.0
-                steepness[:] = matrix
-                beyond[:] = 0.0
+                for i in range(n):
+                    for j in range(n):
+                        steepness[i, j], beyond[i, j] = matrix[i, j], 0.0
                 if not damping < MOST_DAMPING:
                     return chi2, passes, STUCK, last
 

@@ -76,8 +76,11 @@ def _limit(flux, error, usable, values):
     extremes = np.empty(2 * LANES)
     store(extremes, 0, smallest)
     store(extremes, LANES, largest)
-    limit = HUGE * extremes[:LANES].min()
-    if total(n) > 0.0 and extremes[LANES:].max() > limit:
+    least, most = np.inf, 0.0
+    for k in range(LANES):
+        least, most = min(least, extremes[k]), max(most, extremes[LANES + k])
+    limit = HUGE * least
+    if total(n) > 0.0 and most > limit:
         limit = HUGE * middle(values, int(total(n)))
     return limit
 

@@ -17,10 +17,10 @@ def build_search(evaluate, n):
     rough_end, as_good = ROUGH_END, AS_GOOD
 
     @part
-    def search(single, double, box, starts, tolerance, most, x, matrix):
+    def search(problem, box, starts, tolerance, most, x, matrix):
         """Write the best parameters and the matrix of their last pass, priors included.
 
-        `single` and `double` are the problem in either precision; `starts` (n_start, n); the rest as in `minimise`.
+        `problem`: in single and in double precision; `starts` (n_start, n); the rest as in `minimise`.
         Returns chi2 with priors, passes in all, how the best search ended, and whether another start ended more than
         1 sigma away with a chi2 as good.
         """
@@ -29,10 +29,12 @@ def build_search(evaluate, n):
         for s in range(len(starts)):
             for i in range(n):
                 trial[i] = min(max(starts[s, i], box[0][i]), box[1][i])
-            chi2, more, ended, last = minimise(single, box, trial, rough_end, most, True, 0.0, trial_matrix)
-            passes += more
-            chi2, more, ended, last = minimise(double, box, trial, tolerance, most, False, last, trial_matrix)
-            passes += more
+            chi2, ended, last = np.inf, 0, 0.0
+            for stage in range(2):
+                rough = stage == 0
+                near = rough_end if rough else tolerance
+                chi2, more, ended, last = minimise(problem, box, trial, near, most, rough, last, trial_matrix)
+                passes += more
             apart = 0.0
             for i in range(n):
                 for j in range(n):
@@ -43,11 +45,21 @@ def build_search(evaluate, n):
                 if chi2 < best - as_good:
                     disagree = False
                 best, best_ended = chi2, ended
-                x[:] = trial
-                matrix[:] = trial_matrix
+                for i in range(n):
+                    x[i] = trial[i]
+                    for j in range(n):
+                        matrix[i, j] = trial_matrix[i, j]
         return best, passes, best_ended, disagree
 
     return search
+
+
+@part
+def bound(box, start, lowest, highest):
+    """Bounds of one spectrum's parameters: those of the box; what is held stays where it starts."""
+    for i in range(len(start)):
+        lowest[i] = start[i] if box[2][i] else box[0][i]
+        highest[i] = start[i] if box[2][i] else box[1][i]
 
 
 @part

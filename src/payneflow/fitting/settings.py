@@ -14,16 +14,19 @@ FASTEST = 30000.0  # km/s, a tenth of the speed of light: no star
 class FitSettings:
     """What is fitted to each spectrum. Raises SettingsError naming the setting that cannot work.
 
-    `fixed`: labels that are held, {name: value in the label's unit}. `priors`: Gaussian priors, {name: (mean, sigma)}
-    in the label's unit. `velocity`: fit the radial velocity, found within `max_velocity` km/s of zero.
+    `fixed`: labels that are held, {name: value in the label's unit, or None for each spectrum's own value in `start`}.
+    `priors`: Gaussian priors, {name: (mean, sigma)} in the label's unit.
+    `velocity`: fit the radial velocity, found within `max_velocity` km/s of zero.
     `continuum`: Chebyshev terms of the continuum of each detector segment, solved with the labels; 0: the spectra are
-    normalised as those of the grid are. `n_starts`: label starts of each fit, of which the best end is kept.
+    normalised as those of the grid are.
+    `n_starts`: label starts of each fit, of which the best end is kept.
     `tolerance`: how far from the true minimum of chi2 a fit may end, in units of the labels' 1 sigma errors.
     `emulator_error`: add the square of the emulator's own error (`PixelNetworks.flux_error`) to the variance of each
-    pixel. `most_iterations`: passes over a spectrum after which a fit stops, NOT_CONVERGED; most fits need 3 to 8.
+    pixel.
+    `most_iterations`: passes over a spectrum after which a fit stops, NOT_CONVERGED; most fits need 3 to 8.
     """
 
-    fixed: dict[str, float] = field(default_factory=dict)
+    fixed: dict[str, float | None] = field(default_factory=dict)
     priors: dict[str, tuple[float, float]] = field(default_factory=dict)
     velocity: bool = False
     max_velocity: float = 500.0
@@ -43,7 +46,8 @@ class FitSettings:
             if not isinstance(getattr(self, name), bool):
                 raise SettingsError(f"{name} is {getattr(self, name)!r}: expected true or false.")
         for name, value in self.fixed.items():
-            _check_number(f"fixed {name}", value, -inf, inf)
+            if value is not None:
+                _check_number(f"fixed {name}", value, -inf, inf)
         for name, prior in self.priors.items():
             if not isinstance(prior, list | tuple) or len(prior) != 2:
                 raise SettingsError(f"priors {name} is {prior!r}: expected a pair, the mean and the sigma.")
@@ -62,6 +66,8 @@ class FitSettings:
                     raise SettingsError(f"{setting} names the label {name!r}; the networks have {known}.")
         width = networks.scaler.width
         for name, value in self.fixed.items():
+            if value is None:
+                continue
             j = networks.label_names.index(name)
             lowest, highest = networks.x_min[j] - 0.1 * width[j], networks.x_max[j] + 0.1 * width[j]
             if not lowest <= value <= highest:

@@ -7,7 +7,6 @@ networks alone, once in a process.
 """
 
 from functools import cache
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -109,14 +108,3 @@ def build_estimate(n_label, n_projection):
             x[label] = min(max(value, lowest), highest)  # the larger of a bound and NaN is the bound
 
     return estimate
-
-
-_ESTIMATES: WeakKeyDictionary[Emulator, LabelEstimate] = WeakKeyDictionary()
-
-
-def estimate_of(emulator: Emulator) -> LabelEstimate:
-    """The estimate from normalised spectra on the networks' own pixels; made once in a process for each emulator."""
-    if emulator not in _ESTIMATES:
-        scaled = spread(SAMPLES, emulator.n_label)
-        _ESTIMATES[emulator] = LabelEstimate(predicted(emulator, scaled), scaled, emulator.dead)
-    return _ESTIMATES[emulator]

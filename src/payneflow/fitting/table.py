@@ -20,8 +20,9 @@ def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, verdi
     """The fits, one row a spectrum of `n_data` pixels, in the labels' own units.
 
     Columns: `spectrum` (its row in the flux); each label and its 1 sigma error (`Teff`, `Teff_error`, ...) in its unit,
-    0 the error of a label that is held; `covariance` (n_label, n_label) in those units; `SNR`, `chi2`, `dof`,
-    `iterations`, `n_pixel`, `n_masked`, `extra_scatter`, `flags` (sum of FitFlag). A failed fit is NaN.
+    0 the error of a label that is held; with a velocity `RV`, `RV_error` in km/s; `covariance` (n_label, n_label) of
+    the labels in those units; `SNR`, `chi2`, `dof`, `iterations`, `n_pixel`, `n_masked`, `extra_scatter`, `flags` (sum
+    of FitFlag). A failed fit is NaN.
     Meta: `label_names`, `flags` (name: bit), `mode` (FitSettings.mode).
     """
     width = networks.scaler.width
@@ -34,6 +35,9 @@ def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, verdi
     for j, (name, unit) in enumerate(zip(networks.label_names, networks.label_units, strict=True)):
         _add(table, name, labels[:, j], f"fitted {name}", unit)
         _add(table, f"{name}_error", np.sqrt(covariance[:, j, j]), f"1 sigma error of {name}", unit)
+    if settings.velocity:
+        _add(table, "RV", verdict.velocity, "radial velocity, positive away from the observer", "km/s")
+        _add(table, "RV_error", verdict.velocity_error, "1 sigma error of RV", "km/s")
     _add(table, "covariance", covariance, "covariance of the labels, in the order and units of the label columns")
     _add(table, "SNR", fits.snr, "median of flux / flux_error over the used pixels")
     _add(table, "chi2", np.where(failed, np.nan, fits.chi2), "sum of (flux - model)^2 / variance over the used pixels")
