@@ -56,7 +56,7 @@ class Truth:
             parts = [slice(a, b) for a, b in zip([0, *cuts], [*cuts, len(networks.wavelength)], strict=True)]
             for part in parts:
                 self.flux[:, part] = moved(self.flux[:, part], networks.wavelength[part], self.velocity)
-                self.continuum[:, part] = random_continua(rng, len(self.rows), part.stop - part.start)
+                self.continuum[:, part] = random_continua(rng, len(self.rows), networks.wavelength[part])
 
     def observed(self, relative_error: float, noise: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Flux with `noise` of the continuum, and its errors for `relative_error` of the continuum."""
@@ -81,10 +81,11 @@ def moved(flux: np.ndarray, wavelength: np.ndarray, velocity: np.ndarray) -> np.
     return result
 
 
-def random_continua(rng: np.random.Generator, n: int, n_pixel: int) -> np.ndarray:
-    """(n, n_pixel): cubic polynomials that change a segment by some tens of per cent."""
+def random_continua(rng: np.random.Generator, n: int, wavelength: np.ndarray) -> np.ndarray:
+    """(n, n_pixel): cubic polynomials in wavelength that change a segment by some tens of per cent."""
     terms = np.column_stack([np.ones(n), rng.normal(size=(n, 3)) * [0.12, 0.06, 0.03]])
-    basis = np.polynomial.chebyshev.chebvander(np.linspace(-1, 1, n_pixel), 3)
+    unit = 2 * (wavelength - wavelength[0]) / (wavelength[-1] - wavelength[0]) - 1
+    basis = np.polynomial.chebyshev.chebvander(unit, 3)
     return np.exp(rng.normal(0, 0.3, (n, 1))) * (terms @ basis.T)
 
 

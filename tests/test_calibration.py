@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payneflow import PixelNetworks
+from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import CalibrationError
-from payneflow.fitting.calibration import read_label_errors, write_label_errors
+from payneflow.fitting.calibration import measure_label_errors, read_label_errors, write_label_errors
 from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
 from payneflow.fitting.settings import FitSettings
+from payneflow.grid import SpectralGrid
 
 N_LABEL = 2
-SETTINGS = FitSettings(velocity=True)
 MODE = "labels Teff logg; velocity"
 
 
@@ -72,7 +72,7 @@ def some():
 
 def test_scatter_of_a_known_covariance_comes_back_as_that_covariance():
     known = 1e-6 * np.array([[4.0, 1.5], [1.5, 1.0]])
-    scaled = random_labels(1600)
+    scaled = random_labels(1000)
     scatter = np.random.default_rng(2).multivariate_normal(np.zeros(2), known, len(scaled))
     errors = label_errors(scaled, scatter)
     inside = 0.2 + 0.75 * (random_labels(200, seed=3) - 0.1)
@@ -252,13 +252,13 @@ def test_far_is_farther_from_training_than_any_held_back_spectrum():
 
 
 def test_label_errors_of_other_networks_or_another_mode_are_refused(some):
-    some.check(networks(), SETTINGS)
+    some.check(networks(), MODE)
     with pytest.raises(CalibrationError, match="those of other networks.*run `payneflow calibrate`"):
-        some.check(networks(weight=1e-9), SETTINGS)
+        some.check(networks(weight=1e-9), MODE)
     with pytest.raises(
         CalibrationError, match=f"mode '{MODE}', not 'labels Teff; velocity'.*run `payneflow calibrate`"
     ):
-        some.check(networks(), replace(SETTINGS, fixed={"logg": 2.5}))
+        some.check(networks(), "labels Teff; velocity")
 
 
 def test_round_trip(some, tmp_path):
@@ -301,3 +301,97 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path):
     (tmp_path / "errors.npz").write_text("labels")
     with pytest.raises(CalibrationError, match="errors.npz: not an npz file"):
         read_label_errors(tmp_path / "errors.npz")
+
+
+# ---------------------------------------------------------------------------------------------------------- measured
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    """Networks of 60 pixels and three labels."""
+    rng = np.random.default_rng(2)
+    return PixelNetworks(
+        w_array_0=rng.normal(size=(60, 5, 3)),
+        b_array_0=rng.normal(size=(60, 5)),
+        w_array_1=rng.normal(size=(60, 5)),
+        b_array_1=rng.normal(size=60),
+        x_min=np.array([4000.0, 1.0, -2.0]),
+        x_max=np.array([6500.0, 5.0, 0.5]),
+        wavelength=15000 + 0.2 * np.arange(60),
+        label_names=("Teff", "logg", "[Fe/H]"),
+        label_units=("K", "dex", "dex"),
+        flux_error=np.full(60, 1e-3),
+        provenance={"grid_sha256": "of the grid"},
+    )
+
+
+def known_errors(labels):
+    """A smooth label error (n, 3) in K, dex, dex."""
+    unit = (labels - [4000, 1, -2]) / [2500, 4, 2.5]
+    return np.column_stack([20 * np.sin(3 * unit[:, 0]), 0.05 * np.cos(3 * unit[:, 1]), 0.03 * unit[:, 0] * unit[:, 2]])
+
+
+@pytest.fixture(scope="module")
+def grid(emulator):
+    """A grid whose spectra the networks take for those of other labels, off by `known_errors`."""
+    labels = np.random.default_rng(3).uniform([4100, 1.2, -1.9], [6400, 4.8, 0.4], (120, 3))
+    flux = emulator.predict(labels + known_errors(labels))
+    names, units = emulator.label_names, emulator.label_units
+    return SpectralGrid("grid.npz", emulator.wavelength, flux, labels, names, units, "of the grid")
+
+
+@pytest.fixture(scope="module")
+def measured(emulator, grid):
+    return measure_label_errors(emulator, grid, FitSettings())
+
+
+def test_measured_errors_are_those_that_were_put_in(emulator, grid, measured):
+    assert measured.errors * emulator.scaler.width == pytest.approx(known_errors(grid.labels), rel=1e-3, abs=1e-4)
+    assert measured.scaled == pytest.approx(emulator.scaler.scale(grid.labels))
+    assert measured.rows.tolist() == list(range(120)) and (measured.held_back == (measured.rows % 2 == 1)).all()
+    assert (measured.training == measured.scaled[::2]).all()
+    assert measured.provenance["grid_sha256"] == "of the grid" and measured.provenance["left_out"] == 0
+    measured.check(emulator, "labels Teff logg [Fe/H]")
+
+
+def test_fits_are_corrected_and_say_how_well(emulator, measured):
+    """Stars that are not in the grid, with noise: without label errors they are off by many of their sigma."""
+    rng = np.random.default_rng(4)
+    labels = rng.uniform([4300, 1.6, -1.6], [6200, 4.4, 0.1], (300, 3))
+    flux = emulator.predict(labels + known_errors(labels)) + rng.normal(0, 1e-3, (300, 60))
+    pulls = {}
+    for name, errors in (("formal", None), ("calibrated", measured)):
+        fits = fit_spectra(emulator, flux, 1e-3, settings=FitSettings(emulator_error=False), label_errors=errors)
+        off = np.column_stack([fits[label] for label in emulator.label_names]) - labels
+        pulls[name] = off / np.column_stack([fits[f"{label}_error"] for label in emulator.label_names])
+    assert (np.sqrt((pulls["formal"] ** 2).mean(axis=0)) > 1.5).all()
+    assert np.sqrt((pulls["calibrated"] ** 2).mean(axis=0)) == pytest.approx(np.ones(3), abs=0.12)
+
+
+def test_a_spectrum_that_cannot_be_fitted_is_left_out_and_counted(emulator, grid):
+    flux = grid.flux.copy()
+    flux[[4, 7]] = np.nan
+    errors = measure_label_errors(emulator, replace(grid, flux=flux), FitSettings())
+    assert len(errors.rows) == 118 and not np.isin([4, 7], errors.rows).any()
+    assert errors.provenance["fitted"] == 120 and errors.provenance["left_out"] == 2
+    assert len(errors.training) == 60, "distances are to all training spectra"
+
+
+def test_a_large_grid_gives_as_many_spectra_of_each_half(emulator, grid, monkeypatch):
+    monkeypatch.setattr("payneflow.fitting.calibration.MOST_OF_A_HALF", 20)
+    done = []
+    errors = measure_label_errors(emulator, grid, FitSettings(), done.append)
+    assert errors.held_back.sum() == 20 and len(errors.rows) == 40 and done[-1] == 40
+    assert len(errors.training) == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sha256": "of another"}, "grid.npz: not the grid that the networks were trained on"),
+        ({"flux": np.full((120, 60), np.nan)}, "no noiseless spectrum of the grid could be fitted"),
+    ],
+)
+def test_a_grid_that_cannot_calibrate_is_refused(emulator, grid, change, says):
+    with pytest.raises(CalibrationError, match=says):
+        measure_label_errors(emulator, replace(grid, **change), FitSettings())

@@ -22,7 +22,6 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from payneflow.errors import CalibrationError
-from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 from payneflow.training.simd import kernel
 from payneflow.training.virtual_spectra import _solve, matern
@@ -128,9 +127,8 @@ class LabelErrors:
         """The largest distance of a held-back spectrum to the nearest training spectrum, in scaled labels."""
         return float(self._tree.query(self.scaled[self.held_back])[0].max())
 
-    def check(self, networks: PixelNetworks, settings: FitSettings) -> None:
-        """Raise CalibrationError unless these label errors are those of `networks` and of fits with `settings`."""
-        mode = settings.mode(networks.label_names)
+    def check(self, networks: PixelNetworks, mode: str) -> None:
+        """Raise CalibrationError unless these label errors are those of `networks` and of fits in `mode`."""
         if self.networks != digest(networks):
             what = "those of other networks (other weights) than the ones that fit"
         elif self.mode != mode:
