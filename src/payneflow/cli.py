@@ -153,7 +153,7 @@ def _label_errors(options: argparse.Namespace, networks, settings):
         )
         return None
     errors = read_label_errors(options.label_errors)
-    errors.check(networks, settings)
+    errors.check(networks, settings.mode(networks.label_names))
     return errors
 
 
