@@ -51,13 +51,12 @@ class Counter:
         if not fresh or not seconds:
             return text
         rate = fresh / seconds
-        left = (
-            f", {_clock((self.total - self.done) / rate)} left" if self.done < self.total else f" in {_clock(seconds)}"
-        )
+        left = f", {clock((self.total - self.done) / rate)} left" if self.done < self.total else f" in {clock(seconds)}"
         return f"{text}, {rate:.3g} a second{left}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration as h:mm:ss, or m:ss below an hour."""
     hours, rest = divmod(round(seconds), 3600)
     minutes, rest = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

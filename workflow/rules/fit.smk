@@ -17,7 +17,7 @@ rule calibrate_errors:
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=30,
+        runtime=10,
     params:
         grid_keys=key_options(),
         fit=fit_options(),
@@ -96,7 +96,7 @@ rule plot_fitting_results:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
+        runtime=2,
     message:
         "Plotting fitted against true labels"
     shell:
