@@ -129,7 +129,7 @@ def setting_up(networks):
 
 def accuracy(networks, grid, everything):
     mode = (EVERYTHING if everything else FitSettings()).mode(networks.label_names)
-    print(f"\n{mode}: robust width of the errors, formal pulls, chi2/dof, fits that did not converge (flagged), lost")
+    print(f"\n{mode}: robust width of the errors, formal pulls; chi2/dof at 1, 50, 99 %")
     for signal_to_noise in (np.inf, 300, 100, 30, 10):
         sky = Sky(networks, grid, signal_to_noise, 7, everything)
         settings = EVERYTHING if everything else FitSettings()
@@ -149,9 +149,8 @@ def accuracy(networks, grid, everything):
         failed = (np.asarray(table["flags"]) & (FitFlag.NOT_CONVERGED | FitFlag.FAILED)) > 0
         reduced = np.percentile(table["chi2"] / table["dof"], [1, 50, 99]).round(3).tolist()
         passes = np.mean(table["iterations"])
-        print(
-            f"S/N {signal_to_noise:g}: {'; '.join(cells)}; chi2/dof {reduced}; passes {passes:.1f}; not {failed.sum()}"
-        )
+        cells += [f"chi2/dof {reduced}", f"passes {passes:.1f}", f"not converged {failed.sum()} of {len(table)}"]
+        print(f"S/N {signal_to_noise:g}: {'; '.join(cells)}")
 
 
 def main(network: str, grid: str = "resources/hband_grid.npz") -> None:

@@ -122,8 +122,8 @@ def fit(options: argparse.Namespace) -> None:
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
     labels, flux = grid.labels[TEST], grid.flux[TEST][:, columns]
     counter = Counter(len(flux), "spectra fitted")
-    start = labels if options.start == "truth" else None
-    table = fit_spectra(networks, flux, options.flux_error, start, progress=counter.show_done)
+    start = labels if options.start == "truth" else "middle"
+    table = fit_spectra(networks, flux, options.flux_error, start=start, progress=counter.show_done)
     counter.close()
     add_true_labels(table, networks, labels, np.arange(len(grid.labels))[TEST])
     write_fits(table, options.output)
