@@ -27,8 +27,8 @@ NOWHERE = -1.0  # place of a data pixel beyond all segments
 def tap_weights(t: np.ndarray) -> np.ndarray:
     """(n, TAPS) weights of the pixels at -3 ... 4 for values at t (n,) in 0 ... 1; their sum is 1.
 
-    The Kaiser window less its height at the edge: with the edge, the derivative would jump at whole places by 0.7 %, and
-    where a model is poor chi2 has a false minimum there.
+    The Kaiser window less its height at the edge: with the edge, the derivative would jump at whole places by 0.7 %,
+    and where a model is poor chi2 would have a false minimum there.
     """
     away = np.asarray(t)[:, None] - np.arange(1 - HALF, HALF + 1)
     window = np.i0(KAISER_BETA * np.sqrt(np.maximum(1.0 - (away / HALF) ** 2, 0.0))) - 1.0
