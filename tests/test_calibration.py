@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_fitting_passes import line_networks
 
 from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import CalibrationError
@@ -393,6 +394,28 @@ def test_a_fixed_label_is_fixed_at_each_spectrum_s_true_value(emulator, grid):
     stars = emulator.scaler.scale(grid.labels[:5])
     correction, covariance = errors.estimate(stars)
     assert (correction[:, 1] == 0).all() and (covariance[:, 1] == 0).all()
+
+
+def test_the_velocity_is_one_more_parameter():
+    """Labels known to be off, velocity not; the covariance of both serves fits in the same mode and no other."""
+    emulator = line_networks(2, 3, n_pixel=400, seed=4)
+    width, rng = emulator.scaler.width, np.random.default_rng(5)
+    labels = emulator.scaler.unscale(rng.uniform(0.2, 0.8, (100, 2)))
+    off = 0.02 * width * np.sin(3 * emulator.scaler.scale(labels))
+    flux = emulator.predict(labels + off)
+    names, units = emulator.label_names, emulator.label_units
+    grid = SpectralGrid("grid.npz", emulator.wavelength, flux, labels, names, units, "of the grid")
+    wanted = FitSettings(velocity=True, continuum=2, max_velocity=100.0)
+    errors = measure_label_errors(emulator, grid, wanted)
+    assert errors.errors[:, :2] * width == pytest.approx(off, rel=1e-2, abs=1e-4)
+    assert np.abs(errors.errors[:, 2]).max() < 1e-2, "km/s"
+    kept = errors.held_back
+    fits = fit_spectra(emulator, flux[kept], 1e-3, settings=wanted, label_errors=errors, exclude=errors.rows[kept])
+    left = np.column_stack([fits[name] for name in names]) - labels[kept]
+    assert (np.sqrt((left**2).mean(axis=0)) < 0.1 * np.sqrt((off**2).mean(axis=0))).all()
+    assert (errors.velocity_variance(errors.scaled) >= 0).all() and (fits["RV_error"] > 0).all()
+    with pytest.raises(CalibrationError, match="run `payneflow calibrate`"):
+        fit_spectra(emulator, flux[:1], 1e-3, label_errors=errors)
 
 
 def test_a_spectrum_that_cannot_be_fitted_is_left_out_and_counted(emulator, grid):
