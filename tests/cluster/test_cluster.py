@@ -119,7 +119,7 @@ def test_without_slurm_the_profile_shows_its_plan_and_refuses_to_start(cluster, 
     """On a laptop: PATH holds what Snakemake needs, but none of Slurm's commands."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("sh", "bash", "env", "cat", "awk", "seq", "sleep", "timeout"):
+    for name in ("which", "sh", "bash", "env", "cat", "awk", "seq", "sleep", "timeout"):
         (programs / name).symlink_to(next(p for p in (Path("/bin") / name, Path("/usr/bin") / name) if p.exists()))
     run.environment = {**os.environ, "PATH": f"{PROGRAMS}:{programs}"}
     run.start("--dry-run")

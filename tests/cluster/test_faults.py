@@ -10,6 +10,8 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from conftest import wait_for
@@ -151,7 +153,7 @@ def test_nothing_is_lost_with(outcomes, scenario):
 
 def daemon(run, name: str) -> int:
     """The process of a daemon: slurmctld, slurmdbd, mariadbd, slurmd.n1, ..."""
-    return int(open(f"{run.environment['CLUSTER_BASE']}/run/{name}.pid").read())
+    return int((Path(run.environment["CLUSTER_BASE"]) / f"run/{name}.pid").read_text())
 
 
 def node_of(run, chunk: str) -> str:
@@ -179,8 +181,8 @@ def test_controller_and_accounting_away_for_a_minute_and_slurmd_for_a_moment(run
     run.assert_nothing_is_lost()
 
 
-def test_lost_nodes_and_two_writers(run):
-    """One node crashes; on another only slurmd dies, and its ranks, hung for a while, write beside the new job's."""
+def test_lost_nodes(run):
+    """One node crashes; on another only slurmd dies while its ranks hang, and perhaps live on beside the new job's."""
     run.start()
     run.wait_for_training()
     crashed, cut_off = node_of(run, FIRST), node_of(run, SECOND)
@@ -193,7 +195,8 @@ def test_lost_nodes_and_two_writers(run):
     wait_for(lambda: set(run.jobs()) == set(CHUNKS) and not set(run.jobs().values()) & set(jobs.values()), 150)
     run.wait_for_training(SECOND)
     for rank in hung:
-        os.kill(rank, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # srun may have ended them, or they live on and write, too
+            os.kill(rank, signal.SIGCONT)
     status = run.finish()
     start_cluster("yes")
     assert status == 0, run.said()
