@@ -16,6 +16,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/settings.smk"
+include: "workflow/rules/fit_settings.smk"
 include: "workflow/rules/grid.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"

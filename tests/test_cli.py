@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 
@@ -9,10 +10,31 @@ import numpy as np
 import pytest
 from conftest import write_small_grid
 
-from payneflow import __version__, cli
+from payneflow import PixelNetworks, __version__, cli
+from payneflow.spectra import find_files, find_shard, make_layout
 from payneflow.training.settings import SETTINGS
 
-SUBCOMMANDS = ["check", "split", "train", "gather", "evaluate", "fit", "plot"]
+SUBCOMMANDS = [
+    *("check", "split", "train", "gather", "evaluate"),
+    *("calibrate", "fit", "gather_fits", "plot"),
+]
+
+
+def small_networks():
+    """Networks for the pixels of the small grid, of random weights."""
+    rng = np.random.default_rng(2)
+    return PixelNetworks(
+        w_array_0=rng.normal(size=(20, 5, 3)),
+        b_array_0=rng.normal(size=(20, 5)),
+        w_array_1=rng.normal(size=(20, 5)),
+        b_array_1=rng.normal(size=20),
+        x_min=np.array([4000.0, 1.0, -2.0]),
+        x_max=np.array([6500.0, 5.0, 0.5]),
+        wavelength=15000 + 0.2 * np.arange(20),
+        label_names=("Teff", "logg", "[Fe/H]"),
+        label_units=("K", "dex", "dex"),
+        flux_error=np.full(20, 1e-3),
+    )
 
 
 def run(*arguments):
@@ -25,7 +47,7 @@ def test_help_lists_the_subcommands_in_the_order_of_a_run(capsys):
         cli.main(["--help"])
     said = capsys.readouterr().out
     assert exit_.value.code == 0
-    places = [said.index(f"\n    {name} ") for name in SUBCOMMANDS]
+    places = [re.search(rf"\n    {name}\s", said).start() for name in SUBCOMMANDS]
     assert places == sorted(places)
 
 
@@ -78,7 +100,19 @@ def test_a_wrong_grid_ends_in_status_2_and_one_message(tmp_path):
         (["train", "OUT/none.npz", "--output", "OUT"], "no such file"),
         (["gather", "CHUNK", "--network", "OUT/n.npz", "--record", "OUT/r.ecsv"], "expected a trained chunk"),
         (["evaluate", "GRID", "GRID", "--output", "OUT"], "a network file holds"),
-        (["fit", "CHUNK", "GRID", "--output", "OUT"], "a network file holds"),
+        (["fit", "CHUNK", "--grid", "GRID", "--output", "OUT"], "a network file holds"),
+        (["fit", "CHUNK", "--output", "OUT"], "expected files of observed spectra, or --grid"),
+        (
+            ["fit", "CHUNK", "GRID", "--grid", "GRID", "--output", "OUT"],
+            "expected files of observed spectra, or --grid",
+        ),
+        (["fit", "CHUNK", "--grid", "GRID", "--fix", "logg", "--output", "OUT"], "--fix logg: expected NAME=VALUE"),
+        (
+            ["fit", "CHUNK", "--grid", "GRID", "--prior", "logg=1", "--output", "OUT"],
+            "expected two numbers, MEAN,SIGMA",
+        ),
+        (["calibrate", "CHUNK", "GRID", "--output", "OUT"], "a network file holds"),
+        (["gather_fits", "OUT/none.ecsv", "--output", "OUT"], "none.ecsv: no such file; expected fits"),
         (["plot", "flux_deviation", "GRID", "--output", "OUT/a.png"], "median_deviation"),
         (["plot", "training_summary", "OUT/none.ecsv", "--output", "OUT/a.png"], "none.ecsv"),
     ],
@@ -114,7 +148,7 @@ def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
         ],
         ["gather", tmp_path / "t.npz", "--network", tmp_path / "n.npz", "--record", tmp_path / "r.ecsv"],
         ["evaluate", tmp_path / "n.npz", grid, "--output", tmp_path / "e.npz"],
-        ["fit", tmp_path / "n.npz", grid, "--output", tmp_path / "fits"],
+        ["fit", tmp_path / "n.npz", "--grid", grid, "--output", tmp_path / "fits"],
     ]
     for step in steps:
         assert cli.main([str(word) for word in step]) == 0, step
@@ -125,8 +159,44 @@ def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
     assert "it has no pixel at 15000.0000 A" in capsys.readouterr().err
     names = np.array(["logg", "Teff", "[Fe/H]"])
     other = write_small_grid(tmp_path / "names.npz", label_names=names)
-    assert cli.main(["fit", str(tmp_path / "n.npz"), str(other), "--output", str(tmp_path / "f2")]) == 2
+    assert cli.main(["fit", str(tmp_path / "n.npz"), "--grid", str(other), "--output", str(tmp_path / "f2")]) == 2
     assert "its labels are logg, Teff" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("", "uncertainty of the spectra is ''"),
+        ("--uncertainty ivar", "no array 'flux' (the flux)."),
+        ("--uncertainty ivar --array flx=a", "WHAT one of wavelength, flux"),
+        ("--uncertainty ivar --array flux", "--array flux: expected NAME=VALUE"),
+        ("--uncertainty ivar --mask-bits 1,x", "expected whole numbers with commas"),
+        ("--uncertainty ivar --spectra 5", 'expected "start:stop"'),
+        ("--uncertainty ivar --array flux=Y_u_all --start truth", "the true labels of observed spectra are unknown"),
+        ("--fix logg=a", "--fix logg=a: expected a number in the unit of the label"),
+        ("--tolerance 2", "tolerance is 2.0"),
+        ("--label-errors none.npz", "none.npz: no such file; expected label errors"),
+    ],
+)
+def test_what_a_user_says_wrongly_of_observed_spectra_is_said(tmp_path, capsys, options, says):
+    grid, networks = write_small_grid(tmp_path / "grid.npz"), tmp_path / "n.npz"
+    small_networks().write(networks)
+    assert cli.main(["fit", str(networks), str(grid), "--output", str(tmp_path / "fits"), *options.split()]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("payneflow fit: error: ") and says in said
+
+
+def test_a_job_whose_files_have_come_or_gone_since_it_was_planned_stops(tmp_path, capsys):
+    small_networks().write(tmp_path / "n.npz")
+    arrays = {"wavelength": 15000 + 0.2 * np.arange(20), "flux": np.ones((3, 20)), "ivar": np.ones(20)}
+    for name in ("b", "c"):
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    pattern = f"{tmp_path}/[a-c].npz"
+    planned = find_shard(find_files([pattern]), make_layout(uncertainty="ivar"), range(2, 4))
+    command = ["fit", str(tmp_path / "n.npz"), pattern, "--uncertainty", "ivar", "--output", str(tmp_path / "fits")]
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert cli.main([*command, "--spectra", "2:4", "--plan", planned.digest]) == 2
+    assert "the files have come or gone since this job was planned" in capsys.readouterr().err
 
 
 def test_no_permission_to_write_is_an_error_not_a_traceback(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,7 @@ from scipy.optimize import curve_fit
 
 from payneflow import PixelNetworks
 from payneflow.errors import SpectraError
-from payneflow.fitting import FitFlag, add_true_labels, fit_spectra, fits_names, fits_text, write_fits
+from payneflow.fitting import FitFlag, FitSettings, add_true_labels, fit_spectra, fits_names, fits_text, write_fits
 
 N_PIXEL = 60
 
@@ -68,7 +68,7 @@ def test_labels_and_errors_are_those_of_curve_fit(networks, stars):
         bounds=(0, 1),
         jac=lambda _, *x: networks.jacobian_scaled(np.array(x))[1],
     )
-    (fit,) = fit_spectra(networks, noisy, error)
+    (fit,) = fit_spectra(networks, noisy, error, settings=FitSettings(emulator_error=False))
     sigma = np.sqrt(np.diag(covariance)) * scale.width
     assert np.array([fit["Teff"], fit["logg"], fit["[Fe/H]"]]) == pytest.approx(scale.unscale(found), rel=1e-5)
     assert [fit["Teff_error"], fit["logg_error"], fit["[Fe/H]_error"]] == pytest.approx(sigma, rel=1e-4)
@@ -138,7 +138,7 @@ def test_a_star_outside_the_bounds_is_flagged(networks):
 )
 def test_shapes_that_do_not_fit_are_refused(networks, flux, error, start, says):
     with pytest.raises(SpectraError, match=says):
-        fit_spectra(networks, flux, error, start)
+        fit_spectra(networks, flux, error, start=start)
 
 
 def test_no_spectra_at_all(networks):
@@ -158,7 +158,7 @@ def test_files_and_summary(networks, stars, tmp_path):
         assert np.array_equal(stored["covariance"], table["covariance"], equal_nan=True)
         assert stored["Teff"].unit == "K" and (stored["Teff_true"] == labels[:, 0]).all()
         assert (stored["spectrum"] == np.arange(1, 40, 2)).all()
-    assert Table.read(tmp_path / "fits.ecsv").meta["flags"] == {"NOT_CONVERGED": 1, "AT_BOUND": 2, "FAILED": 4}
+    assert Table.read(tmp_path / "fits.ecsv").meta["flags"] == {flag.name: flag for flag in FitFlag}
     assert stored.meta["FLAG4"] == "FAILED"
     assert "Fe_H_true: [Fe/H] the spectrum was computed with [dex]" in stored.meta["comments"]
     text = fits_text(table)

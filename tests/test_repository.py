@@ -44,7 +44,7 @@ def sections(schema, path=()):
     """Every object of the schema with the path of its settings: the whole, `sgd`, `fit`, ..."""
     yield path, schema
     for name, part in schema["properties"].items():
-        if part.get("type") == "object":
+        if "properties" in part:  # a mapping of the user's own names, such as fit.fixed, has none
             yield from sections(part, (*path, name))
 
 

@@ -26,8 +26,8 @@ SETTINGS = {
     "chunk_size": 6,
 }
 AFTER_TRAINING = {
-    *("gather_networks", "evaluate_networks", "fit_spectra", "plot_flux_prediction", "plot_flux_deviation"),
-    *("plot_fitting_results", "plot_training_summary"),
+    *("gather_networks", "evaluate_networks", "calibrate_errors", "fit_spectra", "gather_fits"),
+    *("plot_flux_prediction", "plot_flux_deviation", "plot_fitting_results", "plot_training_summary"),
 }
 RESULTS = [
     *("grid_summary.json", "neural_network.npz", "training_record.ecsv", "fits.ecsv", "fits.fits"),
@@ -112,8 +112,8 @@ def test_an_environment_that_is_not_activated_is_enough(directory, monkeypatch):
 
 
 CHANGES = {
-    "fit.flux_error": (["fit={flux_error: 0.02}"], {"fit_spectra", "plot_fitting_results"}),
-    "fit.start": (["fit={start: truth}"], {"fit_spectra", "plot_fitting_results"}),
+    "fit.flux_error": (["fit={flux_error: 0.02}"], {"fit_spectra", "gather_fits", "plot_fitting_results"}),
+    "fit.start": (["fit={start: truth}"], {"fit_spectra", "gather_fits", "plot_fitting_results"}),
     "seed": (["seed=1"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
     "lm.n_starts": (["lm={n_starts: 1}"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
     "trainer": (["trainer=sgd"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
@@ -197,7 +197,7 @@ def test_wrong_values_are_refused_all_at_once_with_their_meaning(directory):
     output = refusal(directory, "--config", "chunk_size=0", "sgd={eta: fast}", "fit={start: end}", "trainer=adam")
     assert "chunk_size: 0 is less than the minimum of 1. Pixels that one job trains" in output
     assert "sgd.eta: 'fast' is not of type 'number'. First step size." in output
-    assert "fit.start: 'end' is not one of ['middle', 'truth']. Where a fit starts" in output
+    assert "fit.start: 'end' is not one of ['estimate', 'middle', 'truth']. Where a fit starts" in output
     assert "trainer: 'adam' is not one of ['lm', 'sgd', 'theano']" in output
 
 

@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from payneflow import __version__
-from payneflow.errors import PayneflowError
+from payneflow.errors import PayneflowError, SettingsError, SpectraError
 from payneflow.training.settings import SETTINGS, make_settings
 
 SETTING_HELP = {
@@ -114,25 +114,111 @@ def evaluate(options: argparse.Namespace) -> None:
     print(evaluation_text(results))
 
 
-def fit(options: argparse.Namespace) -> None:
-    """Fit the labels of the grid's test spectra, which the networks never saw."""
-    import numpy as np
-
-    from payneflow.fitting import add_true_labels, fit_spectra, fits_text, write_fits
-    from payneflow.grid import TEST, read_grid
+def calibrate(options: argparse.Namespace) -> None:
+    """Measure the networks' own label errors, by fitting spectra that their training never saw."""
+    from payneflow.fit_options import fit_settings_of
+    from payneflow.fitting.calibration import measure_label_errors, write_label_errors
+    from payneflow.grid import read_grid
     from payneflow.network import read_networks
     from payneflow.progress import Counter
 
     networks, grid = read_networks(options.network), read_grid(options.grid, _grid_keys(options))
-    columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
-    labels, flux = grid.labels[TEST], grid.flux[TEST][:, columns]
-    counter = Counter(len(flux), "spectra fitted")
-    start = labels if options.start == "truth" else None
-    table = fit_spectra(networks, flux, options.flux_error, start, progress=counter.show_done)
+    counter = Counter(len(grid.labels), "spectra fitted")
+    errors = measure_label_errors(networks, grid, fit_settings_of(options), progress=counter.show_done)
+    write_label_errors(errors, options.output)
+    print(f"label errors of {int(errors.held_back.sum())} held-back spectra, fitted in the mode: {errors.mode}")
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Fit the labels of observed spectra, or of the test spectra of a grid, which the networks never saw."""
+    from payneflow.fit_options import fit_settings_of
+    from payneflow.fitting.output import fits_text, write_fits
+    from payneflow.network import read_networks
+
+    if bool(options.grid) == bool(options.files):
+        raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
+    settings = fit_settings_of(options)
+    networks = read_networks(options.network)
+    label_errors = _label_errors(options, networks, settings)
+    common = {"label_errors": label_errors, "processes": options.processes}
+    fits = (_fit_test_half if options.grid else _fit_observed)(options, networks, settings, common)
+    write_fits(fits, options.output)
+    print(fits_text(fits))
+
+
+def _label_errors(options: argparse.Namespace, networks, settings):
+    """What a calibration measured, refused where it was of other networks or another mode; None where none is given."""
+    from payneflow.fitting.calibration import read_label_errors
+
+    if options.label_errors is None:
+        print(
+            "warning: without --label-errors the errors are formal ones, photon noise alone: too small at high S/N. "
+            "Measure the networks' own part with payneflow calibrate.",
+            file=sys.stderr,
+        )
+        return None
+    errors = read_label_errors(options.label_errors)
+    errors.check(networks, settings.mode(networks.label_names))
+    return errors
+
+
+def _fit_test_half(options: argparse.Namespace, networks, settings, common: dict):
+    from payneflow.grid import TEST, read_grid
+    from payneflow.many_fits import fit_test_half
+    from payneflow.progress import Counter
+
+    grid = read_grid(options.grid, _grid_keys(options))
+    counter = Counter(len(grid.labels[TEST]), "spectra fitted")
+    start = None if options.start == "estimate" else options.start
+    common = {**common, "start": start, "progress": counter.show_done}
+    fits = fit_test_half(networks, grid, settings, options.flux_error, **common)
     counter.close()
-    add_true_labels(table, networks, labels, np.arange(len(grid.labels))[TEST])
-    write_fits(table, options.output)
-    print(fits_text(table))
+    return fits
+
+
+def _fit_observed(options: argparse.Namespace, networks, settings, common: dict):
+    from payneflow.fit_options import layout_of
+    from payneflow.many_fits import fit_batches, refuse_if_unreadable, write_best_fits
+    from payneflow.progress import Counter
+    from payneflow.spectra import find_files, find_shard, read_spectra
+    from payneflow.spectra.shards import parse_selection
+
+    if options.start == "truth":
+        raise SettingsError("--start truth: the true labels of observed spectra are unknown; use estimate or middle.")
+    layout = layout_of(options)
+    selection = None if options.spectra is None else parse_selection(options.spectra)
+    shard = find_shard(find_files(options.files), layout, selection)
+    if options.plan not in (None, shard.digest):
+        raise SpectraError(
+            f"{' '.join(options.files)}: the files have come or gone since this job was planned, so that spectra "
+            f"{options.spectra} are others. Start the workflow again: it will plan anew."
+        )
+    counter = Counter(len(shard.spectra), "spectra fitted")
+    # Of one file alone what is wrong is an error; a shard may hold one file of many.
+    flag_bad_files = len(shard.paths) > 1 or selection is not None
+    reading = {"selection": shard.spectra, "flag_bad_files": flag_bad_files}
+    batches = read_spectra(shard.paths, layout, networks.wavelength, **reading)
+    start = None if options.start == "estimate" else options.start
+    fits = fit_batches(networks, batches, settings, start=start, progress=counter.show_done, **common)
+    counter.close()
+    if selection is None:
+        refuse_if_unreadable(fits)
+    if options.best_fits:
+        again = read_spectra(shard.paths, layout, networks.wavelength, **reading)
+        n = write_best_fits(networks, again, settings, options.best_fits, start)
+        print(f"{n} best-fit spectra in {options.best_fits}")
+    return fits
+
+
+def gather_fits(options: argparse.Namespace) -> None:
+    """Join the fits of all shards to one table."""
+    from payneflow import many_fits
+    from payneflow.fitting.output import fits_text, write_fits
+
+    fits = many_fits.gather_fits(options.fits)
+    many_fits.refuse_if_unreadable(fits)
+    write_fits(fits, options.output)
+    print(fits_text(fits))
 
 
 def plot(options: argparse.Namespace) -> None:
@@ -174,11 +260,14 @@ def status(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from payneflow import fit_options
+
     parser = argparse.ArgumentParser(
         prog="payneflow",
         description="Train and use The Payne: a grid of synthetic spectra goes in, one small neural network per "
         "wavelength pixel comes out, and with it labels for observed spectra.",
-        epilog="The order of a whole run: check, split, train (each chunk), gather, evaluate, fit, plot. "
+        epilog="The order of a whole run: check, split, train (each chunk), gather, evaluate, calibrate, "
+        "fit (each shard), gather_fits, plot. "
         "`snakemake` in the checkout runs them all. Each subcommand has its own --help.",
     )
     parser.add_argument("--version", action="version", version=f"payneflow {__version__}")
@@ -247,23 +336,48 @@ def _parser() -> argparse.ArgumentParser:
     _add_grid(one)
     one.add_argument("--output", required=True, metavar="FILE", help="errors of the networks to write (npz)")
 
-    one = add(fit, "neural_network.npz resources/hband_grid.npz --output fits")
+    one = add(calibrate, "neural_network.npz resources/hband_grid.npz --output label_errors.npz")
     _add_network(one)
     _add_grid(one)
+    one.add_argument("--output", required=True, metavar="FILE", help="label errors to write (npz)")
+    fit_options.add_fit_settings(one)
+
+    one = add(
+        fit,
+        "neural_network.npz spectra.npz --uncertainty flux_error --label-errors label_errors.npz --output fits\n"
+        "  payneflow fit neural_network.npz --grid resources/hband_grid.npz --output fits",
+    )
+    _add_network(one)
+    fit_options.add_layout(one)
+    _add_grid(one, "--grid")
     one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
+    one.add_argument(
+        "--spectra", metavar="START:STOP", help="of all spectra in the files, counted from 0 (default: all)"
+    )
+    one.add_argument("--plan", metavar="DIGEST", help="refuse if --spectra are others than the workflow planned")
+    one.add_argument("--best-fits", metavar="FILE", help="also write the best-fit spectra of observed ones (npz)")
+    one.add_argument("--label-errors", metavar="FILE", help="label errors made by payneflow calibrate")
     one.add_argument(
         "--flux-error",
         type=float,
         default=0.01,
         metavar="X",
-        help="1 sigma error of every pixel (default: %(default)s)",
+        help="1 sigma error of every pixel of --grid, and where --uncertainty is mask (default: %(default)s)",
     )
     one.add_argument(
         "--start",
-        choices=("middle", "truth"),
-        default="middle",
+        choices=("estimate", "middle", "truth"),
+        default="estimate",
         help="labels each fit starts from (default: %(default)s)",
     )
+    one.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="processor cores that share it (default: %(default)s)"
+    )
+    fit_options.add_fit_settings(one)
+
+    one = add(gather_fits, "fits/*.ecsv --output fits")
+    one.add_argument("fits", nargs="+", metavar="FITS", help="fits of all shards (ecsv)")
+    one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
 
     from payneflow.figures import FIGURES
 
@@ -303,8 +417,8 @@ def _add_network(subcommand: argparse.ArgumentParser) -> None:
     subcommand.add_argument("network", metavar="NETWORK", help="network file made by payneflow gather")
 
 
-def _add_grid(subcommand: argparse.ArgumentParser) -> None:
-    subcommand.add_argument("grid", metavar="GRID", help="grid of synthetic spectra (npz)")
+def _add_grid(subcommand: argparse.ArgumentParser, name: str = "grid") -> None:
+    subcommand.add_argument(name, metavar="GRID", help="grid of synthetic spectra (npz)")
     subcommand.add_argument(
         "--key",
         action="append",
@@ -343,7 +457,6 @@ def _settings(options: argparse.Namespace):
 
 
 def _grid_keys(options: argparse.Namespace):
-    from payneflow.errors import SettingsError
     from payneflow.grid import GridKeys
 
     names = [field.name for field in dataclasses.fields(GridKeys)]

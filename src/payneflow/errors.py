@@ -21,6 +21,10 @@ class NetworkFileError(PayneflowError):
     """A network file cannot be read, or does not fit the data it is used with."""
 
 
+class CalibrationError(PayneflowError):
+    """Label errors cannot be measured or read, or belong to other networks or another mode than the fits."""
+
+
 class RanksError(PayneflowError):
     """MPI is not there, or the ranks were started in another way than expected."""
 
@@ -31,3 +35,7 @@ class SpectraError(PayneflowError):
 
 class LabelRangeWarning(UserWarning):
     """A label lies outside the range of the training labels: the prediction is an extrapolation."""
+
+
+class SpectraWarning(UserWarning):
+    """Observed spectra look as if they were declared wrongly, or some of them cannot be read and are left out."""

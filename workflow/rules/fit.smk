@@ -1,17 +1,17 @@
-# Stage 4: labels are fitted to the test spectra and compared with the true ones.
+# Stage 4: labels are fitted, shard by shard, to observed spectra or to the test spectra of the grid.
+# OMP_NUM_THREADS=1: linear algebra of more threads rounds otherwise, and the threads of a fit are payneflow's own.
 
 
-rule fit_spectra:
+rule calibrate_errors:
     input:
         network=rules.gather_networks.output.network,
         grid=GRID,
     output:
-        ecsv=RESULTS / "fits.ecsv",
-        fits=RESULTS / "fits.fits",
+        label_errors=RESULTS / "label_errors.npz",
     log:
-        LOGS / "fit_spectra.log",
+        LOGS / "calibrate_errors.log",
     benchmark:
-        BENCHMARKS / "fit_spectra.tsv"
+        BENCHMARKS / "calibrate_errors.tsv"
     conda:
         "../../envs/payneflow.yaml"
     threads: 1
@@ -20,19 +20,69 @@ rule fit_spectra:
         runtime=10,
     params:
         grid_keys=key_options(),
-        output=RESULTS / "fits",
-        flux_error=config["fit"]["flux_error"],
-        start=config["fit"]["start"],
+        fit=fit_options(),
     message:
-        "Fitting labels to the test spectra"
+        "Measuring the networks' own label errors on held-back spectra"
     shell:
-        "payneflow fit {input.network:q} {input.grid:q} {params.grid_keys} --output {params.output:q} "
-        "--flux-error {params.flux_error} --start {params.start} > {log:q} 2>&1"
+        "OMP_NUM_THREADS=1 payneflow calibrate {input.network:q} {input.grid:q} {params.grid_keys} {params.fit} "
+        "--output {output.label_errors:q} > {log:q} 2>&1"
+
+
+rule fit_spectra:
+    input:
+        unpack(spectra_of_shard),
+        network=rules.gather_networks.output.network,
+        label_errors=rules.calibrate_errors.output.label_errors if config["fit"]["calibrate"] else [],
+    output:
+        ecsv=RESULTS / "fits/{shard}.ecsv",
+        fits=RESULTS / "fits/{shard}.fits",
+    log:
+        LOGS / "fit_spectra/{shard}.log",
+    benchmark:
+        BENCHMARKS / "fit_spectra/{shard}.tsv"
+    conda:
+        "../../envs/payneflow.yaml"
+    threads: config["fit"]["processes"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        source=source_options,
+        fit=fit_options(),
+        errors=lambda wildcards, input: f"--label-errors {input.label_errors}" if input.label_errors else "",
+        output=lambda wildcards: RESULTS / "fits" / wildcards.shard,
+    message:
+        "Fitting labels to {wildcards.shard}"
+    shell:
+        "OMP_NUM_THREADS=1 payneflow fit {input.network:q} {params.source} {params.fit} {params.errors} --output {params.output:q} "
+        "--processes {threads} > {log:q} 2>&1"
+
+
+rule gather_fits:
+    input:
+        shards=expand(RESULTS / "fits/{shard}.ecsv", shard=SHARDS),
+    output:
+        ecsv=RESULTS / "fits.ecsv",
+        fits=RESULTS / "fits.fits",
+    log:
+        LOGS / "gather_fits.log",
+    conda:
+        "../../envs/payneflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        output=RESULTS / "fits",
+    message:
+        "Gathering the fits of all shards"
+    shell:
+        "payneflow gather_fits {input.shards:q} --output {params.output:q} > {log:q} 2>&1"
 
 
 rule plot_fitting_results:
     input:
-        fits=rules.fit_spectra.output.ecsv,
+        fits=rules.gather_fits.output.ecsv,
     output:
         figure=report(
             RESULTS / "figures/fitting_results.png",

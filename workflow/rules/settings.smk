@@ -34,7 +34,7 @@ QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: 
 def check_config(config: dict) -> None:
     """Refuse settings that the schema does not allow, all of them in one message, each with where and what to do."""
     schema = yaml.safe_load((Path(workflow.basedir) / "workflow/schemas/config.schema.yaml").read_text())
-    read_numbers(config, schema)
+    config.update(as_meant(config, schema))
     if not isinstance(config.get("pixels", ""), str):
         raise WorkflowError(f"pixels is {config['pixels']!r}, expected text. {QUOTE_PIXELS}")
     problems = [describe_problem(error) for error in Draft202012Validator(schema).iter_errors(config)]
@@ -43,17 +43,21 @@ def check_config(config: dict) -> None:
         raise WorkflowError("\n".join([heading, *problems]))
 
 
-def read_numbers(settings: dict, schema: dict) -> None:
-    """Turn text into numbers where numbers are meant: YAML takes 1e-3, and --config any nested value, for text."""
-    for name, part in schema["properties"].items():
-        value = settings.get(name)
-        if isinstance(value, dict) and "properties" in part:
-            read_numbers(value, part)
-        elif isinstance(value, str) and any(kind in part.get("type", "") for kind in ("integer", "number")):
-            try:
-                settings[name] = int(value) if "integer" in part["type"] else float(value)
-            except ValueError:
-                pass  # the schema will refuse it
+def as_meant(value, part: dict):
+    """Numbers and truth values for text where the schema means them: YAML takes 1e-3, --config any nested value, for text."""
+    if isinstance(value, dict):
+        others = part.get("additionalProperties") or {}
+        return {name: as_meant(one, part.get("properties", {}).get(name, others)) for name, one in value.items()}
+    if isinstance(value, list):
+        return [as_meant(one, part.get("items", {})) for one in value]
+    meanings = {"integer": int, "number": float, "boolean": {"true": True, "false": False}.__getitem__}
+    kinds = part.get("type", [])
+    for kind in ([kinds] if isinstance(kinds, str) else kinds) if isinstance(value, str) else []:
+        try:
+            return meanings[kind](value)
+        except (KeyError, ValueError):
+            pass  # text is meant, or the schema will refuse it
+    return value
 
 
 def describe_problem(error) -> str:
@@ -148,7 +152,9 @@ def environment_of_training() -> str:
 
 def get_final_output() -> list[Path]:
     """The files that a whole run ends with."""
-    figures = ["flux_prediction", "flux_deviation", "fitting_results", "training_summary"]
+    figures = ["flux_prediction", "flux_deviation", "training_summary"]
+    if not config["fit"]["spectra"]:  # of observed spectra the true labels are unknown
+        figures.append("fitting_results")
     return [
         RESULTS / "grid_summary.json",
         RESULTS / "neural_network.npz",
@@ -161,7 +167,7 @@ def get_final_output() -> list[Path]:
 
 def summary_of_run() -> str:
     """What training, evaluation and fitting said at their ends, and where everything is."""
-    stages = ["gather_networks", "evaluate_networks", "fit_spectra"]
+    stages = ["gather_networks", "evaluate_networks", "gather_fits"]
     said = [(LOGS / f"{stage}.log").read_text().strip() for stage in stages if (LOGS / f"{stage}.log").exists()]
     return "\n\n".join(["", *said, f"Everything is in {RESULTS}/, the figures in {RESULTS}/figures/."])
 

@@ -1,11 +1,14 @@
-"""Eight pixels side by side: the 8-wide register types that the training kernels are written in.
+"""Pixels side by side: the register types that the kernels of training and fitting are written in.
 
-Numba has no SIMD type, so this file adds two. A local variable of type `double8` is one register holding the same
+Numba has no SIMD type, so this file adds three. A local variable of type `double8` is one register holding the same
 quantity of eight pixels; `+ - * /` act lane by lane. All state of eight pixels lives in flat float64 arrays whose
 row r is `array[8*r : 8*r + 8]`; `load` and `store` move a row between such an array and a register, `fill` copies one
 number into all eight lanes. `float8` is the same for float32 arrays (half the cost, a quarter of the digits), with
 `narrow` and `widen` in between. On a CPU without AVX-512 LLVM splits each register into smaller ones: the same code,
 slower. Arrays come from `aligned`: a register that straddles two cache lines costs a third more.
+
+`float16` is a register of sixteen float32 numbers. Code that is to run in either precision takes whole cache lines
+with `load_line` (a `double8` from a float64 array, a `float16` from a float32 one) and makes constants with `like`.
 
 Only `contract` (a*b + c in one rounding) is allowed of LLVM's relaxed arithmetic. It never reorders a sum, so a lane
 gets the same bits whatever the other lanes hold.
@@ -13,6 +16,7 @@ gets the same bits whatever the other lanes hold.
 
 import hashlib
 import operator
+from functools import cache
 from pathlib import Path
 
 import numba
@@ -30,20 +34,22 @@ CACHE_LINE = 64  # bytes; also the width of an AVX-512 register
 
 
 class Lanes(types.Type):
-    """Numba's type of one register: eight numbers of one precision."""
+    """Numba's type of one register: `lanes` numbers of one precision."""
 
-    def __init__(self, name, scalar, llvm_scalar):
+    def __init__(self, name, scalar, llvm_scalar, lanes=LANES):
         super().__init__(name=name)
         self.scalar = scalar
-        self.llvm = ir.VectorType(llvm_scalar, LANES)
+        self.lanes = lanes
+        self.llvm = ir.VectorType(llvm_scalar, lanes)
+        self.integers = ir.VectorType(ir.IntType(scalar.bitwidth), lanes)
 
     def zero(self):
-        return ir.Constant(self.llvm, [0.0] * LANES)
+        return ir.Constant(self.llvm, [0.0] * self.lanes)
 
 
 double8 = Lanes("double8", types.float64, ir.DoubleType())
 float8 = Lanes("float8", types.float32, ir.FloatType())
-_INTEGERS = ir.VectorType(ir.IntType(64), LANES)
+float16 = Lanes("float16", types.float32, ir.FloatType(), 16)
 
 
 @register_model(Lanes)
@@ -53,8 +59,13 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def _of(scalar):
-    """The register type that holds numbers of this precision."""
+    """The register type of eight numbers of this precision."""
     return float8 if scalar == types.float32 else double8
+
+
+def _line_of(scalar):
+    """The register type of a cache line of numbers of this precision."""
+    return float16 if scalar == types.float32 else double8
 
 
 # ---------------------------------------------------------------------------------------------- memory and registers
@@ -68,42 +79,61 @@ def aligned(n_row, dtype=np.float64):
     return memory[first : first + n_byte].view(dtype)
 
 
-def _row(context, builder, array_type, array, index_type, index):
-    """Pointer to the eight numbers starting at element `index` of `array`."""
+def _row(context, builder, array_type, array, index_type, index, register_type):
+    """Pointer to the numbers of one register starting at element `index` of `array`."""
     data = context.make_array(array_type)(context, builder, array).data
     element = builder.gep(data, [context.cast(builder, index, index_type, types.intp)])
-    return builder.bitcast(element, _of(array_type.dtype).llvm.as_pointer())
+    return builder.bitcast(element, register_type.llvm.as_pointer())
 
 
 def _alignment(array_type):
     return array_type.dtype.bitwidth // 8  # numpy promises no more
 
 
+def _loaded(register_type, array, index):
+    def generate(context, builder, signature, arguments):
+        array_type, index_type = signature.args
+        row = _row(context, builder, array_type, arguments[0], index_type, arguments[1], register_type)
+        register = builder.load(row)
+        register.align = _alignment(array_type)
+        return register
+
+    return register_type(array, index), generate
+
+
 @intrinsic
 def load(typing_context, array, index):
     """The eight numbers `array[index : index + 8]` as a register."""
+    return _loaded(_of(array.dtype), array, index)
 
-    def generate(context, builder, signature, arguments):
-        row = _row(context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1])
-        register = builder.load(row)
-        register.align = _alignment(signature.args[0])
-        return register
 
-    return _of(array.dtype)(array, index), generate
+@intrinsic
+def load_line(typing_context, array, index):
+    """A cache line of numbers from `array[index]` on as a register: eight of float64, sixteen of float32."""
+    return _loaded(_line_of(array.dtype), array, index)
 
 
 @intrinsic
 def store(typing_context, array, index, register):
-    """Write a register to `array[index : index + 8]`."""
-    if register != _of(array.dtype):
+    """Write a register to the array from element `index` on."""
+    if not isinstance(register, Lanes) or register.scalar != array.dtype:
         return None
 
     def generate(context, builder, signature, arguments):
-        row = _row(context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1])
-        builder.store(arguments[2], row).align = _alignment(signature.args[0])
+        array_type, index_type, register_type = signature.args
+        row = _row(context, builder, array_type, arguments[0], index_type, arguments[1], register_type)
+        builder.store(arguments[2], row).align = _alignment(array_type)
         return context.get_dummy_value()
 
     return types.void(array, index, register), generate
+
+
+def _filled(context, builder, register_type, number_type, number):
+    number = context.cast(builder, number, number_type, register_type.scalar)
+    undefined = ir.Constant(register_type.llvm, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), register_type.lanes), [0] * register_type.lanes)
+    return builder.shuffle_vector(first, first, everywhere)
 
 
 @intrinsic
@@ -112,13 +142,19 @@ def fill(typing_context, number):
     register_type = _of(number)
 
     def generate(context, builder, signature, arguments):
-        number = context.cast(builder, arguments[0], signature.args[0], register_type.scalar)
-        undefined = ir.Constant(register_type.llvm, ir.Undefined)
-        first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        return builder.shuffle_vector(first, first, everywhere)
+        return _filled(context, builder, register_type, signature.args[0], arguments[0])
 
     return register_type(number), generate
+
+
+@intrinsic
+def like(typing_context, register, number):
+    """A register of the same type as `register` with `number`, rounded to its precision, in every lane."""
+
+    def generate(context, builder, signature, arguments):
+        return _filled(context, builder, signature.args[0], signature.args[1], arguments[1])
+
+    return register(register, number), generate
 
 
 class _Registers(types.Type):
@@ -155,6 +191,19 @@ def _define_registers(lanes):
 
 
 registers, float_registers = _define_registers(double8), _define_registers(float8)
+
+
+@intrinsic(prefer_literal=True)
+def registers_like(typing_context, register, count):
+    """`count` registers of the type of `register`, a number known when compiling."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    size = count.literal_value
+
+    def generate(context, builder, signature, arguments):
+        return cgutils.alloca_once(builder, signature.args[0].llvm, size=size)
+
+    return _Registers(register)(register, count), generate
 
 
 @intrinsic
@@ -219,34 +268,50 @@ for _instruction, _python_operator in (
     _define_operator(_instruction, _python_operator)
 
 
-def _call(builder, name, arguments):
-    function_type = ir.FunctionType(double8.llvm, [double8.llvm] * len(arguments))
-    function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.{name}.v8f64")
+def _call(builder, name, register_type, arguments):
+    function_type = ir.FunctionType(register_type.llvm, [register_type.llvm] * len(arguments))
+    kind = f"v{register_type.lanes}f{register_type.scalar.bitwidth}"
+    function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.{name}.{kind}")
     return builder.call(function, arguments)
 
 
 @intrinsic
 def maximum(typing_context, a, b):
     """The larger of two registers, lane by lane."""
-    return double8(a, b), lambda context, builder, signature, arguments: _call(builder, "maxnum", arguments)
+    return a(a, b), lambda context, builder, signature, arguments: _call(builder, "maxnum", a, arguments)
 
 
 @intrinsic
 def minimum(typing_context, a, b):
     """The smaller of two registers, lane by lane."""
-    return double8(a, b), lambda context, builder, signature, arguments: _call(builder, "minnum", arguments)
+    return a(a, b), lambda context, builder, signature, arguments: _call(builder, "minnum", a, arguments)
 
 
 @intrinsic
 def absolute(typing_context, a):
     """The magnitude of a register, lane by lane."""
-    return double8(a), lambda context, builder, signature, arguments: _call(builder, "fabs", arguments)
+    return a(a), lambda context, builder, signature, arguments: _call(builder, "fabs", a, arguments)
 
 
 @intrinsic
 def square_root(typing_context, a):
     """The square root of a register, lane by lane."""
-    return double8(a), lambda context, builder, signature, arguments: _call(builder, "sqrt", arguments)
+    return a(a), lambda context, builder, signature, arguments: _call(builder, "sqrt", a, arguments)
+
+
+@intrinsic
+def total(typing_context, a):
+    """The sum of all lanes as a float64 number, added in the order of the lanes."""
+
+    def generate(context, builder, signature, arguments):
+        result = None
+        for lane in range(a.lanes):
+            number = builder.extract_element(arguments[0], ir.Constant(ir.IntType(32), lane))
+            number = context.cast(builder, number, a.scalar, types.float64)
+            result = number if result is None else builder.fadd(result, number)
+        return result
+
+    return types.float64(a), generate
 
 
 @intrinsic
@@ -266,10 +331,11 @@ def with_sign_of(typing_context, magnitude, a):
 
     def generate(context, builder, signature, arguments):
         magnitude, a = arguments
-        signed = _call(builder, "copysign", [magnitude, a])
-        return builder.select(builder.fcmp_unordered("!=", a, double8.zero()), signed, double8.zero())
+        register_type = signature.args[1]
+        signed = _call(builder, "copysign", register_type, [magnitude, a])
+        return builder.select(builder.fcmp_unordered("!=", a, register_type.zero()), signed, register_type.zero())
 
-    return double8(magnitude, a), generate
+    return a(magnitude, a), generate
 
 
 @intrinsic
@@ -277,14 +343,15 @@ def times_power_of_two(typing_context, a, shifted):
     """`a * 2**k`, lane by lane, where `shifted = k + ROUNDING` and neither `a` nor the result is 0 or subnormal.
 
     The low bits of `shifted` are the whole number k; moved to the place of the exponent they can be added to it.
+    In single precision it is `k + SINGLE_ROUNDING`.
     """
 
     def generate(context, builder, signature, arguments):
-        exponent_place = ir.Constant(_INTEGERS, [52] * LANES)
-        power = builder.shl(builder.bitcast(arguments[1], _INTEGERS), exponent_place)
-        return builder.bitcast(builder.add(builder.bitcast(arguments[0], _INTEGERS), power), double8.llvm)
+        exponent_place = ir.Constant(a.integers, [23 if a.scalar == types.float32 else 52] * a.lanes)
+        power = builder.shl(builder.bitcast(arguments[1], a.integers), exponent_place)
+        return builder.bitcast(builder.add(builder.bitcast(arguments[0], a.integers), power), a.llvm)
 
-    return double8(a, shifted), generate
+    return a(a, shifted), generate
 
 
 # ------------------------------------------------------------------------------------------------------- compilation
@@ -297,16 +364,33 @@ class _CacheFiles(CompileResultCacheImpl):
         return f"{super().get_filename_base(fullname, abiflags)}.numba{numba.__version__}"
 
 
-class _SourceAwareCache(FunctionCache):
-    """Numba's cache on disk, whose key knows every source file of this folder and not only the function's own."""
-
-    _impl_class = _CacheFiles
-    _sources = hashlib.sha256(
-        b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+@cache
+def _hash_of_sources(folder):
+    """SHA-256 of this folder's source files and of those of `folder`."""
+    folders = sorted({Path(__file__).parent, folder})
+    return hashlib.sha256(
+        b"".join(path.read_bytes() for one in folders for path in sorted(one.glob("*.py")))
     ).hexdigest()
 
+
+def _constants(function):
+    """What a function closes over, and what the compiled functions among that close over, as one line of text."""
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    seen = [_constants(value.py_func) if hasattr(value, "py_func") else repr(value) for value in cells]
+    return f"{function.__module__}.{function.__qualname__}({', '.join(seen)})"
+
+
+class _SourceAwareCache(FunctionCache):
+    """Numba's cache on disk, whose key knows every source file of this folder and of the function's own.
+
+    Numba's own key pickles what a function closes over; another compiled function pickles differently in each process.
+    """
+
+    _impl_class = _CacheFiles
+
     def _index_key(self, signature, codegen):
-        return (*super()._index_key(signature, codegen), self._sources)
+        sources = _hash_of_sources(Path(self._py_func.__code__.co_filename).parent)
+        return signature, codegen.magic_tuple(), _constants(self._py_func), sources
 
     def load_overload(self, signature, target_context):
         compiled = super().load_overload(signature, target_context)
@@ -323,6 +407,7 @@ def kernel(function):
 
 
 inlined = njit(error_model="numpy", nogil=True, forceinline=True)  # a part of a kernel; melts into its caller
+part = njit(error_model="numpy", nogil=True)  # a part of a kernel that stays a function of its own
 
 # --------------------------------------------------------------------------------------------------- logistic function
 
@@ -351,3 +436,55 @@ def sigmoid(z):
     odd = ((fill(ODD_5) * square + fill(ODD_3)) * square + fill(ODD_1)) * r
     numerator = times_power_of_two(even + odd, shifted)
     return numerator / (numerator + (even - odd))
+
+
+# ----------------------------------------------------------------------------------------------------- powers of two
+
+SINGLE_ROUNDING = 12582912.0  # 1.5 * 2**23: what ROUNDING is to float32
+
+# 2**r = c0 + c1 r + c2 r^2 + ... for |r| <= 1/2, fitted for the least largest relative error: 7.8e-13 in double
+# precision (degree 8), 7.5e-8 in single (degree 5).
+DOUBLE_POWERS = (
+    0.9999999999997629,
+    0.6931471805465103,
+    0.2402265069888151,
+    0.055504109393561055,
+    0.009618128542694077,
+    0.0013333452050760383,
+    0.00015403851789036628,
+    1.530974004944045e-05,
+    1.3175865199764086e-06,
+)
+SINGLE_POWERS = (
+    1.0000000716546562,
+    0.6931469670638682,
+    0.24022119723935248,
+    0.05550713274956459,
+    0.009675541330637931,
+    0.001327647152090811,
+)
+DOUBLE_LIMIT, SINGLE_LIMIT = 400.0, 60.0  # of the exponent: the product of two powers is still a number
+
+
+def power_of_two(x):
+    """2**x of a `double8` or `float16`, lane by lane, x taken as within +-400 or +-60; for use in kernels."""
+    raise NotImplementedError("a part of kernels, which compile it")
+
+
+@overload(power_of_two, jit_options={"error_model": "numpy", "nogil": True, "forceinline": True})
+def _power_of_two(x):
+    single = x == float16
+    limit, rounding = (SINGLE_LIMIT, SINGLE_ROUNDING) if single else (DOUBLE_LIMIT, ROUNDING)
+    powers = SINGLE_POWERS if single else DOUBLE_POWERS
+    degree = len(powers) - 1
+
+    def compute(x):
+        x = minimum(maximum(x, like(x, -limit)), like(x, limit))
+        shifted = x + like(x, rounding)
+        r = x - (shifted - like(x, rounding))
+        value = like(x, powers[degree])
+        for k in range(1, degree + 1):
+            value = value * r + like(x, powers[degree - k])
+        return times_power_of_two(value, shifted)
+
+    return compute

@@ -1,0 +1,80 @@
+"""Time and peak memory of `payneflow fit` for 10^3, 10^4 and 10^5 observed spectra: memory must stay flat.
+
+    python benchmarks/many_spectra.py NETWORK_FILE [N ...]
+
+The spectra are predictions of the networks with noise of S/N 100, a thousand of them over and over, on all their
+pixels: 2.9 GB for 10^5 of 7214 pixels, written to a temporary directory (TMPDIR). Read: the same, without a fit.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from payneflow import PixelNetworks, read_networks
+from payneflow.spectra import make_layout, read_spectra
+
+DISTINCT, SNR = 1000, 100.0
+COUNTS = (1_000, 10_000, 100_000)
+
+
+def main(path: str, *counts: str) -> None:
+    networks = read_networks(path)
+    print(f"{path}: {len(networks.wavelength)} pixels, {len(networks.label_names)} labels, one core")
+    print("  spectra      fit, s   ms each   read, ms each   peak memory, MB", flush=True)
+    for n in map(int, counts or COUNTS):
+        with tempfile.TemporaryDirectory() as directory:
+            spectra = Path(directory) / "spectra.npz"
+            write_spectra(networks, spectra, n)
+            reading = seconds_to_read(networks, spectra)
+            fitting, peak = run_fit(path, spectra, Path(directory) / "fits")
+            print(f"{n:9d}{fitting:12.1f}{fitting / n * 1e3:10.3f}{reading / n * 1e3:16.3f}{peak:18.0f}", flush=True)
+
+
+def write_spectra(networks: PixelNetworks, path: Path, n: int) -> None:
+    """An npz file as np.savez writes it, its flux written piece by piece."""
+    rng = np.random.default_rng(0)
+    labels = networks.scaler.unscale(rng.uniform(0.2, 0.8, (DISTINCT, len(networks.x_min))))
+    flux = networks.predict(labels)
+    flux = (flux + rng.normal(0, 1 / SNR, flux.shape)).astype(np.float32)
+    small = {"wavelength": networks.wavelength, "flux_error": np.full(flux.shape[1], 1 / SNR)}
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, array in small.items():
+            content = io.BytesIO()
+            np.save(content, array)
+            archive.writestr(f"{key}.npy", content.getvalue())
+        with archive.open("flux.npy", "w", force_zip64=True) as stream:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (n, flux.shape[1])}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for first in range(0, n, DISTINCT):
+                stream.write(flux[: n - first].tobytes())
+
+
+def seconds_to_read(networks: PixelNetworks, path: Path) -> float:
+    begin = time.perf_counter()
+    for _ in read_spectra([path], make_layout(uncertainty="flux_error"), networks.wavelength):
+        pass
+    return time.perf_counter() - begin
+
+
+def run_fit(network: str, spectra: Path, output: Path) -> tuple[float, float]:
+    """Seconds of `payneflow fit` in a process of its own, start and files included, and its peak memory in MB."""
+    command = [sys.executable, "-m", "payneflow.cli", "fit", network, str(spectra), "--uncertainty", "flux_error"]
+    begin = time.perf_counter()
+    with subprocess.Popen([*command, "--output", str(output)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as job:
+        said = job.stdout.read().decode()
+        _, status, usage = os.wait4(job.pid, 0)
+        job.returncode = os.waitstatus_to_exitcode(status)
+    if job.returncode:
+        raise SystemExit(said)
+    return time.perf_counter() - begin, usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

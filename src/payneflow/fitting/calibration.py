@@ -1,0 +1,150 @@
+"""Label errors of a network file, measured once by fitting spectra of its own grid, and their file.
+
+label_errors.py says what they are for.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from payneflow import __version__
+from payneflow.errors import CalibrationError
+from payneflow.files import read_npz, write_npz
+from payneflow.fitting.fit import fit_spectra
+from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
+from payneflow.fitting.settings import FitSettings
+from payneflow.grid import TEST, TRAINING, SpectralGrid
+from payneflow.network import PixelNetworks
+
+FORMAT_VERSION = 1
+FLUX_ERROR = 1 / 300  # given to the noiseless fits; from S/N 10 to 1000 the label errors are the same within 5 %
+MOST_OF_A_HALF = 320  # spectra of each half; a correction costs a fit their number squared (640 in all: 0.1 ms)
+
+
+def measure_label_errors(
+    networks: PixelNetworks, grid: SpectralGrid, settings: FitSettings, progress: Callable[[int], None] | None = None
+) -> LabelErrors:
+    """Fit noiseless spectra of the grid that the networks were trained on, in the mode of `settings`.
+
+    All spectra tell where the networks err; only the held-back half (TEST) tells how much is left of that where they
+    were not trained. Of a large grid up to 320 spectra of each half are fitted, evenly spread. A label that `settings`
+    fixes is fixed at each spectrum's true value; priors take no part. A spectrum whose fit fails is left out, and
+    counted in the provenance. `progress` is called with the number of fits done.
+    Raises NetworkFileError where labels or wavelengths of grid and networks differ, CalibrationError where the networks
+    were trained on another grid or too few held-back spectra could be fitted.
+    """
+    columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
+    if networks.provenance.get("grid_sha256", grid.sha256) != grid.sha256:
+        raise CalibrationError(
+            f"{grid.path}: not the grid that the networks were trained on (its SHA-256 is another), so which of its "
+            "spectra are held back is unknown. Use that grid, or train with this one."
+        )
+    every = np.arange(len(grid.labels))
+    rows = np.sort(np.concatenate([_evenly(every[half], MOST_OF_A_HALF) for half in (TRAINING, TEST)]))
+    true = grid.labels[rows]
+    mode = replace(settings, fixed=dict.fromkeys(settings.fixed), priors={})
+    flux = grid.flux[rows][:, columns]
+    fits = fit_spectra(networks, flux, FLUX_ERROR, settings=mode, start=true, progress=progress)
+    scaled, width = networks.scaler.scale(grid.labels), networks.scaler.width
+    free = [name not in settings.fixed for name in networks.label_names]
+    found = [free[j] * (fits[name] - true[:, j]) / width[j] for j, name in enumerate(networks.label_names)]
+    errors = np.column_stack([*found, fits["RV"]] if settings.velocity else found)
+    good = np.isfinite(errors).all(axis=1)
+    if not good.any():
+        raise CalibrationError("no noiseless spectrum of the grid could be fitted: see the flags of its fits.")
+    fitted = scaled[rows][good] + errors[good][:, : len(width)]
+    held_back = np.isin(rows[good], every[TEST])
+    lengths, nugget = smoothness(fitted, errors[good], held_back)
+    return LabelErrors(
+        scaled=scaled[rows][good],
+        errors=errors[good],
+        rows=rows[good],
+        held_back=held_back,
+        training=scaled[TRAINING],
+        lengths=lengths,
+        nugget=nugget,
+        mode=mode.mode(networks.label_names),
+        networks=digest(networks),
+        provenance={
+            "grid_sha256": grid.sha256,
+            "fitted": len(rows),
+            "left_out": int((~good).sum()),
+            "flux_error": FLUX_ERROR,
+            "versions": {"payneflow": __version__, "numpy": np.__version__},
+        },
+    )
+
+
+def _evenly(values: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of the values, evenly spread."""
+    return values[np.unique(np.linspace(0, len(values) - 1, min(len(values), most)).round().astype(int))]
+
+
+_KEYS = {  # kind of number or text, and shape
+    "scaled": ("f", "n_row", "n_label"),
+    "errors": ("f", "n_row", "n_parameter"),
+    "rows": ("i", "n_row"),
+    "held_back": ("b", "n_row"),
+    "training": ("f", "n_training", "n_label"),
+    "lengths": ("f", "n_label"),
+    "nugget": ("f",),
+    "mode": ("U",),
+    "networks": ("U",),
+}
+_KINDS = {"f": "floating-point numbers", "i": "whole numbers", "b": "true or false", "U": "text"}
+
+
+def write_label_errors(errors: LabelErrors, path: str | Path) -> None:
+    """Write label errors (npz), whole or not at all."""
+    arrays = {key: np.asarray(getattr(errors, key)) for key in _KEYS}
+    provenance = json.dumps(errors.provenance, sort_keys=True)
+    write_npz(path, {**arrays, "format_version": np.array(FORMAT_VERSION), "provenance": provenance})
+
+
+def read_label_errors(path: str | Path) -> LabelErrors:
+    """Read what `write_label_errors` wrote.
+
+    Raises CalibrationError naming file and key where it is missing, damaged, of a newer format, or inconsistent.
+    """
+    what = "label errors, as `payneflow calibrate` writes them"
+    stored = read_npz(path, CalibrationError, what)
+    keys = {**_KEYS, "format_version": ("i",), "provenance": ("U",)}
+    missing = [key for key in keys if key not in stored]
+    if missing:
+        raise CalibrationError(f"{path}: no {', '.join(missing)}; expected {what}.")
+    _check_arrays(path, stored, keys)
+    if stored["format_version"] > FORMAT_VERSION:
+        raise CalibrationError(
+            f"{path}: format_version {stored['format_version']} is newer than this payneflow reads ({FORMAT_VERSION}): "
+            "update payneflow."
+        )
+    arrays = {key: stored[key] for key in _KEYS}
+    scalars = {"nugget": float(stored["nugget"]), "mode": str(stored["mode"]), "networks": str(stored["networks"])}
+    try:
+        return LabelErrors(**{**arrays, **scalars}, provenance=json.loads(str(stored["provenance"])))
+    except json.JSONDecodeError as error:
+        raise CalibrationError(f"{path}: provenance is not JSON ({error}); expected {what}.") from error
+    except CalibrationError as error:
+        raise CalibrationError(f"{path}: {error}") from error
+
+
+def _check_arrays(path: str | Path, stored: dict[str, np.ndarray], keys: dict[str, tuple[str, ...]]) -> None:
+    sizes: dict[str, int] = {}
+    for key, (kind, *shape) in keys.items():
+        array = stored[key]
+        fits = array.ndim == len(shape)
+        if not fits or any(sizes.setdefault(name, n) != n for name, n in zip(shape, array.shape, strict=True)):
+            known = ", ".join(str(sizes.get(name, name)) for name in shape)
+            raise CalibrationError(f"{path}: {key} has shape {array.shape}, expected ({known}): ({', '.join(shape)}).")
+        if array.dtype.kind != kind:
+            raise CalibrationError(f"{path}: {key} is {array.dtype}, expected {_KINDS[kind]}.")
+        if kind == "f" and not np.isfinite(array).all():
+            raise CalibrationError(f"{path}: {key} is not finite everywhere. Run `payneflow calibrate` again.")
+    if sizes["n_parameter"] - sizes["n_label"] not in (0, 1):
+        raise CalibrationError(
+            f"{path}: errors has {sizes['n_parameter']} columns, expected one for each of {sizes['n_label']} labels "
+            "and at most one more, for the velocity."
+        )

@@ -1,0 +1,148 @@
+"""Spectra in, labels out: the labels whose predicted spectrum is nearest to the observed one, with their errors."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+import numpy as np
+from astropy.table import Column, Table
+
+from payneflow.errors import SettingsError, SpectraError
+from payneflow.fitting.engines import BLOCK, HIGHEST, LOWEST, engine_for
+from payneflow.fitting.judgement import Fits, judge
+from payneflow.fitting.settings import FitSettings
+from payneflow.fitting.starts import spread
+from payneflow.fitting.table import fits_table
+from payneflow.network import PixelNetworks
+from payneflow.scaling import OFFSET
+
+DEFAULT = FitSettings()
+
+
+def fit_spectra(
+    networks: PixelNetworks,
+    flux: np.ndarray,
+    flux_error: np.ndarray | float,
+    wavelength: np.ndarray | None = None,
+    *,
+    settings: FitSettings = DEFAULT,
+    label_errors=None,
+    start: np.ndarray | str | None = None,
+    identifier: np.ndarray | None = None,
+    spectrum: np.ndarray | None = None,
+    exclude: np.ndarray | None = None,
+    processes: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Table:
+    """Least-squares labels of spectra, each fitted on its own.
+
+    `flux`: (n_spectrum, n_data). `flux_error`: its 1 sigma errors, the same shape, (n_data,), or one number. Pixels
+    whose flux is not finite, whose error is not finite and positive or is more than 100 times the spectrum's median
+    |flux|, or that have no network take no part. `wavelength`: None where the data are on the networks' own pixels.
+    `settings`: what is fitted, and how (FitSettings).
+    `label_errors`: what a calibration measured (LabelErrors); without it errors are the formal ones of the photon noise
+    and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the grid behind `label_errors` that these
+    spectra themselves are, -1 for none.
+    `start`: labels (n_spectrum, n_label) in their units to start from; "middle": the middle of the training range;
+    None: an estimate from the spectrum. `identifier`: (n_spectrum,) names, `spectrum`: (n_spectrum,) numbers for the
+    table. `processes`: threads that share the spectra; neither their number nor the order of the spectra changes a bit.
+    `progress` is called with the number of fits done.
+
+    Returns one row a spectrum, see `fits_table`. A fit that fails is NaN and flagged FAILED; it never stops the others.
+    Raises SpectraError where shapes do not fit, SettingsError where a setting names what the networks do not have.
+    """
+    settings.check_labels(networks)
+    flux, flux_error = _checked(networks, flux, flux_error, wavelength)
+    _check_rows("identifier", identifier, len(flux))
+    _check_rows("spectrum", spectrum, len(flux))
+    _check_rows("exclude", exclude, len(flux))
+    starts, own_start = _starts(networks, settings, start, len(flux))
+    axis = None if wavelength is None else np.asarray(wavelength, dtype=float)
+    engine = engine_for(networks, settings, axis, own_start)
+    fits = engine.no_fits(len(flux))
+    _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
+    verdict = judge(networks, settings, fits, label_errors, exclude)
+    table = fits_table(networks, settings, fits, verdict, flux.shape[1])
+    table.meta["errors"] = "formal" if label_errors is None else "calibrated"
+    if spectrum is not None:
+        table["spectrum"][:] = spectrum
+    if identifier is not None:
+        table.replace_column("spectrum", Column(identifier, "identifier", description="identifier of the spectrum"))
+        table.rename_column("spectrum", "identifier")
+    return table
+
+
+def _checked(networks, flux, flux_error, wavelength) -> tuple[np.ndarray, np.ndarray]:
+    """Flux (n_spectrum, n_data) and its errors as arrays of that shape, neither copied nor converted."""
+    if wavelength is not None:
+        wavelength = np.asanyarray(wavelength)
+        increases = wavelength.ndim == 1 and len(wavelength) > 1 and (np.diff(wavelength) > 0.0).all()
+        if not increases or not (wavelength > 0.0).all() or not np.isfinite(wavelength).all():
+            raise SpectraError("wavelength is not a list of finite, positive, increasing numbers (Angstrom, vacuum).")
+    flux, flux_error = np.atleast_2d(np.asanyarray(flux)), np.asanyarray(flux_error)
+    for name, array in (("flux", flux), ("flux_error", flux_error)):
+        if array.dtype.kind not in "fiu":
+            raise SpectraError(f"{name} holds {array.dtype}, expected numbers.")
+    n_data = len(networks.wavelength) if wavelength is None else len(wavelength)
+    if flux.ndim != 2 or flux.shape[1] != n_data:
+        pixel = "one value for each network" if wavelength is None else "one value for each wavelength"
+        raise SpectraError(f"flux has shape {flux.shape}, expected (n_spectrum, {n_data}), {pixel}.")
+    try:
+        return flux, np.broadcast_to(flux_error, flux.shape)
+    except ValueError:
+        raise SpectraError(f"flux_error has shape {flux_error.shape}, expected {flux.shape}.") from None
+
+
+def _check_rows(name: str, values: np.ndarray | None, n: int) -> None:
+    if values is not None and np.shape(values) != (n,):
+        raise SpectraError(f"{name} has shape {np.shape(values)}, expected ({n},), one for each spectrum.")
+
+
+def _starts(networks, settings, start, n) -> tuple[np.ndarray, bool]:
+    """Scaled labels (n, n_start, n_label) to start from, and whether the first is to be an estimate instead."""
+    n_label = len(networks.x_min)
+    more = spread(settings.n_starts, n_label)  # its first point is the middle
+    starts = np.tile(more, (n, 1, 1))
+    for name, value in settings.fixed.items():
+        j = networks.label_names.index(name)
+        if value is not None:
+            starts[:, :, j] = (value - networks.x_min[j]) / networks.scaler.width[j] + OFFSET
+        elif start is None or isinstance(start, str):
+            raise SpectraError(f"fixed {name} is None, each spectrum's own value in start; start is {start!r}.")
+    if start is None or isinstance(start, str):
+        if start not in (None, "middle"):
+            raise SettingsError(f'start is {start!r}: expected labels, "middle" or None.')
+        return starts, start is None
+    if np.shape(start) != (n, n_label):
+        raise SpectraError(f"start has shape {np.shape(start)}, expected {(n, n_label)}, the labels to start from.")
+    given = networks.scaler.scale(start)
+    for j, name in enumerate(networks.label_names):
+        if name not in settings.fixed:
+            starts[:, 0, j] = np.clip(given[:, j], LOWEST, HIGHEST)
+        elif settings.fixed[name] is None:
+            starts[:, :, j] = given[:, j, None]
+    return starts, False
+
+
+def _fit_blocks(engine, flux, flux_error, starts, fits: Fits, processes: int, progress) -> None:
+    """Fit all spectra, block by block, on `processes` threads: the kernels let go of Python's lock."""
+    n_thread = max(1, min(processes, -(-len(flux) // BLOCK)))
+    memory: SimpleQueue = SimpleQueue()
+    for _ in range(n_thread):
+        memory.put(engine.working())
+
+    def fit(first: int) -> int:
+        rows = slice(first, first + BLOCK)
+        working = memory.get()
+        try:
+            engine.fit(flux[rows], flux_error[rows], starts[rows], fits[rows], working)
+        finally:
+            memory.put(working)
+        return len(flux[rows])
+
+    done = 0
+    with ThreadPoolExecutor(n_thread) as pool:
+        for n in pool.map(fit, range(0, len(flux), BLOCK)):
+            done += n
+            if progress:
+                progress(done)

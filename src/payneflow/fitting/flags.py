@@ -1,0 +1,32 @@
+"""What a user must know before using the labels of a fit, as a bit mask."""
+
+from enum import IntFlag
+
+
+class FitFlag(IntFlag):
+    """The column `flags` of the fits holds the sum of those that apply."""
+
+    NOT_CONVERGED = 1
+    AT_BOUND = 2
+    FAILED = 4
+    OUTSIDE_TRAINING = 8
+    FAR_FROM_TRAINING = 16
+    MODEL_MISMATCH = 32
+    RV_UNSURE = 64
+    RV_EDGE = 128
+    FEW_PIXELS = 256
+    STARTS_DISAGREE = 512
+
+
+FLAG_MEANINGS = {
+    FitFlag.NOT_CONVERGED: "the least-squares search stopped before it converged",
+    FitFlag.AT_BOUND: "a label lies at the bound of the fit, outside the training labels",
+    FitFlag.FAILED: "no labels: too few usable pixels, or the search broke down; all results are NaN",
+    FitFlag.OUTSIDE_TRAINING: "a label lies outside the range of the training labels by more than its error",
+    FitFlag.FAR_FROM_TRAINING: "the labels lie far from those of every training spectrum",
+    FitFlag.MODEL_MISMATCH: "no labels describe the spectrum within its noise; errors are scaled by sqrt(chi2/dof)",
+    FitFlag.RV_UNSURE: "another velocity correlates nearly as well: its chi2 is less than 16 (chi2/dof) higher",
+    FitFlag.RV_EDGE: "the velocity lies at the end of the range that was searched",
+    FitFlag.FEW_PIXELS: "fewer than ten used pixels for each fitted parameter",
+    FitFlag.STARTS_DISAGREE: "another start ended at labels more than 1 sigma away with a chi2 less than 9 higher",
+}

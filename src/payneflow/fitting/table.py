@@ -1,0 +1,63 @@
+"""Fits as an astropy table in the labels' own units; output.py writes it."""
+
+import numpy as np
+from astropy.table import Table
+
+from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
+from payneflow.fitting.judgement import Fits, Verdict
+from payneflow.fitting.settings import FitSettings
+from payneflow.network import PixelNetworks
+
+
+def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, verdict: Verdict, n_data: int) -> Table:
+    """The fits, one row a spectrum of `n_data` pixels, in the labels' own units.
+
+    Columns: `spectrum` (its row in the flux); each label and its 1 sigma error (`Teff`, `Teff_error`, ...) in its unit,
+    0 the error of a label that is held; with a velocity `RV`, `RV_error` in km/s; `covariance` (n_label, n_label) of
+    the labels in those units; `SNR`, `chi2`, `dof`, `iterations`, `n_pixel`, `n_masked`, `extra_scatter`, `flags` (sum
+    of FitFlag). A failed fit is NaN.
+    Meta: `label_names`, `flags` (name: bit), `mode` (FitSettings.mode).
+    """
+    width = networks.scaler.width
+    labels = networks.scaler.unscale(verdict.scaled)
+    covariance = verdict.covariance * width[:, None] * width
+    failed = (verdict.flags & FitFlag.FAILED) > 0
+    used, passes = fits.counts[:, 0], fits.counts[:, 1]
+    table = Table({"spectrum": np.arange(len(labels))})
+    table["spectrum"].description = "row of the spectrum in the flux"
+    for j, (name, unit) in enumerate(zip(networks.label_names, networks.label_units, strict=True)):
+        _add(table, name, labels[:, j], f"fitted {name}", unit)
+        _add(table, f"{name}_error", np.sqrt(covariance[:, j, j]), f"1 sigma error of {name}", unit)
+    if settings.velocity:
+        _add(table, "RV", verdict.velocity, "radial velocity, positive away from the observer", "km/s")
+        _add(table, "RV_error", verdict.velocity_error, "1 sigma error of RV", "km/s")
+    _add(table, "covariance", covariance, "covariance of the labels, in the order and units of the label columns")
+    _add(table, "SNR", fits.snr, "median of flux / flux_error over the used pixels")
+    _add(table, "chi2", np.where(failed, np.nan, fits.chi2), "sum of (flux - model)^2 / variance over the used pixels")
+    _add(table, "dof", verdict.dof, "degrees of freedom: used pixels less fitted parameters")
+    _add(table, "iterations", passes, "passes over the spectrum, in single and double precision")
+    _add(table, "n_pixel", used, "pixels used")
+    _add(table, "n_masked", n_data - used, "pixels not used: masked, bad, or without a network")
+    scatter = np.where(failed, np.nan, fits.extra_scatter)
+    described = "scatter of the flux, beyond its errors, that makes chi2 / dof 1; 0 where none is needed"
+    _add(table, "extra_scatter", scatter, described)
+    meanings = "; ".join(f"{int(flag)} {flag.name}: {meaning}" for flag, meaning in FLAG_MEANINGS.items())
+    _add(table, "flags", verdict.flags, f"sum of {meanings}")
+    table.meta["label_names"] = list(networks.label_names)
+    table.meta["flags"] = {flag.name: int(flag) for flag in FitFlag}
+    table.meta["mode"] = settings.mode(networks.label_names)
+    return table
+
+
+def _add(table: Table, name: str, values: np.ndarray, description: str, unit: str = "") -> None:
+    table[name] = values
+    table[name].description = description
+    table[name].unit = unit or None
+
+
+def add_true_labels(table: Table, networks: PixelNetworks, labels: np.ndarray, spectrum: np.ndarray) -> None:
+    """Put the known labels (n, n_label) of synthetic spectra beside their fits, and their indices in the grid."""
+    table["spectrum"] = spectrum
+    table["spectrum"].description = "index of the spectrum in the grid"
+    for j, (name, unit) in enumerate(zip(networks.label_names, networks.label_units, strict=True)):
+        _add(table, f"{name}_true", labels[:, j], f"{name} the spectrum was computed with", unit)

@@ -1,0 +1,257 @@
+"""Files of observed spectra -> batches that share one wavelength axis, each of bounded size, in the order given.
+
+A file that cannot be read is an error where it is the only one; among many it becomes one spectrum that takes no part,
+so that it is recorded with its reason and stops no other.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from payneflow.errors import SpectraError, SpectraWarning
+from payneflow.spectra.layout import SpectraLayout
+from payneflow.spectra.stored import SpectraFile, StoredSpectra, names_of_rows
+from payneflow.spectra.uncertainty import MOST_MASKED, REASONS, flux_errors, is_masked, kind_in_doubt
+from payneflow.spectra.wavelengths import check_overlap, columns_of, vacuum_angstrom, within_reach
+
+BATCH_SIZE = 500  # spectra; 60 MB of flux and errors at 7214 pixels
+DOUBT_FROM = 20  # spectra of a batch that are looked at for errors or masks of a wrong kind
+
+
+@dataclass(frozen=True, eq=False)
+class Spectra:
+    """Some observed spectra on one wavelength axis.
+
+    `identifier` (n,), text; `wavelength` (n_pixel,), Angstrom in vacuum, increasing; `flux` (n, n_pixel), as the file
+    has it; `flux_error` (n, n_pixel), 1 sigma, inf where a pixel takes no part; `path` (n,), the file of each;
+    `problem` (n,), why a spectrum could not be read at all, "" for the others; `on_networks_axis`, whether the
+    wavelengths are the networks' own; `n_left_out`, pixels that take no part, by reason.
+    """
+
+    identifier: np.ndarray
+    wavelength: np.ndarray
+    flux: np.ndarray
+    flux_error: np.ndarray
+    path: np.ndarray
+    problem: np.ndarray
+    on_networks_axis: bool
+    n_left_out: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.flux)
+
+
+def count_spectra(path: str | Path, layout: SpectraLayout) -> int:
+    """The number of spectra in a file, from the headers of its arrays; formats that hold one are not even opened.
+
+    Raises SpectraError as `read_spectra` does, for what the headers tell.
+    """
+    if layout.format in ("apStar", "aspcapStar", "specutils"):
+        return 1
+    with open_spectra(path, layout) as file:
+        return file.n_spectrum
+
+
+def open_spectra(path: str | Path, layout: SpectraLayout) -> SpectraFile:
+    """Open a file of spectra in the format of the layout; SpectraError where that is not what it is."""
+    path = Path(path)
+    if path.is_dir():
+        raise SpectraError(f"{path}: a directory; expected a file of spectra: name the files inside it.")
+    if not path.exists():
+        raise SpectraError(f"{path}: no such file; expected a file of observed spectra.")
+    store = _store_class(layout.format)(path, layout)
+    try:
+        return SpectraFile(path, store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def read_spectra(
+    paths: Sequence[str | Path],
+    layout: SpectraLayout,
+    networks_wavelength: np.ndarray,
+    *,
+    selection: range | None = None,
+    batch_size: int = BATCH_SIZE,
+    flag_bad_files: bool | None = None,
+) -> Iterator[Spectra]:
+    """Yield the spectra of files in batches of at most `batch_size`, in order; a new axis begins a new batch.
+
+    `networks_wavelength` (n_pixel,), Angstrom: pixels out of reach of it are left away, and where it is part of the
+    spectra's own axis exactly those pixels are kept. `selection` of all spectra, counted from 0 through the files (a
+    file that cannot be read counts as one). `flag_bad_files`: such a file gives one spectrum whose errors are all
+    infinite and whose `problem` says why, instead of an error; by default where there is more than one file.
+
+    Raises SpectraError naming file, key and row. Gives a SpectraWarning, once, where the kind of error looks wrong.
+    """
+    flag = len(paths) > 1 if flag_bad_files is None else flag_bad_files
+    networks = np.asarray(networks_wavelength, dtype=float)
+    return _join(_pieces(paths, layout, networks, selection, batch_size, flag), batch_size)
+
+
+# --- Files -> pieces, each of one file and one axis -------------------------------------------------------------------
+
+
+def _pieces(
+    paths: Sequence[str | Path],
+    layout: SpectraLayout,
+    networks: np.ndarray,
+    selection: range | None,
+    batch_size: int,
+    flag: bool,
+) -> Iterator[Spectra]:
+    begin, said = 0, set()
+    for path in map(Path, paths):
+        if selection is not None and begin >= selection.stop:
+            return
+        n_spectrum, rows = 1, _selected(1, begin, selection)  # what a file counts for that cannot even be opened
+        try:
+            with open_spectra(path, layout) as file:
+                n_spectrum = file.n_spectrum
+                rows = _selected(n_spectrum, begin, selection)
+                while rows:
+                    yield from _checked(file, rows[:batch_size], networks, said)
+                    rows = rows[batch_size:]  # what is left when the file turns out to be damaged there
+        except SpectraError as error:
+            if not flag:
+                raise
+            if rows:
+                warnings.warn(SpectraWarning(f"{error} Recorded as failed."), stacklevel=2)
+            for first in range(0, len(rows), batch_size):
+                names = names_of_rows(path, rows[first : first + batch_size], n_spectrum)
+                yield _taking_no_part(names, path, str(error), networks)
+        begin += n_spectrum
+
+
+def _selected(n_spectrum: int, begin: int, selection: range | None) -> range:
+    """The rows of a file of `n_spectrum` spectra, of which the first is number `begin` of all, that are asked for."""
+    if selection is None:
+        return range(n_spectrum)
+    return range(min(max(selection.start - begin, 0), n_spectrum), max(min(selection.stop - begin, n_spectrum), 0))
+
+
+def _checked(file: SpectraFile, rows: range, networks: np.ndarray, said: set[str]) -> list[Spectra]:
+    """Some rows of a file, in runs that share one axis; a row whose own axis is wrong takes no part."""
+    stored = file.read(rows.start, rows.stop)
+    _warn_of_doubts(file, stored, said)
+    if stored.wavelength.ndim == 1:
+        return [_on_one_axis(file, stored, stored.wavelength, networks)]
+    changes = np.flatnonzero((np.diff(stored.wavelength, axis=0) != 0).any(axis=1)) + 1
+    runs = np.split(np.arange(len(rows)), changes)
+    pieces = []
+    for run in (slice(run[0], run[-1] + 1) for run in runs):
+        part = StoredSpectra(*(None if array is None else array[run] for array in vars(stored).values()))
+        try:
+            pieces.append(_on_one_axis(file, part, part.wavelength[0], networks))
+        except SpectraError as error:
+            if file.n_spectrum == 1:
+                raise
+            message = f"spectrum {rows[run.start]}: {error}"
+            warnings.warn(SpectraWarning(f"{message} Recorded as failed."), stacklevel=2)
+            pieces.append(_taking_no_part(part.identifier, file.path, message, networks))
+    return pieces
+
+
+def _on_one_axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, networks: np.ndarray) -> Spectra:
+    """Spectra whose wavelengths, in the unit of the layout, are `axis` (n_pixel,)."""
+    layout, place = file.layout, file.place("wavelength")
+    wavelength = vacuum_angstrom(place, axis, layout.wavelength_unit, layout.medium)
+    check_overlap(place, axis, wavelength, networks, layout.wavelength_unit)
+    rising = slice(None, None, 1 if wavelength[-1] >= wavelength[0] else -1)
+    columns = columns_of(networks, wavelength[rising])
+    on_networks_axis = columns is not None
+    if not on_networks_axis:
+        columns = within_reach(wavelength[rising], networks)
+
+    if on_networks_axis and len(columns) == len(wavelength):
+        columns = slice(None)  # no copy
+
+    def cut(array: np.ndarray | None) -> np.ndarray | None:
+        return None if array is None else array[:, rising][:, columns]
+
+    flux = np.ascontiguousarray(cut(stored.flux), dtype=float)
+    flux_error, n_left_out = flux_errors(flux, cut(stored.uncertainty), cut(stored.mask), layout)
+    return Spectra(
+        identifier=stored.identifier,
+        wavelength=networks if on_networks_axis else wavelength[rising][columns],
+        flux=flux,
+        flux_error=flux_error,
+        path=np.full(len(flux), str(file.path)),
+        problem=np.full(len(flux), ""),
+        on_networks_axis=on_networks_axis,
+        n_left_out=n_left_out,
+    )
+
+
+def _warn_of_doubts(file: SpectraFile, stored: StoredSpectra, said: set[str]) -> None:
+    """Say once of all files where errors or masks look as if another kind were meant."""
+    layout, first = file.layout, slice(0, DOUBT_FROM)
+    given = None if stored.uncertainty is None else stored.uncertainty[first]
+    doubts = {"uncertainty": "uncertainty" not in said and kind_in_doubt(stored.flux[first], given, layout.uncertainty)}
+    if stored.mask is not None and "mask" not in said:
+        share = is_masked(stored.mask[first], layout.mask_bits).mean()
+        if share > MOST_MASKED:
+            doubts["mask"] = f"the mask takes {share:.0%} of the pixels away; expected what is set in it to be bad"
+    for what, doubt in doubts.items():
+        if doubt:
+            said.add(what)
+            warnings.warn(
+                SpectraWarning(f"{file.place(layout.uncertainty if what != 'mask' else what)}: {doubt}"), stacklevel=2
+            )
+
+
+def _taking_no_part(identifier: np.ndarray, path: Path, problem: str, networks: np.ndarray) -> Spectra:
+    """Spectra that could not be read: on the networks' axis, with infinite errors and the reason."""
+    shape = len(identifier), len(networks)
+    return Spectra(
+        identifier=identifier,
+        wavelength=networks,
+        flux=np.full(shape, np.nan),
+        flux_error=np.full(shape, np.inf),
+        path=np.full(len(identifier), str(path)),
+        problem=np.full(len(identifier), problem),
+        on_networks_axis=True,
+        n_left_out=dict.fromkeys(REASONS, 0),
+    )
+
+
+# --- Pieces -> batches ------------------------------------------------------------------------------------------------
+
+
+def _join(pieces: Iterable[Spectra], batch_size: int) -> Iterator[Spectra]:
+    """Join neighbours on the same axis as long as a batch has room for both."""
+    waiting: list[Spectra] = []
+    for piece in pieces:
+        same = not waiting or np.array_equal(piece.wavelength, waiting[0].wavelength)
+        if not same or sum(map(len, waiting)) + len(piece) > batch_size:
+            yield _joined(waiting)
+            waiting = []
+        waiting.append(piece)
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(pieces: list[Spectra]) -> Spectra:
+    if len(pieces) == 1:
+        return pieces[0]
+    per_spectrum = ("identifier", "flux", "flux_error", "path", "problem")
+    arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in per_spectrum}
+    n_left_out = {reason: sum(piece.n_left_out[reason] for piece in pieces) for reason in REASONS}
+    return replace(pieces[0], **arrays, n_left_out=n_left_out)
+
+
+def _store_class(format: str):
+    """The store of a format; each is loaded only where it is used."""
+    if format == "npz":
+        from payneflow.spectra.npz import NpzStore as store
+    elif format == "hdf5":
+        from payneflow.spectra.hdf5 import Hdf5Store as store
+    elif format == "specutils":
+        from payneflow.spectra.with_specutils import SpecutilsStore as store
+    else:
+        from payneflow.spectra.fits import FitsStore as store
+    return store

@@ -1,0 +1,118 @@
+"""Many observed spectra divided into shards, each fitted by a job of its own, as chunks divide the pixels of a grid."""
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from payneflow.errors import SettingsError, SpectraError
+from payneflow.spectra.layout import SpectraLayout
+from payneflow.spectra.reading import count_spectra
+
+DIGITS = 6  # of the numbers in a shard's name, so that a directory lists a million spectra in order
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of all spectra: which, counted from 0 through all files, and in what files it lies.
+
+    `spectra` are the same, counted from 0 through `paths`.
+    """
+
+    selection: range
+    paths: tuple[Path, ...]
+    spectra: range
+
+    @property
+    def name(self) -> str:
+        """Such as spectra000000-009999; also its files'."""
+        return f"spectra{self.selection.start:0{DIGITS}d}-{self.selection.stop - 1:0{DIGITS}d}"
+
+    @property
+    def digest(self) -> str:
+        """Tells this shard from one of other files or other spectra: a job sees by it that files came or went."""
+        lines = [*map(str, self.paths), str(self.spectra)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def find_files(patterns: Sequence[str]) -> list[Path]:
+    """The files of paths and patterns (`spectra/*.fits`), each pattern's in the order of their names.
+
+    Raises SpectraError for a pattern that fits no file, and for a file that is given twice.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.exists() or not any(sign in pattern for sign in "*?["):
+            found.append(path)
+            continue
+        fitting = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+        if not fitting:
+            raise SpectraError(f"{pattern}: no file fits this pattern; expected files of observed spectra.")
+        found += fitting
+    if len(set(found)) < len(found):
+        twice = Counter(found).most_common(1)[0][0]
+        raise SpectraError(f"{twice}: given twice; each of its spectra would be fitted twice. Name it once.")
+    return found
+
+
+def plan_shards(paths: Sequence[Path], layout: SpectraLayout, shard_size: int) -> list[Shard]:
+    """Cut the spectra of files into shards of `shard_size`, the last one shorter.
+
+    Among several files one that cannot be read counts as one spectrum, and will be recorded as a failed fit; a single
+    one raises SpectraError. Raises SettingsError for a size that makes no sense.
+    """
+    if not isinstance(shard_size, int) or shard_size < 1:
+        raise SettingsError(f"shard_size is {shard_size!r}, expected a whole number of spectra of at least 1.")
+    begins = _begins(paths, layout)
+    firsts = range(0, begins[-1], shard_size)
+    return [_cut(paths, begins, range(first, min(first + shard_size, begins[-1]))) for first in firsts]
+
+
+def find_shard(paths: Sequence[Path], layout: SpectraLayout, selection: range | None) -> Shard:
+    """The shard of these spectra, counted through all files as `plan_shards` counts them; None: all of them.
+
+    Raises SpectraError where the selection holds no spectrum.
+    """
+    begins = _begins(paths, layout, None if selection is None else selection.stop)
+    spectra = range(begins[-1]) if selection is None else range(selection.start, min(selection.stop, begins[-1]))
+    if not spectra:
+        raise SpectraError(
+            f"there are {begins[-1]} spectra in {len(paths)} files, and none of {selection.start}:{selection.stop}. "
+            "They are counted from 0."
+        )
+    return _cut(paths, begins, spectra)
+
+
+def _begins(paths: Sequence[Path], layout: SpectraLayout, stop: int | None = None) -> list[int]:
+    """The number that the first spectrum of each file has, and behind them how many there are; not beyond `stop`."""
+    begins = [0]
+    for path in paths:
+        if stop is None or begins[-1] < stop:
+            begins.append(begins[-1] + _count(path, layout, alone=len(paths) == 1))
+    return begins
+
+
+def _cut(paths: Sequence[Path], begins: list[int], spectra: range) -> Shard:
+    first, behind = bisect_right(begins, spectra.start) - 1, bisect_left(begins, spectra.stop)
+    own = range(spectra.start - begins[first], spectra.stop - begins[first])
+    return Shard(spectra, tuple(paths[first:behind]), own)
+
+
+def parse_selection(text: str) -> range:
+    """The spectra "start:stop", counted from 0; SettingsError where the text is something else."""
+    start, colon, stop = text.partition(":")
+    if not colon or not (start + stop).isdigit() or not start or not stop or int(start) >= int(stop):
+        raise SettingsError(f'spectra is {text!r}, expected "start:stop", such as "0:1000" for the first thousand.')
+    return range(int(start), int(stop))
+
+
+def _count(path: Path, layout: SpectraLayout, alone: bool) -> int:
+    try:
+        return count_spectra(path, layout)
+    except SpectraError:
+        if alone:
+            raise
+        return 1

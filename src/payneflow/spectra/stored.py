@@ -1,0 +1,177 @@
+"""One file of observed spectra, whatever its format: its arrays checked by their headers, then read by rows.
+
+A store (one class a format: npz.py, hdf5.py, fits.py, with_specutils.py) answers by the file's own names for arrays:
+`header(key)` gives (shape, dtype) or None where there is no such array, `rows(key, first, last)` some rows of it,
+`whole(key)` all of it, `names()` what there is; `layout` is the layout completed by what the file itself declares.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from payneflow.errors import SpectraError
+from payneflow.spectra.layout import ROLES, SpectraLayout
+
+_MEANING = {
+    "wavelength": "the wavelengths",
+    "flux": "the flux",
+    "flux_error": "its 1 sigma errors, because uncertainty is flux_error",
+    "ivar": "its inverse variance, because uncertainty is ivar",
+    "mask": "the mask of bad pixels",
+    "identifier": "the name of each spectrum",
+}
+
+
+class Store(Protocol):
+    """What the assembly below needs of a format; every failure is a SpectraError that names file and key."""
+
+    layout: SpectraLayout
+
+    def names(self) -> list[str]: ...
+    def header(self, key: str) -> tuple[tuple[int, ...], np.dtype] | None: ...
+    def rows(self, key: str, first: int, last: int) -> np.ndarray: ...
+    def whole(self, key: str) -> np.ndarray: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSpectra:
+    """Some rows of a file as they are stored: `wavelength` (n_pixel,) or (n, n_pixel) in the unit of the layout,
+    `flux` (n, n_pixel), `uncertainty` and `mask` (n, n_pixel) or None, `identifier` (n,)."""
+
+    identifier: np.ndarray
+    wavelength: np.ndarray
+    flux: np.ndarray
+    uncertainty: np.ndarray | None
+    mask: np.ndarray | None
+
+
+class SpectraFile:
+    """A file whose arrays fit together: `n_spectrum` spectra of `n_pixel` pixels.
+
+    Raises SpectraError naming the file, the key, the shape, and what was expected.
+    """
+
+    def __init__(self, path: Path, store: Store):
+        self.path, self.layout, self._store = path, store.layout, store
+        self._roles = self._present_roles()
+        self._shapes = {role: self._checked_header(role) for role in self._roles}
+        self.n_spectrum, self.n_pixel = self._size()
+        self._check_shapes()
+
+    def __enter__(self) -> "SpectraFile":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._store.close()
+
+    def place(self, role: str) -> str:
+        """File and key, for messages."""
+        return f"{self.path}: {self.layout.key(role)}"
+
+    def read(self, first: int, last: int) -> StoredSpectra:
+        """The spectra `first` ... `last` - 1."""
+        arrays = {role: self._read(role, first, last) for role in self._roles}
+        uncertainty = arrays.get(self.layout.uncertainty) if self.layout.uncertainty != "mask" else None
+        n = last - first
+        shape = n, self.n_pixel
+        return StoredSpectra(
+            identifier=self._identifiers(arrays.get("identifier"), first, last),
+            wavelength=arrays["wavelength"],
+            flux=arrays["flux"].reshape(shape),
+            uncertainty=None if uncertainty is None else np.broadcast_to(uncertainty, shape),
+            mask=np.broadcast_to(arrays["mask"], shape) if "mask" in arrays else None,
+        )
+
+    def _read(self, role: str, first: int, last: int) -> np.ndarray:
+        key = self.layout.key(role)
+        by_rows = len(self._shapes[role]) == (1 if role == "identifier" else 2)
+        array = self._store.rows(key, first, last) if by_rows else self._store.whole(key)
+        return array if role == "identifier" or array.dtype.kind in "biu" else np.asarray(array, dtype=float)
+
+    def _identifiers(self, stored: np.ndarray | None, first: int, last: int) -> np.ndarray:
+        """Names as stored; without any the file's own, with the number of the spectrum where there are several."""
+        if stored is not None:
+            values = np.atleast_1d(stored)
+            text = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
+            return np.array([value.strip() for value in text])
+        return names_of_rows(self.path, range(first, last), self.n_spectrum)
+
+    def _present_roles(self) -> list[str]:
+        """The roles that are read; refuses keys that the file should hold and does not, all in one message."""
+        other = {"flux_error", "ivar"} - {self.layout.uncertainty}
+        wanted = [role for role in ROLES if role not in other]
+        present = [role for role in wanted if self._store.header(self.layout.key(role)) is not None]
+        missing = [role for role in wanted if role not in present and not self.layout.is_optional(role)]
+        if missing:
+            said = " ".join(self._missing(role) for role in missing)
+            names = ", ".join(map(repr, self._store.names())) or "nothing"
+            raise SpectraError(f"{self.path}: {said} The file holds {names}.")
+        return present
+
+    def _missing(self, role: str) -> str:
+        said = f"no array '{self.layout.key(role)}' ({_MEANING[role]})."
+        for other in {"flux_error", "ivar"} - {role} if role in ("flux_error", "ivar") else ():
+            if self._store.header(self.layout.key(other)) is not None:
+                return f"{said} It has '{self.layout.key(other)}': set uncertainty to {other}?"
+        return f"{said} Name the array that holds this as {role} of the layout."
+
+    def _checked_header(self, role: str) -> tuple[int, ...]:
+        """The shape of an array that can be read and is of the right kind."""
+        shape, dtype = self._store.header(self.layout.key(role))
+        if dtype.hasobject:
+            raise SpectraError(
+                f"{self.place(role)} is a pickled array (dtype {dtype}), which is never loaded because it can run "
+                "code. Store numbers as float or int, text as np.array(names, dtype=str)."
+            )
+        kinds, expected = ("fiub", "numbers") if role == "mask" else ("fiu", "real numbers")
+        if role == "identifier":
+            kinds, expected = "USiu", "text or whole numbers"
+        if dtype.kind not in kinds:
+            raise SpectraError(f"{self.place(role)} has dtype {dtype}; expected {expected}.")
+        if role == "mask" and self.layout.mask_bits and dtype.kind == "f":
+            raise SpectraError(f"{self.place(role)} has dtype {dtype}; expected whole numbers, because of mask_bits.")
+        return shape
+
+    def _size(self) -> tuple[int, int]:
+        shape, axis = self._shapes["flux"], self._shapes["wavelength"]
+        if len(axis) not in (1, 2) or 0 in axis:
+            raise SpectraError(
+                f"{self.place('wavelength')} has shape {axis}; expected (n_pixel,), or (n_spectrum, n_pixel) where "
+                "each spectrum has its own."
+            )
+        n_pixel = axis[-1]
+        if shape == (n_pixel,):
+            return 1, n_pixel
+        if len(shape) == 2 and shape[0] == n_pixel != shape[1]:
+            raise SpectraError(
+                f"{self.place('flux')} is stored transposed: it has shape {shape}, but {self.layout.wavelength} has "
+                f"{n_pixel} pixels; expected (n_spectrum, {n_pixel})."
+            )
+        if len(shape) != 2 or shape[1] != n_pixel:
+            raise SpectraError(
+                f"{self.place('flux')} has shape {shape}; expected (n_spectrum, {n_pixel}), because "
+                f"{self.layout.wavelength} has {n_pixel} pixels."
+            )
+        if shape[0] == 0:
+            raise SpectraError(f"{self.place('flux')} holds no spectrum: it has shape {shape}.")
+        return shape
+
+    def _check_shapes(self) -> None:
+        one, many = (self.n_pixel,), (self.n_spectrum, self.n_pixel)
+        allowed = dict.fromkeys(("wavelength", "flux", "flux_error", "ivar", "mask"), (one, many))
+        allowed["identifier"] = ((self.n_spectrum,), *([()] if self.n_spectrum == 1 else []))
+        for role, shape in self._shapes.items():
+            if shape not in allowed[role]:
+                expected = " or ".join(map(str, dict.fromkeys(allowed[role])))
+                raise SpectraError(
+                    f"{self.place(role)} has shape {shape}; expected {expected}, because {self.layout.flux} holds "
+                    f"{self.n_spectrum} spectra of {self.n_pixel} pixels."
+                )
+
+
+def names_of_rows(path: Path, rows: range, n_spectrum: int) -> np.ndarray:
+    """Names of spectra that have none: the file's, with the number of the spectrum where it holds several."""
+    return np.array([path.stem if n_spectrum == 1 else f"{path.stem}:{row}" for row in rows])

@@ -1,0 +1,100 @@
+"""Wavelengths as declared -> Angstrom in vacuum, increasing, within reach of the networks."""
+
+import numpy as np
+
+from payneflow.errors import SpectraError
+
+LOWEST_IN_AIR = 2000.0  # Angstrom; below, air absorbs and all wavelengths are in vacuum
+SAME_WAVELENGTH = 1e-9  # relative; 0.3 m/s, far below what any spectrum can tell
+REACH = 0.004  # relative; data so far outside the networks are kept: 1200 km/s, more than any star moves
+
+
+def refractive_index(vacuum: np.ndarray) -> np.ndarray:
+    """Of standard air (15 C, 101325 Pa, 450 ppm CO2) at vacuum wavelengths (any shape), Angstrom.
+
+    Ciddor (1996, Applied Optics 35, 1566), equation 1; measured from 2300 to 16 900 Angstrom.
+    """
+    squared = (1e4 / np.asarray(vacuum, dtype=float)) ** 2  # wave number, 1/micrometre
+    return 1.0 + 1e-8 * (5792105.0 / (238.0185 - squared) + 167917.0 / (57.362 - squared))
+
+
+def air_to_vacuum(air: np.ndarray) -> np.ndarray:
+    """Vacuum wavelengths (any shape), Angstrom, of wavelengths in standard air; accurate to 1e-9 Angstrom.
+
+    The index belongs to the wavelength that is sought, so three rounds of vacuum = air * index(vacuum): each gains
+    five digits.
+    """
+    air = np.asarray(air, dtype=float)
+    vacuum = air
+    for _ in range(3):
+        vacuum = air * refractive_index(vacuum)
+    return vacuum
+
+
+def vacuum_angstrom(place: str, stored: np.ndarray, unit: str, medium: str) -> np.ndarray:
+    """Wavelengths (n_pixel,) as stored, in `unit` and `medium` -> Angstrom in vacuum, in the order of the file.
+
+    Raises SpectraError with `place` (file and key) for what is no strictly rising or falling positive axis.
+    """
+    wavelength = _angstrom(stored, unit)
+    bad = ~(np.isfinite(stored) & np.isfinite(wavelength) & (wavelength > 0))
+    if bad.any():
+        pixel = int(np.argmax(bad))
+        raise SpectraError(
+            f"{place}[{pixel}] is {stored[pixel]:g} (pixel {pixel}), the first of {int(bad.sum())} such; expected "
+            f"wavelengths in {unit}, as the setting wavelength_unit says."
+        )
+    steps = np.diff(wavelength)
+    if len(steps) and not ((steps > 0).all() or (steps < 0).all()):
+        wrong = int(np.argmax(steps * np.sign(np.median(steps) or 1.0) <= 0)) + 1
+        raise SpectraError(
+            f"{place}[{wrong}] is {stored[wrong]:.10g} (pixel {wrong}), after {stored[wrong - 1]:.10g}; expected "
+            "wavelengths that only rise, or only fall. Sort the pixels, and remove those that are there twice."
+        )
+    if medium == "vacuum":
+        return wavelength
+    if wavelength.min() < LOWEST_IN_AIR:
+        raise SpectraError(
+            f"{place} goes down to {wavelength.min():g} Angstrom, where wavelengths are in vacuum; "
+            "expected the setting medium to be vacuum."
+        )
+    return air_to_vacuum(wavelength)
+
+
+def _angstrom(stored: np.ndarray, unit: str) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = 10.0**stored if unit.startswith("log10_") else np.asarray(stored, dtype=float)
+    return values * (10.0 if unit.endswith("nm") else 1.0)
+
+
+def check_overlap(place: str, stored: np.ndarray, wavelength: np.ndarray, networks: np.ndarray, unit: str) -> None:
+    """Refuse wavelengths (n_pixel,), Angstrom, none of which lies in the networks' range; say which unit would fit."""
+    low, high = networks.min(), networks.max()
+    if _within(wavelength, low, high).any():
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        fitting = [other for other in ("Angstrom", "nm", "log10_Angstrom", "log10_nm") if other != unit]
+        fitting = [other for other in fitting if _within(_angstrom(stored, other), low, high).any()]
+    hint = f" They would fit as {fitting[0]}: is wavelength_unit wrong?" if fitting else ""
+    raise SpectraError(
+        f"{place} covers {wavelength.min():.6g} ... {wavelength.max():.6g} Angstrom (declared as {unit}), nothing of "
+        f"the networks' {low:.6g} ... {high:.6g} Angstrom.{hint or ' Use networks of that range.'}"
+    )
+
+
+def within_reach(wavelength: np.ndarray, networks: np.ndarray) -> slice:
+    """The pixels of an increasing axis (n_pixel,) that any star's networks can reach, with room for its velocity."""
+    low, high = networks.min() * (1 - REACH), networks.max() * (1 + REACH)
+    return slice(int(np.searchsorted(wavelength, low)), int(np.searchsorted(wavelength, high, side="right")))
+
+
+def columns_of(networks: np.ndarray, wavelength: np.ndarray) -> np.ndarray | None:
+    """Where the networks' pixels are on an increasing axis (n_pixel,), if all of them are there; None otherwise."""
+    places = np.searchsorted(wavelength, networks * (1 - SAME_WAVELENGTH))
+    if places.max(initial=0) >= len(wavelength):
+        return None
+    return places if np.allclose(wavelength[places], networks, rtol=SAME_WAVELENGTH, atol=0) else None
+
+
+def _within(wavelength: np.ndarray, low: float, high: float) -> np.ndarray:
+    return (wavelength >= low) & (wavelength <= high)
