@@ -75,10 +75,44 @@ def fits_of(n_label=3, n_spectrum=80):
         for ending, values in (("", fitted), ("_error", error), ("_true", true)):
             table[name + ending] = values
             table[name + ending].unit = UNITS.get(name, "dex")
-    table["chi2"], table["dof"], table["flags"] = 1.0, 100, flags
+    table["SNR"], table["chi2"], table["dof"], table["flags"] = 100.0, 100.0, 100, flags
     table["covariance"] = np.zeros((n_spectrum, n_label, n_label))
     table.meta = {"label_names": names, "flags": FLAGS}
     return table
+
+
+def best_fits_of(wavelength, identifiers=("a", "b", "12"), velocity=True):
+    """What a file of best-fit spectra holds: pixels 3 and 4 take no part; star 1 is flagged, star 2 failed."""
+    random = np.random.default_rng(4)
+    n, n_pixel = len(identifiers), len(wavelength)
+    used = np.ones((n, n_pixel), dtype=bool)
+    used[:, 3:5], used[2:] = False, False
+    results = {
+        "labels": np.tile([5621.4, 3.487, -0.0162], (n, 1)),
+        "label_errors": np.tile([12.3, 0.0456, 0.0], (n, 1)),
+        "SNR": np.full(n, 100.0),
+        "chi2": used.sum(axis=1) * 1.04,
+    }
+    if velocity:
+        results |= {"RV": np.full(n, -45.123), "RV_error": np.full(n, 0.05)}
+    for values in results.values():
+        values[2:] = np.nan
+    return results | {
+        "wavelength": wavelength,
+        "identifier": np.array(identifiers),
+        "flux": absorption(wavelength) + 0.01 * random.normal(size=(n, n_pixel)),
+        "model": np.where(used, absorption(wavelength), np.nan),
+        "continuum": np.where(used, 1.0, np.nan),
+        "sigma": np.where(used, 0.01, np.nan),
+        "used": used,
+        "dof": used.sum(axis=1),
+        "flags": np.array([0, 3, 4])[:n],
+        "errors": np.array("calibrated"),
+        "label_names": np.array(list(UNITS)),
+        "label_units": np.array(list(UNITS.values())),
+        "flag_names": np.array(list(FLAGS)),
+        "flag_bits": np.array(list(FLAGS.values())),
+    }
 
 
 def record_of(wavelength, ends=("converged", "converged", "max_loops", "step_too_small")):
@@ -111,10 +145,13 @@ def record_of(wavelength, ends=("converged", "converged", "max_loops", "step_too
 def inputs(tmp_path_factory):
     """For each figure, a file of the right ending that it can be drawn from."""
     directory = tmp_path_factory.mktemp("inputs")
-    paths = {name: directory / f"{name}.{'npz' if name.startswith('flux') else 'ecsv'}" for name in FIGURES}
+    archives = ("flux_prediction", "flux_deviation", "best_fit")
+    paths = {name: directory / f"{name}.{'npz' if name in archives else 'ecsv'}" for name in FIGURES}
     for name in ("flux_prediction", "flux_deviation"):
         np.savez(paths[name], **evaluation_of(two_panels()))
-    fits_of().write(paths["fitting_results"], format="ascii.ecsv")
+    np.savez(paths["best_fit"], **best_fits_of(two_panels()))
+    for name in ("fitting_results", "fit_overview"):
+        fits_of().write(paths[name], format="ascii.ecsv")
     record_of(chips(8)).write(paths["training_summary"], format="ascii.ecsv")
     return paths
 

@@ -28,11 +28,12 @@ SETTINGS = {
 AFTER_TRAINING = {
     *("gather_networks", "evaluate_networks", "calibrate_errors", "fit_spectra", "gather_fits"),
     *("plot_flux_prediction", "plot_flux_deviation", "plot_fitting_results", "plot_training_summary"),
+    "plot_fit_overview",
 }
 RESULTS = [
     *("grid_summary.json", "neural_network.npz", "training_record.ecsv", "fits.ecsv", "fits.fits"),
     *("figures/flux_prediction.png", "figures/flux_deviation.png"),
-    *("figures/fitting_results.png", "figures/training_summary.png"),
+    *("figures/fitting_results.png", "figures/fit_overview.png", "figures/training_summary.png"),
 ]
 
 
@@ -147,10 +148,10 @@ def test_the_report_holds_the_figures_with_their_captions(run):
     status, output = snakemake(run, "--report", "results/report.html")
     assert status == 0, output
     page = (run / "results/report.html").read_text()
-    for name in ("flux_prediction.png", "flux_deviation.png", "fitting_results.png", "training_summary.png"):
-        assert name in page
+    figures = ("flux_prediction", "flux_deviation", "fitting_results", "fit_overview", "training_summary")
+    assert all(f"{name}.png" in page for name in figures)
     assert "training_record.ecsv" in page
-    assert page.count("data:image/png;") == 4
+    assert page.count("data:image/png;") == len(figures)
     (run / "results/report.html").unlink()
 
 

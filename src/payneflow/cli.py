@@ -205,7 +205,7 @@ def _fit_observed(options: argparse.Namespace, networks, settings, common: dict)
         refuse_if_unreadable(fits)
     if options.best_fits:
         again = read_spectra(shard.paths, layout, networks.wavelength, **reading)
-        n = write_best_fits(networks, again, settings, options.best_fits, start)
+        n = write_best_fits(networks, again, settings, options.best_fits, start, fits)
         print(f"{n} best-fit spectra in {options.best_fits}")
     return fits
 
@@ -225,7 +225,7 @@ def plot(options: argparse.Namespace) -> None:
     """Draw a figure from a result file; the ending of the output (.png, .pdf, .svg) is the format."""
     from payneflow import figures
 
-    figures.plot(options.figure, options.input, options.output)
+    figures.plot(options.figure, options.input, options.output, options.spectrum)
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -383,7 +383,14 @@ def _parser() -> argparse.ArgumentParser:
 
     one = add(plot, "training_summary training_record.ecsv --output training_summary.png")
     one.add_argument("figure", choices=list(FIGURES), metavar="FIGURE", help=f"one of: {', '.join(FIGURES)}")
-    one.add_argument("input", metavar="INPUT", help="evaluation.npz, fits.ecsv or training_record.ecsv")
+    one.add_argument(
+        "input", metavar="INPUT", help="evaluation.npz, training_record.ecsv, fits.ecsv or best-fit spectra"
+    )
+    one.add_argument(
+        "--spectrum",
+        metavar="NAME",
+        help="of best_fit: which spectrum, by identifier, or row from 0 (default: the first)",
+    )
     one.add_argument("--output", required=True, metavar="FILE", help="figure to write")
 
     one = add(plan, "--profile slurm")

@@ -22,7 +22,7 @@ from payneflow.network import PixelNetworks
 from payneflow.spectra import Spectra
 
 TABLES = 100  # that are kept apart before they are joined: a table takes 50 kB, however few rows it has
-MOST_BEST_FITS = 10_000  # spectra; five arrays of 0.6 GB each at 7214 pixels
+MOST_BEST_FITS = 10_000  # spectra; six arrays of 0.6 GB each at 7214 pixels
 NORMALISED = 0.5, 2.0  # median flux over that of the networks: a spectrum divided by its continuum is well within
 
 
@@ -130,13 +130,17 @@ def write_best_fits(
     settings: FitSettings,
     path: str | Path,
     start: str | None = None,
+    reported: Table | None = None,
 ) -> int:
     """Write the best-fit spectra (npz) of observed ones that share one wavelength axis; returns how many.
 
     They are fitted once more, without label errors, whose correction would move the labels off the best fit.
-    `wavelength` (n_pixel,) Angstrom in vacuum; `flux`, `flux_error`, `model`, `continuum`, `used` (n, n_pixel);
-    `identifier` (n,). See `best_fits`. Raises SpectraError where there are several axes, or more than MOST_BEST_FITS.
+    `wavelength` (n_pixel,) Angstrom in vacuum; `flux`, `flux_error`, `model`, `continuum`, `sigma`, `used`
+    (n, n_pixel); `identifier` (n,); and what the fits found, see `_results`: `reported`, one row a spectrum, is the
+    table that users know, None stands for that of these fits. See `best_fits`.
+    Raises SpectraError where there are several axes, or more than MOST_BEST_FITS.
     """
+    tables: list[Table] = []
     parts: list[tuple[Spectra, BestFits]] = []
     for batch in batches:
         if parts and not np.array_equal(batch.wavelength, parts[0][0].wavelength):
@@ -151,14 +155,34 @@ def write_best_fits(
             )
         data = batch.flux, batch.flux_error, None if batch.on_networks_axis else batch.wavelength
         fits = fit_spectra(networks, *data, settings=settings, start=start)
+        tables.append(fits)
         parts.append((batch, best_fits(networks, settings, fits, *data)))
     stacked = {
         name: np.concatenate([getattr(part[which], name) for part in parts])
-        for which, names in enumerate((("identifier", "flux", "flux_error"), ("model", "continuum", "used")))
+        for which, names in enumerate((("identifier", "flux", "flux_error"), ("model", "continuum", "sigma", "used")))
         for name in names
     }
-    write_npz(path, {"wavelength": parts[0][0].wavelength, **stacked})
+    results = _results(_joined(tables) if reported is None else reported)
+    write_npz(path, {"wavelength": parts[0][0].wavelength, **stacked, **results})
     return len(stacked["flux"])
+
+
+def _results(fits: Table) -> dict[str, np.ndarray]:
+    """What the fits found, as arrays: `label_names`, `label_units` (n_label,), `labels`, `label_errors` (n, n_label);
+    `SNR`, `chi2`, `dof`, `flags` and, where it is fitted, `RV`, `RV_error` (n,); `flag_names`, `flag_bits`; `errors`.
+    """
+    names = fits.meta["label_names"]
+    columns = ("SNR", "chi2", "dof", "flags", "RV", "RV_error")
+    return {
+        "label_names": np.array(names, dtype=str),
+        "label_units": np.array([str(fits[name].unit or "") for name in names], dtype=str),
+        "labels": np.column_stack([np.asarray(fits[name]) for name in names]),
+        "label_errors": np.column_stack([np.asarray(fits[f"{name}_error"]) for name in names]),
+        **{name: np.asarray(fits[name]) for name in columns if name in fits.colnames},
+        "flag_names": np.array(list(fits.meta["flags"]), dtype=str),
+        "flag_bits": np.array(list(fits.meta["flags"].values())),
+        "errors": np.array(fits.meta["errors"]),
+    }
 
 
 def gather_fits(paths: Sequence[str | Path]) -> Table:

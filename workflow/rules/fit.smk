@@ -101,3 +101,26 @@ rule plot_fitting_results:
         "Plotting fitted against true labels"
     shell:
         "payneflow plot fitting_results {input.fits:q} --output {output.figure:q} > {log:q} 2>&1"
+
+
+rule plot_fit_overview:
+    input:
+        fits=rules.gather_fits.output.ecsv,
+    output:
+        figure=report(
+            RESULTS / "figures/fit_overview.png",
+            caption="../report/fit_overview.rst",
+            category="Fits",
+        ),
+    log:
+        LOGS / "plot_fit_overview.log",
+    conda:
+        "../../envs/payneflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Plotting errors, chi2 and flags of all fits"
+    shell:
+        "payneflow plot fit_overview {input.fits:q} --output {output.figure:q} > {log:q} 2>&1"

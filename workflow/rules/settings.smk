@@ -152,7 +152,7 @@ def environment_of_training() -> str:
 
 def get_final_output() -> list[Path]:
     """The files that a whole run ends with."""
-    figures = ["flux_prediction", "flux_deviation", "training_summary"]
+    figures = ["flux_prediction", "flux_deviation", "training_summary", "fit_overview"]
     if not config["fit"]["spectra"]:  # of observed spectra the true labels are unknown
         figures.append("fitting_results")
     return [

@@ -11,26 +11,22 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from payneflow.errors import PayneflowError
+from payneflow.figures.flags import flagged, is_failed
 from payneflow.figures.numbers import MINUS, count, padded, residual_limit, symbol, unit_after, words
 from payneflow.figures.reading import floats, read_table, require
 from payneflow.figures.style import (
     BLUE,
     COLUMN,
     FAINT,
-    GREEN,
-    ORANGE,
     PAGE,
-    PURPLE,
     SKY,
     STYLE,
-    VERMILION,
     InchFigure,
     limit_residuals,
     write_image,
 )
 from payneflow.robust import bias_and_width
 
-_FLAG_MARKERS = (("s", ORANGE), ("D", VERMILION), ("^", PURPLE), ("p", GREEN))
 _TITLE = 0.17  # inches above a panel, for its bias and width
 
 
@@ -55,7 +51,7 @@ def draw_fitting_results(fits: Table) -> Figure:
     fit that is drawn, flagged or not; failed fits (NaN) are counted only.
     """
     names = list(fits.meta["label_names"])
-    succeeded = fits[~_is_failed(fits)]
+    succeeded = fits[~is_failed(fits)]
     handles = _fit_legend(succeeded, n_failed=len(fits) - len(succeeded))
 
     n_column = len(names) if len(names) <= 3 else int(np.ceil(np.sqrt(len(names))))
@@ -80,23 +76,6 @@ def draw_fitting_results(fits: Table) -> Figure:
     return figure
 
 
-def _is_failed(fits: Table) -> np.ndarray:
-    """(n_spectrum,) whether a fit gave no labels: any of them NaN."""
-    labels = np.column_stack([floats(fits[name]) for name in fits.meta["label_names"]])
-    return ~np.isfinite(labels).all(axis=1)
-
-
-def _flagged(fits: Table) -> list[tuple[str, np.ndarray, dict]]:
-    """For each flag its name, the rows (n_spectrum,) that have it, and the look of their marker."""
-    flags = np.asarray(fits["flags"], dtype=int)
-    bits = sorted(fits.meta["flags"].items(), key=lambda item: item[1])  # a table read from a file has them by name
-    ring = {"mfc": "none", "mew": 0.8, "ms": 4.5, "ls": "none"}
-    return [
-        (name, (flags & bit) != 0, {"marker": marker, "mec": colour, **ring})
-        for (name, bit), (marker, colour) in zip(bits, _FLAG_MARKERS, strict=False)
-    ]
-
-
 def _draw_fits(upper: Axes, lower: Axes, fits: Table, name: str, small: bool) -> None:
     """One label: fitted against true above, the difference with its 1 sigma errors below."""
     fits = fits[np.isfinite(floats(fits[f"{name}_true"]))]
@@ -112,7 +91,7 @@ def _draw_fits(upper: Axes, lower: Axes, fits: Table, name: str, small: bool) ->
     lower.errorbar(true, difference, error, fmt="none", ecolor=SKY, elinewidth=0.4, alpha=0.6, zorder=1.5)
     for axes, y in ((upper, fitted), (lower, difference)):
         axes.plot(true, y, "o", color=BLUE, ms=1.6 if small else 2.2, mew=0, zorder=2)
-        for _, rows, look in _flagged(fits):
+        for _, rows, look in flagged(fits):
             axes.plot(true[rows], y[rows], zorder=3, **look)
         axes.set_xlim(low, high)
         axes.xaxis.set_major_locator(MaxNLocator(3 if small else 5, steps=[1, 2, 5, 10]))
@@ -144,7 +123,7 @@ def _fit_legend(fits: Table, n_failed: int) -> list[Line2D]:
     """How many fits there are of each kind; kinds that do not occur are left out."""
     text = count(len(fits), "fit") + (f" ({n_failed} more failed, not drawn)" if n_failed else "")
     handles = [Line2D([], [], label=text, color=BLUE, ls="none", marker="o", ms=3, mew=0)]
-    for name, rows, look in _flagged(fits):
+    for name, rows, look in flagged(fits):
         if rows.any():
             handles.append(Line2D([], [], label=f"{words(name)}: {rows.sum()}", **look))
     return handles

@@ -1,7 +1,6 @@
 """Figure: one test spectrum, its prediction and the residual, in panels of wavelength; above, its labels."""
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import AutoMinorLocator, MaxNLocator, MultipleLocator
 
-from payneflow.figures.numbers import MINUS, count, padded, residual_limit, scientific, symbol, unit_after
+from payneflow.figures.numbers import MINUS, count, padded, residual_limit, scientific, symbol, unit_after, wrapped
 from payneflow.figures.reading import read_evaluation
 from payneflow.figures.style import BLUE, FAINT, INK, PAGE, STYLE, VERMILION, InchFigure, limit_residuals, write_image
 from payneflow.gaps import is_gap
@@ -57,7 +56,7 @@ def draw_flux_prediction(
     finely enough for a line to be true; otherwise, as after training every 64th pixel, they are points.
     """
     residual = prediction - flux
-    headline = _wrapped(_spectrum_words(labels, label_names, label_units, spectrum), 84)
+    headline = wrapped(_spectrum_words(labels, label_names, label_units, spectrum), 84)
     headline.append(_residual_text(residual))
     edges = panel_edges(wavelength)
     panel = np.clip(np.searchsorted(edges, wavelength, side="right") - 1, 0, _N_PANEL - 1)
@@ -195,22 +194,6 @@ def _spectrum_words(labels: Sequence[float], names: Sequence[str], units: Sequen
 def _label_value(value: float) -> str:
     """A label to four digits, at most three of them decimals: 5621, 3.487, -0.016 (with a true minus sign)."""
     return (f"{value:.3f}" if abs(value) < 1 else f"{value:.4g}").replace("-", MINUS)
-
-
-def _wrapped(words: Sequence[str], width: int) -> list[str]:
-    """Join words to lines of at most about `width` characters, never breaking inside a word."""
-    lines = [words[0]]
-    for word in words[1:]:
-        if len(_plain(lines[-1])) + 1 + len(_plain(word)) > width:
-            lines.append(word)
-        else:
-            lines[-1] += " " + word
-    return lines
-
-
-def _plain(text: str) -> str:
-    """About what is left of mathtext on paper: its width, without the markup."""
-    return re.sub(r"\\[a-z]+|[${}_^]", "", text)
 
 
 def _residual_text(residual: np.ndarray) -> str:

@@ -1,5 +1,8 @@
 """What numbers become in a figure: the limits and bins of axes, and the texts of counts, values, units and names."""
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 
 MINUS = "\N{MINUS SIGN}"  # a hyphen is too short
@@ -61,5 +64,35 @@ def symbol(name: str) -> str:
 
 
 def words(name: str) -> str:
-    """NOT_CONVERGED -> not converged."""
-    return name.lower().replace("_", " ")
+    """NOT_CONVERGED -> not converged; RV_EDGE -> RV edge."""
+    return " ".join(word if word == "RV" else word.lower() for word in name.split("_"))
+
+
+def value_and_error(value: float, error: float, unit: str) -> str:
+    """The error to two digits, the value to its last one: 5621 ± 12 K. An error of 0 means: held."""
+    if not np.isfinite(value):
+        return "unknown"
+    if not error > 0 or not np.isfinite(error):
+        text = f"{value:.6g}{unit_after(unit)}{' (held)' if error == 0 else ''}"
+    elif 1e-5 <= error < 1e7:
+        decimals = max(0, 1 - int(np.floor(np.log10(error))))
+        text = f"{round(value, decimals) + 0.0:.{decimals}f} ± {error:.{decimals}f}{unit_after(unit)}"
+    else:
+        text = f"{value:.6g} ± {error:.2g}{unit_after(unit)}"
+    return text.replace("-", MINUS)
+
+
+def wrapped(parts: Sequence[str], width: int) -> list[str]:
+    """Join parts to lines of at most about `width` characters, never breaking inside a part."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(_plain(lines[-1])) + 1 + len(_plain(part)) > width:
+            lines.append(part)
+        else:
+            lines[-1] += " " + part
+    return lines
+
+
+def _plain(text: str) -> str:
+    """About what is left of mathtext on paper: its width, without the markup."""
+    return re.sub(r"\\[a-z]+|[${}_^]", "", text)

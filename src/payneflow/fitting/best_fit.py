@@ -18,11 +18,14 @@ SOLUTIONS = 2  # of the continuum: the emulator's error in the weights is a shar
 @dataclass(frozen=True, eq=False)
 class BestFits:
     """`model` (n, n_data): the networks' flux at the fitted labels and velocity, times `continuum` (n, n_data), which
-    is 1 where none is fitted. `used` (n, n_data): whether a pixel takes part. NaN where one does not, or a fit failed.
+    is 1 where none is fitted. `sigma` (n, n_data): 1 sigma of flux - model, that of the flux and, where it takes part,
+    of the networks, whose sum of squared residuals is chi2. `used` (n, n_data): whether a pixel takes part. NaN where
+    one does not, or a fit failed.
     """
 
     model: np.ndarray
     continuum: np.ndarray
+    sigma: np.ndarray
     used: np.ndarray
 
 
@@ -49,7 +52,8 @@ def best_fits(
     axis = PaddedAxis(data_wavelength)
     terms = chebyshev(axis, data_wavelength, settings.continuum)[:, axis.place] if settings.continuum else None
     shape = len(fits), len(data_wavelength)
-    model, continuum, used = np.full(shape, np.nan), np.ones(shape), np.zeros(shape, dtype=bool)
+    model, continuum, sigma = np.full(shape, np.nan), np.ones(shape), np.full(shape, np.nan)
+    used = np.zeros(shape, dtype=bool)
     labels = np.column_stack([np.asarray(fits[name], dtype=float) for name in networks.label_names])
     velocity = np.asarray(fits["RV"], dtype=float) if settings.velocity else np.zeros(len(fits))
     for i in np.flatnonzero(np.isfinite(labels).all(axis=1)):
@@ -57,12 +61,13 @@ def best_fits(
         place = np.where(places == NOWHERE, NOWHERE, places - to_places(velocity[i], rest.log_step))
         one, variance, inside = _moved(rest, rest.laid(emulator.axis, emulator.axis.padded(at_rest)), place, moves)
         used[i] = inside & np.isfinite(flux[i]) & np.isfinite(flux_error[i]) & (flux_error[i] > 0)
+        noise = variance if settings.emulator_error else np.zeros_like(variance)
         if terms is not None:
-            noise = variance if settings.emulator_error else np.zeros_like(variance)
             continuum[i] = _continuum(axis, terms, one, noise, flux[i], flux_error[i], used[i])
         model[i] = one * continuum[i]
-    model[~used], continuum[~used] = np.nan, np.nan
-    return BestFits(model, continuum, used)
+        sigma[i] = np.sqrt(np.asarray(flux_error[i], dtype=float) ** 2 + noise * continuum[i] ** 2)
+    model[~used], continuum[~used], sigma[~used] = np.nan, np.nan, np.nan
+    return BestFits(model, continuum, sigma, used)
 
 
 def _moved(rest: RestAxis, flux: np.ndarray, place: np.ndarray, moves: bool) -> tuple[np.ndarray, ...]:

@@ -1,0 +1,303 @@
+"""Figure: the fit of one observed spectrum: data, model, the residual in sigma, and the pixels that take no part."""
+
+import difflib
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import AutoMinorLocator, MaxNLocator
+
+from payneflow.errors import PayneflowError
+from payneflow.figures.flags import flag_words
+from payneflow.figures.flux_prediction import broken_at_gaps, is_finely_sampled, panel_edges
+from payneflow.figures.numbers import MINUS, count, padded, residual_limit, symbol, value_and_error, wrapped
+from payneflow.figures.reading import require
+from payneflow.figures.style import BLUE, FAINT, INK, PAGE, STYLE, VERMILION, InchFigure, limit_residuals, write_image
+from payneflow.files import read_npz
+from payneflow.gaps import is_gap
+from payneflow.spectra.layout import SpectraLayout
+from payneflow.spectra.npz import NpzStore
+
+_WHAT = "a file of best-fit spectra (payneflow fit --best-fits)"
+_WHOLE = ("wavelength", "label_names", "label_units", "flag_names", "flag_bits", "errors")
+_BY_ROW = ("identifier", "flux", "model", "continuum", "sigma", "used")
+_RESULTS = ("labels", "label_errors", "SNR", "chi2", "dof", "flags")
+_VELOCITY = ("RV", "RV_error")
+_MOST_ROWS = 8  # of panels on the page
+_MOST_PIXELS = 1500  # in a row: more, and lines run into each other
+_FEW = 40  # so many pixels a row, or fewer, are marked one by one
+_MARGIN = 0.55  # inches: left and right of the panels
+_SPACING = 0.22  # inches between rows, for the wavelengths
+_BOTTOM = 0.24  # inches below the last row's spacing
+_LINE = 0.16  # inches: height of a line of the headline
+_LINE_WIDTH = 115  # characters of a line of the headline
+_TITLE_WIDTH = 48  # characters of the identifier, beside the legend
+_SHADE = "0.88"
+
+
+def plot_best_fit(input_path: str | Path, output_path: str | Path, spectrum: str | None = None) -> None:
+    """Best-fit spectra (npz) -> the fit of one of them: the first, or `spectrum`, an identifier or else a row."""
+    fit = _read_one(input_path, spectrum)
+    figure = draw_best_fit(
+        *(fit[key] for key in ("wavelength", "flux", "model", "continuum", "sigma", "used")),
+        title=str(fit["identifier"]),
+        labels=label_words(fit),
+        quality=[*quality_words(fit), *_flag_text(flag_words(int(fit["flags"]), _flag_bits(fit)))],
+    )
+    write_image(figure, output_path)
+
+
+def _read_one(path: str | Path, spectrum: str | None) -> dict[str, np.ndarray]:
+    """What the file holds of one spectrum, by key; of a large file its row alone is read."""
+    read_npz(path, PayneflowError, _WHAT, keys=())  # refuses what is no npz file, and says what was expected
+    store = NpzStore(Path(path), SpectraLayout())
+    try:
+        require(path, store.names(), (*_WHOLE, *_BY_ROW, *_RESULTS), "key", _WHAT)
+        row = row_of(path, [str(name) for name in store.whole("identifier")], spectrum)
+        keys = [*_BY_ROW, *_RESULTS, *(key for key in _VELOCITY if key in store.names())]
+        return {key: store.whole(key) for key in _WHOLE} | {key: store.rows(key, row, row + 1)[0] for key in keys}
+    finally:
+        store.close()
+
+
+def row_of(path: str | Path, identifiers: Sequence[str], spectrum: str | None) -> int:
+    """Where a spectrum stands among the identifiers: they come first, a number that is none of them is a row.
+
+    Raises PayneflowError saying what there is, where it is none of them, or several.
+    """
+    if spectrum is None:
+        return 0
+    rows = [row for row, identifier in enumerate(identifiers) if identifier == spectrum]
+    if len(rows) == 1:
+        return rows[0]
+    if rows:
+        listed = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
+        raise PayneflowError(f"{path}: {len(rows)} spectra are called {spectrum!r}; choose by row: {listed}.")
+    if spectrum.isdecimal() and int(spectrum) < len(identifiers):
+        return int(spectrum)
+    alike = difflib.get_close_matches(spectrum, identifiers, n=3) or identifiers[:3]
+    raise PayneflowError(
+        f"{path}: no spectrum {spectrum!r}; expected one of {len(identifiers)} identifiers, such as "
+        f"{', '.join(map(repr, alike))}, or a row from 0 to {len(identifiers) - 1}."
+    )
+
+
+def _flag_bits(fit: dict[str, np.ndarray]) -> dict[str, int]:
+    return {str(name): int(bit) for name, bit in zip(fit["flag_names"], fit["flag_bits"], strict=True)}
+
+
+@rc_context(STYLE)
+def draw_best_fit(
+    wavelength: np.ndarray,
+    flux: np.ndarray,
+    model: np.ndarray,
+    continuum: np.ndarray,
+    sigma: np.ndarray,
+    used: np.ndarray,
+    *,
+    title: str,
+    labels: Sequence[str],
+    quality: Sequence[str],
+) -> Figure:
+    """One spectrum and its fit, all (n_pixel,) over wavelength in Angstrom, in rows of panels that split no segment.
+
+    Flux and model are divided by the continuum where one was fitted. Pixels that are not `used` are shaded, their flux
+    is grey, if there is any. The residual is (flux - model) / sigma. A failed fit has no model: the data are shown.
+    `title`, `labels` and `quality` are the headline, whose lines may break between the parts of the latter two.
+    """
+    whole = _continued(wavelength, continuum)
+    flux, model, residual = flux / whole, model / whole, np.where(used, (flux - model) / sigma, np.nan)
+    lines = [*wrapped(labels, _LINE_WIDTH), *wrapped(quality, _LINE_WIDTH)]
+    rows = rows_of(wavelength)
+    top = _LINE * (1 + len(lines)) + 0.18
+    heights = (0.66, 0.36) if len(rows) > 3 else (1.3, 0.6)
+    pitch = sum(heights) + _SPACING
+    figure = InchFigure(figsize=(PAGE, top + _BOTTOM + pitch * len(rows)))
+    joined = is_finely_sampled(wavelength, model if np.isfinite(model).any() else flux)
+    limit = max(3.5, residual_limit(residual))
+    flux_limits = _flux_limits(flux, model, used)
+    for number, (first, behind, low, high) in enumerate(rows):
+        here = slice(first, behind)
+        upper, lower = figure.pair_at(_MARGIN, figure.height - top - pitch * number, PAGE - 2 * _MARGIN, *heights)
+        _shade_unused((upper, lower), wavelength[here], used[here])
+        _draw_spectra(upper, wavelength[here], flux[here], model[here], used[here], joined)
+        _draw_residual(lower, wavelength[here], residual[here], limit, joined)
+        upper.set_ylim(flux_limits)
+        _divide_wavelengths((upper, lower), low, high)
+    _name_axes(figure, top, fitted_continuum=bool(np.any(continuum[used] != 1.0)))
+    _draw_headline(figure, title, lines)
+    return figure
+
+
+# -------------------------------------------------------------------------------------------- the rows of wavelength
+
+
+def rows_of(wavelength: np.ndarray) -> list[tuple[int, int, float, float]]:
+    """First pixel, the one behind the last, and the limits of the axis in Angstrom, of each row of panels.
+
+    A row holds one detector segment, or an equal part of it; where there are more than eight, so many that each would
+    be a sliver, the wavelengths are cut into eight.
+    """
+    starts = np.concatenate([[0], np.flatnonzero(is_gap(wavelength)) + 1, [len(wavelength)]])
+    segments = [(int(first), int(behind)) for first, behind in pairwise(starts)]
+    if len(segments) > _MOST_ROWS:
+        edges = panel_edges(wavelength)
+        places = np.searchsorted(wavelength, edges)
+        places[-1] = len(wavelength)
+        cuts = zip(places[:-1], places[1:], edges[:-1], edges[1:], strict=True)
+        return [(int(a), int(b), float(low), float(high)) for a, b, low, high in cuts if b > a]
+    most = _MOST_PIXELS
+    while sum(-(-(behind - first) // most) for first, behind in segments) > _MOST_ROWS:
+        most = 2 * most
+    rows = []
+    for first, behind in segments:
+        n_part = -(-(behind - first) // most)
+        low, high = float(wavelength[first]), float(wavelength[behind - 1])
+        if low == high:  # one pixel
+            low, high = low - 0.5, high + 0.5
+        edges = np.linspace(low, high, n_part + 1)
+        places = np.concatenate([[first], np.searchsorted(wavelength, edges[1:-1]), [behind]])
+        for part in range(n_part):
+            margin = 0.01 * (edges[part + 1] - edges[part])
+            rows.append((int(places[part]), int(places[part + 1]), edges[part] - margin, edges[part + 1] + margin))
+    return rows
+
+
+def _divide_wavelengths(pair: tuple[Axes, Axes], low: float, high: float) -> None:
+    for axes in pair:
+        axes.set_xlim(low, high)
+        axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_minor_locator(AutoMinorLocator(5))
+    pair[1].ticklabel_format(axis="x", useOffset=False, style="plain")
+
+
+def _continued(wavelength: np.ndarray, continuum: np.ndarray) -> np.ndarray:
+    """The continuum (n_pixel,) over unused pixels too, where it is not known: a line between the used ones."""
+    known = np.isfinite(continuum) & (continuum != 0.0)
+    return np.interp(wavelength, wavelength[known], continuum[known]) if known.any() else np.ones(len(wavelength))
+
+
+def _flux_limits(flux: np.ndarray, model: np.ndarray, used: np.ndarray) -> tuple[float, float]:
+    """Limits that hold the model, and but for a few spikes the used flux; of a failed fit, but for spikes, all flux."""
+    shown = flux[used & np.isfinite(flux)]
+    if not len(shown):
+        shown = flux[np.isfinite(flux)]
+    usual = (
+        [np.percentile(shown, 0.2, method="higher"), np.percentile(shown, 99.8, method="lower")] if len(shown) else []
+    )
+    return padded(np.concatenate([usual, model]), 0.08, least=0.05)
+
+
+# ------------------------------------------------------------------------------------------- a panel, and its residual
+
+
+def _shade_unused(pair: tuple[Axes, Axes], wavelength: np.ndarray, used: np.ndarray) -> None:
+    """Grey from top to bottom behind each run of pixels that take no part, half a step wider on both sides."""
+    change = np.flatnonzero(np.diff(np.concatenate([[False], ~used, [False]]).astype(int)))
+    if not len(change):
+        return
+    middle = 0.5 * (wavelength[:-1] + wavelength[1:])
+    edges = np.concatenate([wavelength[:1], middle, wavelength[-1:]])
+    spans = [(edges[first], edges[behind] - edges[first]) for first, behind in change.reshape(-1, 2)]
+    for axes in pair:  # with an outline, so that one pixel among thousands is seen too
+        look = {"fc": _SHADE, "ec": _SHADE, "lw": 0.5, "zorder": 0}
+        axes.broken_barh(spans, (0, 1), transform=axes.get_xaxis_transform(), **look)
+
+
+def _draw_spectra(
+    axes: Axes, wavelength: np.ndarray, flux: np.ndarray, model: np.ndarray, used: np.ndarray, joined: bool
+) -> None:
+    for values, line, look in (
+        (np.where(used, np.nan, flux), 0.5, {"color": FAINT, "ms": 3}),
+        (np.where(used, flux, np.nan), 0.8, {"color": INK, "ms": 3}),
+        (model, 0.6, {"color": VERMILION, "ms": 1.8}),
+    ):
+        _draw_line(axes, wavelength, values, line, look, joined)
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], prune="lower"))
+
+
+def _draw_residual(axes: Axes, wavelength: np.ndarray, residual: np.ndarray, limit: float, joined: bool) -> None:
+    """Residual below the spectrum, its ticks on the right; values beyond +-limit are triangles at the edge."""
+    axes.axhline(0, color=FAINT, lw=0.5)
+    _draw_line(axes, wavelength, residual, 0.4, {"color": BLUE, "ms": 2}, joined)
+    tick = limit_residuals(axes, wavelength, residual, limit)
+    axes.set_yticks([-tick, tick], labels=[f"{MINUS}{tick:g}", f"{tick:g}"])  # a low panel has no room for three
+    axes.yaxis.set_ticks_position("both")
+    axes.tick_params(axis="y", labelleft=False, labelright=True, labelsize=7)
+
+
+def _draw_line(axes: Axes, wavelength: np.ndarray, values: np.ndarray, line: float, look: dict, joined: bool) -> None:
+    """Values joined to lines, broken at gaps, each marked where they are few; or, not joined, points."""
+    dots = {"marker": "o", "mew": 0} if not joined or len(wavelength) <= _FEW else {}
+    axes.plot(*broken_at_gaps(wavelength, values), lw=line if joined else 0, **look, **dots)
+
+
+# ------------------------------------------------------------------------------------------------- texts around them
+
+
+def label_words(fit: dict[str, np.ndarray]) -> list[str]:
+    """Parts of the headline: each label and the velocity, with their errors."""
+    labels = zip(fit["label_names"], fit["labels"], fit["label_errors"], fit["label_units"], strict=True)
+    said = [f"{symbol(str(name))} = {value_and_error(value, error, str(unit))}" for name, value, error, unit in labels]
+    if "RV" in fit:
+        said.append(f"RV = {value_and_error(float(fit['RV']), float(fit['RV_error']), 'km/s')}")
+    return [*(f"{text}," for text in said[:-1]), said[-1]]
+
+
+def quality_words(fit: dict[str, np.ndarray]) -> list[str]:
+    """Parts of the headline: chi2/dof, S/N, how many pixels there are, and which kind of errors."""
+    chi2, dof, snr, used = float(fit["chi2"]), int(fit["dof"]), float(fit["SNR"]), fit["used"]
+    n_unused = int(np.sum(~used))
+    return [
+        rf"$\chi^2$/dof = {chi2 / dof:.3g}," if dof > 0 and np.isfinite(chi2) else r"$\chi^2$ unknown,",
+        f"S/N = {snr:.3g};" if np.isfinite(snr) else "S/N unknown;",
+        count(len(used), "pixel") + (f", {n_unused} of them not used;" if n_unused else ", all used;"),
+        f"errors {fit['errors']};",
+    ]
+
+
+def _flag_text(flags: Sequence[str]) -> list[str]:
+    if not flags:
+        return ["no flags"]
+    return [f"flagged: {flags[0]}" + "," * (len(flags) > 1), *(f"{flag}," for flag in flags[1:-1]), *flags[1:][-1:]]
+
+
+def _name_axes(figure: InchFigure, top: float, fitted_continuum: bool) -> None:
+    """Titles of the axes, once for all rows: wavelength below, flux on the left, residual on the right."""
+    middle = (_BOTTOM + _SPACING + (figure.height - top)) / 2 / figure.height
+    upright = {"rotation": 90, "va": "center", "size": 9}
+    flux = "Flux / fitted continuum" if fitted_continuum else "Normalised flux"
+    figure.text(0.5, 0.06 / figure.height, "Wavelength in vacuum [Å]", ha="center", va="bottom", size=9)
+    figure.text(0.09 / PAGE, middle, flux, ha="left", **upright)
+    figure.text(1 - 0.09 / PAGE, middle, f"(Data {MINUS} model) / σ", ha="right", **upright)
+
+
+def _draw_headline(figure: InchFigure, title: str, lines: Sequence[str]) -> None:
+    """The title and the lines on the left, and on the right what is what in the panels."""
+    if len(title) > _TITLE_WIDTH:
+        title = title[: _TITLE_WIDTH // 2] + "…" + title[-_TITLE_WIDTH // 2 + 1 :]
+    texts = [title.replace("$", r"\$"), *lines]
+    for number, text in enumerate(texts):
+        look = {"weight": "bold", "size": 9.5} if not number else {}
+        y = 1 - (0.18 + _LINE * number + (0.03 if number else 0)) / figure.height
+        figure.text(_MARGIN / PAGE, y, text, ha="left", va="baseline", **look)
+    figure.legend(
+        handles=[
+            Line2D([], [], color=INK, lw=1.0, label="data"),
+            Line2D([], [], color=VERMILION, lw=1.0, label="model"),
+            Patch(fc=_SHADE, ec=FAINT, lw=0.5, label="not used"),
+        ],
+        loc="upper right",
+        bbox_to_anchor=(1 - _MARGIN / PAGE, 1 - 0.06 / figure.height),
+        ncols=3,
+        handlelength=1.4,
+        borderaxespad=0,
+        borderpad=0,
+        columnspacing=1.2,
+    )

@@ -1,0 +1,59 @@
+"""Flags in a figure of fits: which rows have which, the look of its marker, and its name in words."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from astropy.table import Table
+
+from payneflow.figures.numbers import words
+from payneflow.figures.reading import floats
+from payneflow.figures.style import GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
+
+_MARKERS = {
+    "NOT_CONVERGED": ("s", ORANGE),
+    "AT_BOUND": ("D", VERMILION),
+    "OUTSIDE_TRAINING": ("^", PURPLE),
+    "FAR_FROM_TRAINING": ("v", GREEN),
+    "MODEL_MISMATCH": ("o", INK),
+    "RV_UNSURE": ("<", SKY),
+    "RV_EDGE": (">", ORANGE),
+    "FEW_PIXELS": ("p", VERMILION),
+    "STARTS_DISAGREE": ("h", GREEN),
+}
+_OTHER = ("8", PURPLE)  # a flag that this version does not know
+_FAILED = "FAILED"  # such a fit has no labels, so that there is nothing to mark
+
+
+def is_failed(fits: Table) -> np.ndarray:
+    """(n_spectrum,) whether a fit gave no labels: any of them NaN."""
+    labels = np.column_stack([floats(fits[name]) for name in fits.meta["label_names"]])
+    return ~np.isfinite(labels).all(axis=1)
+
+
+def flagged(fits: Table) -> list[tuple[str, np.ndarray, dict]]:
+    """For each flag but FAILED its name, the rows (n_spectrum,) that have it, and the look of their marker."""
+    flags = np.asarray(fits["flags"], dtype=int)
+    marks = []
+    for name, bit in in_order(fits.meta["flags"]):
+        if name != _FAILED:
+            marker, colour = _MARKERS.get(name, _OTHER)
+            rows = (flags & bit) != 0
+            marks.append((name, rows, {"marker": marker, "mec": colour, "ls": "none", "mfc": "none", **_ring(rows)}))
+    return marks
+
+
+def _ring(rows: np.ndarray) -> dict:
+    """Size of the open markers of these rows: the more there are, the smaller, so that the fits stay visible."""
+    n = int(rows.sum())
+    size, width = (4.5, 0.8) if n <= 100 else (3.0, 0.5) if n <= 1000 else (1.5, 0.3)
+    return {"ms": size, "mew": width, "rasterized": n > 1000}
+
+
+def in_order(flags: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Names and bits by bit: a table read from a file has them by name."""
+    return sorted(flags.items(), key=lambda item: item[1])
+
+
+def flag_words(value: int, flags: Mapping[str, int]) -> list[str]:
+    """The flags in a sum of bits, each in words; `flags` are the bits by name."""
+    return [words(name) for name, bit in in_order(flags) if value & bit]
