@@ -6,12 +6,12 @@ import pytest
 from payneflow.training.virtual_spectra import (
     LARGEST_KRIGING,
     _factorize,
-    _solve,
     kriging_lengths,
     kriging_matrix,
     labels_in_gaps,
     make_virtual_spectra,
     matern,
+    solve,
 )
 
 
@@ -56,14 +56,14 @@ def test_linear_systems_are_solved_as_numpy_solves_them(n, n_column):
     root, kept = matrix.copy(), right.copy()
     assert _factorize(root)
     np.testing.assert_allclose(np.triu(root), np.linalg.cholesky(matrix).T, rtol=1e-11, atol=1e-12)
-    np.testing.assert_allclose(_solve(matrix, 0.5, right), np.linalg.solve(matrix + 0.5 * np.eye(n), right), atol=1e-10)
+    np.testing.assert_allclose(solve(matrix, 0.5, right), np.linalg.solve(matrix + 0.5 * np.eye(n), right), atol=1e-10)
     assert np.array_equal(right, kept)
 
 
 def test_a_nugget_too_small_for_the_digits_is_raised():
     singular = np.ones((4, 4))
     assert not _factorize(singular.copy()) and not _factorize(np.full((2, 2), np.nan))
-    solved = _solve(singular, 1e-20, np.ones((4, 1)))
+    solved = solve(singular, 1e-20, np.ones((4, 1)))
     assert (solved > 0).all() and solved.sum() == pytest.approx(1)
 
 

@@ -1,5 +1,6 @@
 """Observed spectra -> labels, radial velocity and continuum, with errors and flags."""
 
+from payneflow.fitting.calibration import measure_label_errors, read_label_errors, write_label_errors
 from payneflow.fitting.fit import fit_spectra
 from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
 from payneflow.fitting.output import fits_names, fits_text, read_fits, write_fits
@@ -14,6 +15,9 @@ __all__ = [
     "fit_spectra",
     "fits_names",
     "fits_text",
+    "measure_label_errors",
     "read_fits",
+    "read_label_errors",
     "write_fits",
+    "write_label_errors",
 ]

@@ -25,7 +25,7 @@ from scipy.spatial import KDTree
 from payneflow.errors import CalibrationError
 from payneflow.network import PixelNetworks
 from payneflow.training.simd import kernel
-from payneflow.training.virtual_spectra import _solve, matern
+from payneflow.training.virtual_spectra import matern, solve
 
 KERNEL_WIDTH = 0.12  # standard deviation of the kernel in scaled labels, and
 PRIOR_SPECTRA = 1.0  # weight of the mean over all held-back spectra: chosen by benchmarks/label_errors.py
@@ -213,7 +213,7 @@ def smoothness(fitted: np.ndarray, errors: np.ndarray, held_back: np.ndarray) ->
 
 def _inverse(scaled: np.ndarray, lengths: np.ndarray, nugget: float) -> np.ndarray:
     """(n, n), of the covariance between errors at scaled labels (n, n_label), in units of that of the smooth part."""
-    return _solve(matern(scaled, scaled, lengths), nugget, np.eye(len(scaled)))
+    return solve(matern(scaled, scaled, lengths), nugget, np.eye(len(scaled)))
 
 
 def digest(networks: PixelNetworks) -> str:

@@ -95,7 +95,7 @@ def kriging_matrix(labels, virtual, lengths, nugget):
     """(n_virtual, n_train): flux at `virtual` = matrix @ training flux, of least variance with each row's sum 1."""
     one = np.ones((len(labels), 1))
     across = matern(labels, virtual, lengths)
-    solved = _solve(matern(labels, labels, lengths), nugget, np.hstack([across, one]))
+    solved = solve(matern(labels, labels, lengths), nugget, np.hstack([across, one]))
     weights, of_one = solved[:, :-1], solved[:, -1:]
     return np.ascontiguousarray((weights + of_one * (1 - weights.sum(0)) / of_one.sum()).T)
 
@@ -142,7 +142,7 @@ def _misfit(labels, centred, lengths_and_nugget):
     return (n - 1) * np.log(np.maximum(square, 0) / n + VARIANCE_LEAST).mean() + log_determinant
 
 
-def _solve(covariance, nugget, right):
+def solve(covariance, nugget, right):
     """(covariance + nugget)^-1 right; a nugget too small for the digits of a double is raised until it works."""
     while True:
         root = covariance.copy()
