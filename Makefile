@@ -24,7 +24,7 @@ ifneq ($(shell test -x $(THEANO_BIN)/python && cat $(THEANO_STAMP) 2>/dev/null),
 .PHONY: $(THEANO_STAMP)
 endif
 
-.PHONY: help run report test theano clean
+.PHONY: help run report test cluster theano clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -36,7 +36,12 @@ report: run  ## results/report.html: figures, training record and settings of th
 	@$(SNAKEMAKE) --report results/report.html $(ARGS)
 
 test: $(TEST_STAMP) $(THEANO_STAMP)  ## every test, lint and format check
+	@sh tests/cluster/install.sh
 	@$(BIN)/python -m pytest $(ARGS)
+
+cluster: $(RUN_STAMP)  ## the demonstration on a Slurm cluster of four nodes, started on this machine and stopped again
+	@sh tests/cluster/install.sh
+	@PATH=$(CURDIR)/$(BIN):$$PATH tests/cluster/run_demo.sh results_cluster --forceall $(ARGS)
 
 theano: $(THEANO_STAMP)  ## the published trainer in Theano beside ours: are the networks the same, and how fast is each?
 	@$(THEANO_BIN)/python benchmarks/theano_equality.py

@@ -23,10 +23,27 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/fit.smk"
 
 
+# Seconds of work each: with the profile of a cluster these run where Snakemake does, not as jobs of their own.
+localrules:
+    all,
+    gather_networks,
+    evaluate_networks,
+    plot_training_summary,
+    plot_flux_prediction,
+    plot_flux_deviation,
+    gather_fits,
+    plot_fitting_results,
+    plot_fit_overview,
+
+
 rule all:
     default_target: True
     input:
         get_final_output(),
+
+
+onstart:
+    shell(f"sh {workflow.basedir}/workflow/scripts/cancel_orphans.sh {'yes' if ON_CLUSTER else 'no'}")
 
 
 onsuccess:

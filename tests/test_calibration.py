@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_fitting_passes import line_networks
 
 from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import CalibrationError
@@ -77,8 +78,9 @@ def test_scatter_of_a_known_covariance_comes_back_as_that_covariance():
     errors = label_errors(scaled, scatter)
     inside = 0.2 + 0.75 * (random_labels(200, seed=3) - 0.1)
     correction, covariance = errors.estimate(inside)
-    assert covariance.mean(axis=0) == pytest.approx(known, rel=0.1)
     sigma = np.sqrt(np.diag(known))
+    size = np.outer(sigma, sigma)
+    assert covariance.mean(axis=0) / size == pytest.approx(known / size, abs=0.1)
     assert (np.abs(correction).mean(axis=0) < 0.4 * sigma).all(), "scatter cannot be corrected"
     local = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)) / sigma
     assert np.percentile(local, [2, 98]) == pytest.approx([0.85, 1.15], abs=0.15)
@@ -121,6 +123,20 @@ def test_far_from_all_spectra_nothing_is_corrected_and_the_covariance_is_largest
     assert (np.diff(np.trace(covariance, axis1=1, axis2=2)) > 0).all()
     size = np.diag(some.errors.T @ some.errors) / len(some.errors)
     assert (np.diag(covariance[3]) > 0.3 * size).all()
+
+
+def test_far_from_all_spectra_errors_are_thought_twice_as_large_as_those_measured_but_no_larger():
+    """Errors that rise with a label and hardly scatter: kriging's own variance grows to many times their square."""
+    scaled = random_labels(200)
+    scatter = np.random.default_rng(3).normal(size=scaled.shape)
+    errors = label_errors(scaled, 1e-3 * (5 * scaled - 2.5 + 0.1 * scatter), lengths=[1.5, 1.5], nugget=1e-4)
+    rms = np.sqrt((errors.errors[errors.held_back] ** 2).mean(axis=0))
+    away = np.array([[0.5, 0.5], [1.1, 1.1], [2.0, 2.0], [9.0, 9.0]])
+    correction, covariance = errors.estimate(away)
+    sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)) / rms
+    mean = np.sqrt((sigma**2).mean(axis=1))
+    assert mean[0] < 0.15 and mean[2:] == pytest.approx([2, 2], rel=0.05)
+    assert (np.abs(correction[2]) < rms).all() and correction[3] == pytest.approx([0, 0], abs=1e-7)
 
 
 def test_an_emulator_without_error_needs_no_correction():
@@ -366,6 +382,40 @@ def test_fits_are_corrected_and_say_how_well(emulator, measured):
         pulls[name] = off / np.column_stack([fits[f"{label}_error"] for label in emulator.label_names])
     assert (np.sqrt((pulls["formal"] ** 2).mean(axis=0)) > 1.5).all()
     assert np.sqrt((pulls["calibrated"] ** 2).mean(axis=0)) == pytest.approx(np.ones(3), abs=0.12)
+
+
+def test_a_fixed_label_is_fixed_at_each_spectrum_s_true_value(emulator, grid):
+    """Not at the one value that all stars are to have; and priors, which would draw the labels, take no part."""
+    wanted = FitSettings(fixed={"logg": 3.0}, priors={"Teff": (5000.0, 1.0)})
+    errors = measure_label_errors(emulator, grid, wanted)
+    errors.check(emulator, "labels Teff [Fe/H]")
+    assert (errors.errors[:, 1] == 0).all() and (errors.errors[:, [0, 2]] != 0).all()
+    assert np.abs(errors.errors[:, 0] * emulator.scaler.width[0]).max() < 100, "not drawn to 5000 K"
+    stars = emulator.scaler.scale(grid.labels[:5])
+    correction, covariance = errors.estimate(stars)
+    assert (correction[:, 1] == 0).all() and (covariance[:, 1] == 0).all()
+
+
+def test_the_velocity_is_one_more_parameter():
+    """Labels known to be off, velocity not; the covariance of both serves fits in the same mode and no other."""
+    emulator = line_networks(2, 3, n_pixel=400, seed=4)
+    width, rng = emulator.scaler.width, np.random.default_rng(5)
+    labels = emulator.scaler.unscale(rng.uniform(0.2, 0.8, (100, 2)))
+    off = 0.02 * width * np.sin(3 * emulator.scaler.scale(labels))
+    flux = emulator.predict(labels + off)
+    names, units = emulator.label_names, emulator.label_units
+    grid = SpectralGrid("grid.npz", emulator.wavelength, flux, labels, names, units, "of the grid")
+    wanted = FitSettings(velocity=True, continuum=2, max_velocity=100.0)
+    errors = measure_label_errors(emulator, grid, wanted)
+    assert errors.errors[:, :2] * width == pytest.approx(off, rel=1e-2, abs=1e-4)
+    assert np.abs(errors.errors[:, 2]).max() < 1e-2, "km/s"
+    kept = errors.held_back
+    fits = fit_spectra(emulator, flux[kept], 1e-3, settings=wanted, label_errors=errors, exclude=errors.rows[kept])
+    left = np.column_stack([fits[name] for name in names]) - labels[kept]
+    assert (np.sqrt((left**2).mean(axis=0)) < 0.1 * np.sqrt((off**2).mean(axis=0))).all()
+    assert (errors.velocity_variance(errors.scaled) >= 0).all() and (fits["RV_error"] > 0).all()
+    with pytest.raises(CalibrationError, match="run `payneflow calibrate`"):
+        fit_spectra(emulator, flux[:1], 1e-3, label_errors=errors)
 
 
 def test_a_spectrum_that_cannot_be_fitted_is_left_out_and_counted(emulator, grid):

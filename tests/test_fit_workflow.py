@@ -74,7 +74,7 @@ def test_shards_in_jobs_are_the_same_as_one_command_to_the_bit(run, tmp_path):
     directory, _, _ = run
     options = "--uncertainty ivar --wavelength-unit nm --medium air --array identifier=name --processes 2"
     command = f"payneflow fit results/neural_network.npz nights/*.npz {options} --label-errors results/label_errors.npz"
-    # one thread of BLAS, as Snakemake gives its jobs: the linear algebra behind the starts rounds otherwise with two
+    # one thread of linear algebra, as the rule has it: with two, the starts are rounded otherwise
     environment = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     command += f" --output {tmp_path}/fits"
     done = subprocess.run(

@@ -68,10 +68,11 @@ def assert_same_bits(table, other, rows=slice(None), other_rows=slice(None)):
         assert np.asarray(table[name])[rows].tobytes() == np.asarray(other[name])[other_rows].tobytes(), name
 
 
-@pytest.mark.parametrize("batch_size", [7, 500, 1000])
-def test_streaming_is_the_same_as_all_at_once_to_the_bit(tmp_path, networks, stars, alone, batch_size):
+@pytest.mark.parametrize(("batch_size", "processes"), [(3, 1), (500, 3), (1000, 2)])
+def test_streaming_is_the_same_as_all_at_once_to_the_bit(tmp_path, networks, stars, alone, batch_size, processes):
     path = save(tmp_path / "stars.npz", stars)
-    table = fit_files(networks, [path], batch_size=batch_size)
+    batches = read_spectra([path], LAYOUT, networks.wavelength, batch_size=batch_size)
+    table = fit_batches(networks, batches, FitSettings(), processes=processes)
     assert_same_bits(table, alone)
     assert (table["path"] == str(path)).all() and table.meta["unreadable"] == {}
     assert table.meta["left_out"] == dict.fromkeys(table.meta["left_out"], 0)

@@ -1,5 +1,8 @@
 """The progress line, with a clock in the test's hand."""
 
+import subprocess
+import sys
+
 import pytest
 
 from payneflow import progress
@@ -35,3 +38,14 @@ def test_a_log_gets_a_line_only_now_and_then(clock, capsys):
     assert lines[0].endswith("30 of 100 spectra fitted, 1 a second, 1:10 left")
     counter.close()
     assert capsys.readouterr().err.endswith("100 of 100 spectra fitted, 1 a second in 1:40\n")
+
+
+def test_work_goes_on_where_nobody_reads_its_progress_any_more():
+    talk = "[say('x') or time.sleep(0.01) for _ in range(50)]"
+    script = f"import time; from payneflow.progress import say; {talk}; print('done')"
+    job = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    job.stderr.readline()
+    job.stderr.close()
+    said, _ = job.stdout.read(), job.wait()
+    job.stdout.close()
+    assert said == "done\n"

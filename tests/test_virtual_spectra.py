@@ -32,6 +32,14 @@ def test_matern_is_the_published_function():
     assert matern(np.array([[0.5, 0.2]]), np.array([[0.0, 0.2]]), [2.0, 1.0]) == pytest.approx(expected)
 
 
+def test_a_covariance_is_that_of_its_pairs_whatever_is_worked_on_together():
+    labels, _ = make_grid(n=600)
+    together = matern(labels, labels[:40], [1.0, 0.5, 2.0])
+    alone = [matern(labels[i : i + 1], labels[:40], [1.0, 0.5, 2.0])[0] for i in range(600)]
+    assert np.array_equal(together, alone)
+    assert (together[np.arange(40), np.arange(40)] == 1).all()
+
+
 def test_kriging_goes_through_the_training_spectra_and_keeps_a_constant():
     labels, flux = make_grid()
     matrix = kriging_matrix(labels, labels, np.full(3, 1.0), 1e-10)

@@ -1,10 +1,12 @@
 """The progress of a chunk's pixels on disk, so that a killed job goes on where it was.
 
 A checkpoint lies beside the chunk's output and says which chunk, grid, settings and version it belongs to. One that
-belongs to anything else is never used.
+belongs to anything else is never used. In the workflow it outlives the output until `gather` has joined that: where
+Slurm loses sight of a job that ends well, Snakemake deletes its output, and only the checkpoint saves the work.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,12 @@ def checkpoint_path(output: str | Path) -> Path:
     """Where the checkpoint of a trained chunk lies while it is being trained."""
     output = Path(output)
     return output.with_name(f"{output.stem}.checkpoint.npz")
+
+
+def remove_checkpoints(outputs: Iterable[str | Path]) -> None:
+    """Remove what checkpoints lie beside trained chunks, once these are joined."""
+    for output in outputs:
+        checkpoint_path(output).unlink(missing_ok=True)
 
 
 def identity_text(identity: dict, settings: dict) -> str:

@@ -32,12 +32,14 @@ def train_chunk(
     seed: int,
     checkpoint_seconds: float = 30.0,
     ranks: Alone | Leader | None = None,
+    keep_checkpoint: bool = False,
 ) -> None:
     """Train the pixels of a chunk file and write networks and training record to `output`.
 
     Every `checkpoint_seconds` the progress is written beside `output`; the same call after a kill goes on from there
-    and ends with the same bits, also with other `ranks` (default: this process alone). Raises ChunkError for a damaged
-    chunk, SettingsError for settings that do not fit it.
+    and ends with the same bits, also with other `ranks` (default: this process alone). The checkpoint is removed in the
+    end, or with `keep_checkpoint` left for `gather` to remove. Raises ChunkError for a damaged chunk, SettingsError for
+    settings that do not fit it.
     """
     ranks = ranks or Alone()
     chunk = _read_prepared_chunk(chunk_path, preparation_key(trainer, settings, seed), settings)
@@ -62,8 +64,11 @@ def train_chunk(
             say(f"no checkpoint written, training goes on: {error}")
 
     _train(tasks, ranks.train(engine, policy, tasks), save, checkpoint_seconds)
+    if keep_checkpoint:
+        save()
     write_npz(output, _trained(chunk, trainer, record, policy, [task.progress for task in tasks], n_weight))
-    checkpoint.unlink(missing_ok=True)
+    if not keep_checkpoint:
+        checkpoint.unlink(missing_ok=True)
 
 
 def _read_prepared_chunk(path: str | Path, needed: str, settings: LmSettings | SgdSettings) -> Chunk:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from payneflow.errors import ChunkError, SettingsError
-from payneflow.files import read_npz, write_npz
+from payneflow.chunk_writing import Piece, write_pieces
+from payneflow.errors import ChunkError
+from payneflow.files import read_npz
 from payneflow.grid import TRAINING, SpectralGrid
 from payneflow.scaling import LabelScaler
+from payneflow.selection import parse_pixels, plan_chunks
 from payneflow.training.preparation import Preparation
 from payneflow.training.settings import LmSettings, SgdSettings, settings_record
 from payneflow.training.templates import Templates
@@ -17,47 +19,7 @@ from payneflow.training.trainers import prepare
 from payneflow.training.virtual_spectra import VirtualSpectra
 
 FORMAT_VERSION = 2
-
-
-@dataclass(frozen=True)
-class PixelChunk:
-    """A run of the requested pixels that one job trains: its name (also its file's) and its pixels in the grid."""
-
-    name: str
-    pixels: range
-
-
-def parse_pixels(selection: str, n_pixel: int) -> range:
-    """The pixels `start:stop:step` of a grid of `n_pixel`, read as Python reads a slice ("::" is all of them).
-
-    Raises SettingsError where the selection is not of that form or holds no pixel.
-    """
-    form = 'expected "start:stop:step", such as "::" (all), "::8" (every 8th) or "100:200"'
-    parts = str(selection).split(":")
-    try:
-        start, stop, step = (*(int(part) if part.strip() else None for part in parts), None, None)[:3]
-    except ValueError:
-        raise SettingsError(f"pixels is {selection!r}, {form}.") from None
-    if not 2 <= len(parts) <= 3 or (step is not None and step < 1):
-        raise SettingsError(f"pixels is {selection!r}, {form}, with a step of at least 1.")
-    pixels = range(n_pixel)[start:stop:step]
-    if not pixels:
-        raise SettingsError(f"pixels is {selection!r}: that is none of the grid's {n_pixel} pixels; {form}.")
-    return pixels
-
-
-def plan_chunks(n_pixel: int, selection: str, chunk_size: int) -> list[PixelChunk]:
-    """Cut the selected pixels of a grid of `n_pixel` into chunks of `chunk_size`, the last one shorter.
-
-    Raises SettingsError for a selection or a size that makes no sense.
-    """
-    if not isinstance(chunk_size, int) or chunk_size < 1:
-        raise SettingsError(f"chunk_size is {chunk_size!r}, expected a whole number of pixels of at least 1.")
-    pixels = parse_pixels(selection, n_pixel)
-    runs = (pixels[first : first + chunk_size] for first in range(0, len(pixels), chunk_size))
-    digits = len(str(n_pixel - 1))
-    step = f"-step{pixels.step}" if pixels.step > 1 else ""
-    return [PixelChunk(f"pixel{run[0]:0{digits}d}-{run[-1]:0{digits}d}{step}", run) for run in runs]
+_WHAT = "a chunk file made by payneflow split"
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,39 +89,42 @@ def split_grid(
 ) -> list[Path]:
     """Write one chunk file `directory/NAME.npz` for each chunk of the selected pixels; returns their paths.
 
-    What `trainer` with `settings` and `seed` draws from the whole grid's training half is made here, once.
+    What `trainer` with `settings` and `seed` draws from the whole grid's training half is made here, once. The flux
+    streams by in blocks of spectra, each of which every chunk takes its pixels of.
     """
     chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)
     requested = parse_pixels(selection, len(grid.wavelength))
-    training_flux = grid.flux[TRAINING]
-    preparation = prepare(grid.scaler.scale(grid.labels[TRAINING]), training_flux, settings, seed)
-    virtual, templates = preparation.virtual, preparation.templates
-    paths = []
-    for planned in chunks:
-        pixels = np.array(planned.pixels)
-        arrays = {
-            "chunk": planned.name,
-            "pixels": pixels,
-            "wavelength": grid.wavelength[pixels],
-            "flux": grid.flux[:, pixels],
-            "labels": grid.labels,
-            "x_min": grid.scaler.x_min,
-            "x_max": grid.scaler.x_max,
-            "label_names": np.array(grid.label_names),
-            "label_units": np.array(grid.label_units),
-            "requested": np.array([requested.start, requested.stop, requested.step]),
-            "virtual_labels": virtual.labels,
-            "virtual_flux": virtual.flux(training_flux[:, pixels]),
-            "template_w0": templates.w0,
-            "template_b0": templates.b0,
-            "grid_sha256": grid.sha256,
-            "prepared_for": preparation_key(trainer, settings, seed),
-            "preparation_note": preparation.note,
-            "format_version": FORMAT_VERSION,
-        }
-        paths.append(Path(directory) / f"{planned.name}.npz")
-        write_npz(paths[-1], arrays)
-    return paths
+    preparation = prepare(grid.scaler.scale(grid.labels[TRAINING]), grid.flux[TRAINING], settings, seed)
+    common = {
+        "labels": grid.labels,
+        "x_min": grid.scaler.x_min,
+        "x_max": grid.scaler.x_max,
+        "label_names": np.array(grid.label_names),
+        "label_units": np.array(grid.label_units),
+        "requested": np.array([requested.start, requested.stop, requested.step]),
+        "virtual_labels": preparation.virtual.labels,
+        "template_w0": preparation.templates.w0,
+        "template_b0": preparation.templates.b0,
+        "grid_sha256": grid.sha256,
+        "prepared_for": preparation_key(trainer, settings, seed),
+        "preparation_note": preparation.note,
+        "format_version": FORMAT_VERSION,
+    }
+    pieces = [
+        Piece(
+            path=Path(directory) / f"{chunk.name}.npz",
+            pixels=chunk.pixels,
+            arrays={
+                "chunk": chunk.name,
+                "pixels": np.array(chunk.pixels),
+                "wavelength": grid.wavelength[chunk.pixels],
+                **common,
+            },
+        )
+        for chunk in chunks
+    ]
+    write_pieces(pieces, grid.flux, preparation.virtual)
+    return [piece.path for piece in pieces]
 
 
 def preparation_key(trainer: str, settings: LmSettings | SgdSettings, seed: int) -> str:
@@ -167,9 +132,15 @@ def preparation_key(trainer: str, settings: LmSettings | SgdSettings, seed: int)
     return trainer if isinstance(settings, SgdSettings) else json.dumps(settings_record(trainer, settings, seed))
 
 
+def read_preparation_note(path: str | Path) -> str:
+    """How a chunk file that `split_grid` wrote was prepared, read without the rest of it."""
+    key = "preparation_note"
+    return str(read_npz(path, ChunkError, _WHAT, keys=(key,))[key])
+
+
 def read_chunk(path: str | Path) -> Chunk:
     """Read a chunk file. Raises ChunkError where it is missing, damaged or of another format."""
-    stored = read_npz(path, ChunkError, "a chunk file made by payneflow split")
+    stored = read_npz(path, ChunkError, _WHAT)
     keys = [*Chunk.__dataclass_fields__]
     keys[0] = "chunk"
     missing = [key for key in (*keys, "format_version") if key not in stored]

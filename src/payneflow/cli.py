@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 import warnings
@@ -65,14 +66,14 @@ def check(options: argparse.Namespace) -> None:
 
 def split(options: argparse.Namespace) -> None:
     """Cut the selected pixels of a grid into chunk files that are trained independently."""
-    from payneflow.chunks import read_chunk, split_grid
+    from payneflow.chunks import read_preparation_note, split_grid
     from payneflow.grid import read_grid
 
     grid = read_grid(options.grid, _grid_keys(options))
     training = options.trainer, _settings(options), options.seed
     paths = split_grid(grid, options.pixels, options.chunk_size, options.output, *training)
     print(f"{len(paths)} chunk files in {options.output}, {paths[0].stem} to {paths[-1].stem}")
-    print(f"trainer {options.trainer}: {read_chunk(paths[0]).preparation_note}")
+    print(f"trainer {options.trainer}: {read_preparation_note(paths[0])}")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -82,19 +83,23 @@ def train(options: argparse.Namespace) -> None:
 
     def lead(ranks) -> None:
         training = options.trainer, _settings(options), options.seed
-        train_chunk(options.chunk, options.output, *training, options.checkpoint_seconds, ranks)
+        train_chunk(
+            options.chunk, options.output, *training, options.checkpoint_seconds, ranks, options.keep_checkpoint
+        )
 
     run_on_ranks(options.ranks, lead)
 
 
 def gather(options: argparse.Namespace) -> None:
     """Prove that trained chunks belong together; join them to a network file and a training record."""
+    from payneflow.checkpoint import remove_checkpoints
     from payneflow.gather import gather_chunks
     from payneflow.training.record import summary_text, write_record
 
     networks, record = gather_chunks(options.trained)
     networks.write(options.network)
     write_record(record, options.record)
+    remove_checkpoints(options.trained)
     print(summary_text(record))
 
 
@@ -223,6 +228,34 @@ def plot(options: argparse.Namespace) -> None:
     figures.plot(options.figure, options.input, options.output, options.spectrum)
 
 
+def plan(options: argparse.Namespace) -> None:
+    """Say what the training of a run will take, before anything is submitted, and what Slurm would never start."""
+    from payneflow.config import read_config
+    from payneflow.cost import cost_measured, cost_recorded
+    from payneflow.plan import make_plan, plan_text, plan_warnings
+    from payneflow.profiles import read_profile
+
+    find_cost = None
+    if options.measure is not None:
+        find_cost = functools.partial(cost_measured, n_measured=options.measure)
+    elif options.record:
+        find_cost = functools.partial(cost_recorded, record=options.record)
+    profile = read_profile(options.profile) if options.profile else None
+    planned = make_plan(read_config(options.config, options.settings), profile, find_cost)
+    print(plan_text(planned))
+    for warning in plan_warnings(planned):
+        print(f"warning: {warning}")
+
+
+def status(options: argparse.Namespace) -> None:
+    """Say how far the training of a run is: chunks waiting, running, done and failed, and why they failed."""
+    from payneflow.config import read_config
+    from payneflow.status import read_status, status_text
+
+    config = read_config(options.config, options.settings)
+    print(status_text(read_status(config, options.results)))
+
+
 # ----------------------------------------------------------------------------------------------------- the options
 
 
@@ -284,6 +317,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="MPI ranks that share the pixels, as many as the launcher starts: mpiexec -n N payneflow train ... "
         "--ranks N (default: %(default)s, without MPI)",
+    )
+    one.add_argument(
+        "--keep-checkpoint",
+        action="store_true",
+        help="leave the last checkpoint beside the output for payneflow gather to remove: should the output be deleted "
+        "after all, as Snakemake does for a job Slurm lost sight of, the same command makes it again in a second",
     )
     _add_training(one)
 
@@ -353,7 +392,32 @@ def _parser() -> argparse.ArgumentParser:
         help="of best_fit: which spectrum, by identifier, or row from 0 (default: the first)",
     )
     one.add_argument("--output", required=True, metavar="FILE", help="figure to write")
+
+    one = add(plan, "--profile slurm")
+    _add_config(one)
+    one.add_argument("--profile", metavar="DIRECTORY", help="as for snakemake; default: jobs on this machine")
+    cost = one.add_mutually_exclusive_group()
+    cost.add_argument(
+        "--measure",
+        type=int,
+        metavar="N",
+        help="train N pixels of the grid now to find what one costs (64 or more: fewer leave SIMD lanes idle)",
+    )
+    cost.add_argument("--record", metavar="FILE", help="take the cost from an earlier run's training_record.ecsv")
+
+    one = add(status, "--config config.yaml")
+    _add_config(one)
+    one.add_argument("--results", metavar="DIRECTORY", help="where the run writes (default: what config.yaml says)")
     return parser
+
+
+def _add_config(subcommand: argparse.ArgumentParser) -> None:
+    subcommand.add_argument(
+        "settings", nargs="*", metavar="NAME=VALUE", help="in place of what the file says, as --config of snakemake"
+    )
+    subcommand.add_argument(
+        "--config", default="config.yaml", metavar="FILE", help="settings of the run (default: %(default)s)"
+    )
 
 
 def _add_network(subcommand: argparse.ArgumentParser) -> None:

@@ -1,5 +1,7 @@
 """How well the networks reproduce the grid's spectra: the half they were trained on, and the half they never saw."""
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,9 @@ import numpy as np
 from payneflow.files import write_npz
 from payneflow.grid import TEST, TRAINING, SpectralGrid
 from payneflow.network import PixelNetworks
+
+BLOCK_BYTES = 64 * 2**20  # of the errors of all spectra at some pixels, which are looked at together
+HALVES = (("training", TRAINING), ("test", TEST))
 
 
 def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, np.ndarray]:
@@ -17,28 +22,48 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
     Raises NetworkFileError where grid and networks do not have the same labels and wavelengths.
     """
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
+    scaled = networks.scaler.scale(grid.labels)
     results: dict[str, np.ndarray] = {
         "wavelength": networks.wavelength,
         "label_names": np.array(networks.label_names),
         "label_units": np.array(networks.label_units),
         "trunc_diff": np.array(networks.provenance.get("settings", {}).get("trunc_diff", np.nan)),
     }
-    for half, spectra in (("training", TRAINING), ("test", TEST)):
-        error = networks.predict_scaled(networks.scaler.scale(grid.labels[spectra])) - grid.flux[spectra][:, columns]
-        results[f"median_deviation_{half}"] = np.median(np.abs(error), axis=0)
-        results[f"rms_{half}"] = np.sqrt((error**2).mean(axis=0))
-        results[f"largest_{half}"] = np.abs(error).max(axis=0)
-    rms = np.sqrt((error[:, np.isfinite(error).all(axis=0)] ** 2).mean(axis=1))  # of the test half, the last above
-    example = int(np.argsort(rms)[len(rms) // 2])
-    spectrum = range(len(grid.labels))[TEST][example]
+    for measure in ("median_deviation", "rms", "largest"):
+        results |= {f"{measure}_{half}": np.empty(len(columns)) for half, _ in HALVES}
+    square_of_spectrum = np.zeros(len(scaled))  # summed over the pixels that have a network
+    for pixels in _blocks_of_pixels(len(columns), len(scaled)):
+        some = _networks_of(networks, pixels)
+        flux = grid.flux[:, columns[pixels]]
+        for half, spectra in HALVES:
+            error = np.subtract(some.predict_scaled(scaled[spectra]), flux[spectra], order="C")
+            results[f"median_deviation_{half}"][pixels] = np.median(np.abs(error), axis=0)
+            results[f"rms_{half}"][pixels] = np.sqrt((error**2).mean(axis=0))
+            results[f"largest_{half}"][pixels] = np.abs(error).max(axis=0)
+            square_of_spectrum[spectra] += (error[:, np.isfinite(error).all(axis=0)] ** 2).sum(axis=1)
+    spectra = range(len(scaled))[TEST]
+    spectrum = spectra[int(np.argsort(square_of_spectrum[TEST])[len(spectra) // 2])]
     truth = grid.flux[spectrum, columns].astype(float)
     return {
         **results,
         "example_spectrum": np.array(spectrum),
         "example_labels": grid.labels[spectrum],
         "example_flux": truth,
-        "example_prediction": truth + error[example],
+        "example_prediction": truth + (networks.predict_scaled(scaled[spectrum]) - truth),
     }
+
+
+def _blocks_of_pixels(n_pixel: int, n_spectrum: int) -> list[slice]:
+    """Slices of the pixels, whose errors of one half take about BLOCK_BYTES; all pixels at once if they fit."""
+    n_block = -(-n_pixel * (n_spectrum // 2) * 8 // BLOCK_BYTES)
+    n_block = min(n_block, max(1, n_pixel // 2))  # numpy sums a single column in another order
+    edges = np.linspace(0, n_pixel, n_block + 1).astype(int).tolist()
+    return [slice(first, last) for first, last in pairwise(edges)]
+
+
+def _networks_of(networks: PixelNetworks, pixels: slice) -> PixelNetworks:
+    arrays = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "wavelength", "flux_error")
+    return replace(networks, **{name: getattr(networks, name)[pixels] for name in arrays})
 
 
 def write_evaluation(results: dict[str, np.ndarray], path: str | Path) -> None:

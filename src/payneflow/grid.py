@@ -1,9 +1,9 @@
 """The grid of synthetic spectra: read from its file, checked once, split into a training half and a test half.
 
-A grid file (npz) holds one wavelength axis, `n_spectrum` normalised spectra on it, and the labels of each spectrum.
-What cannot be trained on is refused here, with the file, the key, the spectrum and the pixel in the message, so that
-no later stage has to look again: grid_layout.py judges the headers of the arrays, grid_content.py their values,
-grid_halves.py the split.
+A grid file (npz or HDF5) holds one wavelength axis, `n_spectrum` normalised spectra on it, and the labels of each
+spectrum. What cannot be trained on is refused here, with the file, the key, the spectrum and the pixel in the message,
+so that no later stage has to look again: grid_layout.py judges the headers of the arrays, grid_content.py their values,
+grid_halves.py the split. The flux of an HDF5 grid stays in its file and is looked at block by block.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.files import sha256_of
-from payneflow.grid_content import check_flux, check_labels, check_names, check_wavelength
-from payneflow.grid_halves import TEST, TRAINING, check_halves_differ
+from payneflow.grid_blocks import for_each_block
+from payneflow.grid_content import FluxCheck, check_labels, check_names, check_wavelength
+from payneflow.grid_halves import TEST, TRAINING, TwinCheck
+from payneflow.grid_hdf5 import StoredFlux
 from payneflow.grid_layout import PUBLISHED, GridKeys, count_pixels, read_arrays
 from payneflow.scaling import LabelScaler
 
@@ -25,13 +27,14 @@ class SpectralGrid:
     """A checked grid.
 
     `wavelength` (n_pixel,) float64, Angstrom, increasing; `flux` (n_spectrum, n_pixel), normalised, float32 or float64
-    as the file has it; `labels` (n_spectrum, n_label) float64, each in its unit (the file stores them the other way
-    round); `label_names`, `label_units` (n_label,); `path` of the file, `sha256` of its bytes.
+    as the file has it, that of an HDF5 file read only when it is indexed; `labels` (n_spectrum, n_label) float64, each
+    in its unit (the file stores them the other way round); `label_names`, `label_units` (n_label,); `path` of the file,
+    `sha256` of its bytes.
     """
 
     path: Path
     wavelength: np.ndarray
-    flux: np.ndarray
+    flux: np.ndarray | StoredFlux
     labels: np.ndarray
     label_names: tuple[str, ...]
     label_units: tuple[str, ...]
@@ -52,7 +55,7 @@ def read_grid(path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
     path = Path(path)
     arrays = read_arrays(path, keys)
     wavelength = arrays[keys.wavelength].astype(float)
-    flux = _as_trained_on(arrays[keys.flux])
+    flux = arrays[keys.flux]
     labels = np.ascontiguousarray(arrays[keys.labels].T, dtype=float)
     n_label = labels.shape[1]
     names = _text(arrays[keys.label_names]) if keys.label_names in arrays else default_names(n_label)
@@ -60,8 +63,7 @@ def read_grid(path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
     check_names(path, keys.label_names, names)
     check_wavelength(path, keys.wavelength, wavelength)
     check_labels(path, keys.labels, labels, names, units)
-    check_flux(path, keys.flux, flux, wavelength)
-    check_halves_differ(path, keys.flux, flux)
+    _check_flux(path, keys.flux, flux, wavelength)
     return SpectralGrid(path, wavelength, flux, labels, names, units, sha256_of(path))
 
 
@@ -70,10 +72,12 @@ def default_names(n_label: int) -> tuple[str, ...]:
     return tuple(f"label_{i + 1}" for i in range(n_label))
 
 
-def _as_trained_on(flux: np.ndarray) -> np.ndarray:
-    """Flux in rows, native float32 where the file has float32, else float64."""
-    single = flux.dtype.kind == "f" and flux.dtype.itemsize == 4
-    return np.ascontiguousarray(flux, dtype=np.float32 if single else np.float64)
+def _check_flux(path: Path, key: str, flux: np.ndarray | StoredFlux, wavelength: np.ndarray) -> None:
+    """Every check of the flux, with one look at each block of it."""
+    checks = FluxCheck(path, key, wavelength), TwinCheck(path, key)
+    for_each_block(flux, *(check.look_at for check in checks))
+    for check in checks:
+        check.judge()
 
 
 def _text(array: np.ndarray) -> tuple[str, ...]:

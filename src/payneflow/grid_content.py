@@ -1,6 +1,7 @@
 """What the values of a grid must be: label names that differ, wavelengths in Angstrom, finite labels, normalised flux.
 
-Each check raises GridError that names the file (`path`), the array (`key`, as the file calls it) and the element.
+Each check raises GridError that names the file (`path`), the array (`key`, as the file calls it) and the element. The
+flux, which may be larger than the memory, is looked at block by block.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,9 @@ CONSTANT = 1e-9  # a label whose range is a smaller share of its size than this 
 BRIGHTEST_SHARE = 0.05  # share of a spectrum's pixels that is taken for its brightest
 LOWEST_BRIGHTEST = 0.5  # normalised flux; the faintest of those may not lie below
 HIGHEST_MEDIAN = 1.5  # normalised flux
+
+# What a network can give: its output, a logistic function, lies between 0 and 1.
+LOWEST_FLUX, HIGHEST_FLUX = unscale_flux(0.0), unscale_flux(1.0)  # normalised flux
 
 
 def check_names(path: Path, key: str, names: tuple[str, ...]) -> None:
@@ -94,49 +98,74 @@ def check_labels(path: Path, key: str, labels: np.ndarray, names: tuple[str, ...
         )
 
 
-def check_flux(path: Path, key: str, flux: np.ndarray, wavelength: np.ndarray) -> None:
-    """Refuse flux (n_spectrum, n_pixel) that is not finite, not normalised, or that no network can represent.
+class FluxCheck:
+    """Whether flux (n_spectrum, n_pixel), which comes in blocks, is finite, normalised, and what a network can give.
 
-    `wavelength` (n_pixel,), Angstrom, says in the message where a bad value lies.
+    `wavelength` (n_pixel,), Angstrom, says in the message where a bad value lies. What is worst is found only when all
+    has been seen: one value that is not finite says more than a spectrum that is not normalised.
     """
 
-    def place(spectrum: int, pixel: int) -> str:
-        return f"spectrum {spectrum}, pixel {pixel}, {wavelength[pixel]:.7g} Angstrom"
+    def __init__(self, path: Path, key: str, wavelength: np.ndarray):
+        self._path, self._key, self._wavelength = path, key, wavelength
+        self._not_finite, self._first_not_finite = 0, None
+        self._not_normalised: GridError | None = None
+        self._outside, self._farthest = 0, None
 
-    _check_finite(path, key, flux, place)
-    for spectrum, row in enumerate(flux):
-        _check_normalised(path, key, spectrum, row)
-    _check_representable(path, key, flux, place)
+    def look_at(self, first: int, rows: np.ndarray) -> None:
+        """Take in the spectra `first` ..., (n, n_pixel)."""
+        finite = np.isfinite(rows)
+        if not finite.all():
+            if not self._not_finite:
+                spectrum, pixel = np.unravel_index(int(np.argmin(finite)), rows.shape)
+                self._first_not_finite = (first + int(spectrum), int(pixel)), rows[spectrum, pixel]
+            self._not_finite += int((~finite).sum())
+        if self._not_finite:
+            return  # the other checks do not matter any more
+        for spectrum, row in enumerate(rows, first):
+            self._not_normalised = self._not_normalised or _normalisation_error(self._path, self._key, spectrum, row)
+        self._look_for_outside(first, rows)
+
+    def _look_for_outside(self, first: int, rows: np.ndarray) -> None:
+        low, high = LOWEST_FLUX, HIGHEST_FLUX
+        if rows.min() >= low and rows.max() <= high:
+            return
+        self._outside += int(((rows < low) | (rows > high)).sum())
+        far = np.abs(rows - 0.5 * (low + high))
+        spectrum, pixel = np.unravel_index(int(np.argmax(far)), rows.shape)
+        if self._farthest is None or far[spectrum, pixel] > self._farthest[0]:
+            self._farthest = far[spectrum, pixel], (first + int(spectrum), int(pixel)), rows[spectrum, pixel]
+
+    def judge(self) -> None:
+        """Raise GridError for the worst that was seen, if anything was."""
+        if self._not_finite:
+            raise _not_finite_error(self._path, self._key, *self._first_not_finite, self._not_finite, self._place)
+        if self._not_normalised is not None:
+            raise self._not_normalised
+        if self._outside:
+            _, (spectrum, pixel), value = self._farthest
+            cause = "emission, or a continuum set too low" if value > HIGHEST_FLUX else "negative flux"
+            raise GridError(
+                f"{self._path}: {self._key}[{spectrum}, {pixel}] is {value:.4g} ({self._place(spectrum, pixel)}), the "
+                f"farthest of {self._outside} values outside what a network can represent: {cause}. Expected "
+                f"{LOWEST_FLUX:g} ... {HIGHEST_FLUX:g}, where the scaled flux lies in 0 ... 1. Correct these spectra, "
+                "or leave them or these pixels out."
+            )
+
+    def _place(self, spectrum: int, pixel: int) -> str:
+        return f"spectrum {spectrum}, pixel {pixel}, {self._wavelength[pixel]:.7g} Angstrom"
 
 
-def _check_normalised(path: Path, key: str, spectrum: int, row: np.ndarray) -> None:
-    """Refuse one spectrum, (n_pixel,), whose continuum is clearly not at 1."""
+def _normalisation_error(path: Path, key: str, spectrum: int, row: np.ndarray) -> GridError | None:
+    """What to say of one spectrum, (n_pixel,), whose continuum is clearly not at 1."""
     middle, bright = len(row) // 2, int(np.ceil((1 - BRIGHTEST_SHARE) * (len(row) - 1)))
     ordered = np.partition(row, (middle, bright))
     if ordered[middle] <= HIGHEST_MEDIAN and ordered[bright] >= LOWEST_BRIGHTEST:
-        return
+        return None
     highest = int(np.argmax(row))
-    raise GridError(
+    return GridError(
         f"{path}: {key}[{spectrum}] (spectrum {spectrum}) is not normalised: its median flux is "
         f"{ordered[middle]:.4g}, its highest {row[highest]:.4g} at pixel {highest}; expected flux divided by its "
         "continuum, which then lies near 1. Divide each spectrum by its continuum."
-    )
-
-
-def _check_representable(path: Path, key: str, flux: np.ndarray, place: Callable[..., str]) -> None:
-    """Refuse flux that no network can give: its output, a logistic function, lies between 0 and 1."""
-    low, high = unscale_flux(0.0), unscale_flux(1.0)
-    if flux.min() >= low and flux.max() <= high:
-        return
-    outside = int(((flux < low) | (flux > high)).sum())
-    worst = int(np.argmax(np.abs(flux - 0.5 * (low + high))))
-    spectrum, pixel = (int(i) for i in np.unravel_index(worst, flux.shape))
-    value = flux[spectrum, pixel]
-    cause = "emission, or a continuum set too low" if value > high else "negative flux"
-    raise GridError(
-        f"{path}: {key}[{spectrum}, {pixel}] is {value:.4g} ({place(spectrum, pixel)}), the farthest of "
-        f"{outside} values outside what a network can represent: {cause}. Expected {low:g} ... {high:g}, where the "
-        "scaled flux lies in 0 ... 1. Correct these spectra, or leave them or these pixels out."
     )
 
 
@@ -146,8 +175,15 @@ def _check_finite(path: Path, key: str, array: np.ndarray, place: Callable[..., 
     if finite.all():
         return
     index = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), array.shape))
+    raise _not_finite_error(path, key, index, array[index], int((~finite).sum()), place)
+
+
+def _not_finite_error(
+    path: Path, key: str, index: tuple[int, ...], value: float, n_bad: int, place: Callable[..., str]
+) -> GridError:
+    """What to say of the first of `n_bad` values that are not finite."""
     brackets = ", ".join(map(str, index))
-    raise GridError(
-        f"{path}: {key}[{brackets}] is {array[index]} ({place(*index)}), the first of {int((~finite).sum())} "
+    return GridError(
+        f"{path}: {key}[{brackets}] is {value} ({place(*index)}), the first of {n_bad} "
         "values that are NaN or infinite; expected finite numbers. Compute again or remove what they belong to."
     )

@@ -26,16 +26,27 @@ def check_enough_spectra(path: Path, key: str, n_spectrum: int) -> None:
         )
 
 
-def check_halves_differ(path: Path, key: str, flux: np.ndarray) -> None:
-    """Raise GridError where a test spectrum of flux (n_spectrum, n_pixel) also trains: it would measure memory."""
-    prints = [hashlib.sha256(row).digest() for row in flux]  # 32 bytes a spectrum: no pair is compared
-    spectra = range(len(prints))
-    trained = {prints[spectrum]: spectrum for spectrum in reversed(spectra[TRAINING])}  # the first of equal ones stays
-    twins = [(trained[prints[spectrum]], spectrum) for spectrum in spectra[TEST] if prints[spectrum] in trained]
-    if twins:
-        training, test = twins[0]
-        raise GridError(
-            f"{path}: {key}[{test}] (spectrum {test}, which tests) has the very flux of {key}[{training}] "
-            f"(spectrum {training}, which trains), the first of {len(twins)} such pairs; expected test spectra (odd "
-            "rows) that no network was trained on. Remove duplicate spectra, with their labels."
-        )
+class TwinCheck:
+    """Whether a test spectrum also trains, which would measure memory; flux (n_spectrum, n_pixel) comes in blocks."""
+
+    def __init__(self, path: Path, key: str):
+        self._path, self._key = path, key
+        self._prints: list[bytes] = []  # 32 bytes a spectrum: no pair is compared
+
+    def look_at(self, first: int, rows: np.ndarray) -> None:
+        """Take in the spectra `first` ..., (n, n_pixel), which follow on those before."""
+        self._prints += [hashlib.sha256(row).digest() for row in rows]
+
+    def judge(self) -> None:
+        """Raise GridError where a test spectrum has the very flux of a training spectrum."""
+        prints, spectra = self._prints, range(len(self._prints))
+        trained = {prints[spectrum]: spectrum for spectrum in reversed(spectra[TRAINING])}  # the first of equal ones
+        twins = [(trained[prints[spectrum]], spectrum) for spectrum in spectra[TEST] if prints[spectrum] in trained]
+        if twins:
+            training, test = twins[0]
+            raise GridError(
+                f"{self._path}: {self._key}[{test}] (spectrum {test}, which tests) has the very flux of "
+                f"{self._key}[{training}] (spectrum {training}, which trains), the first of {len(twins)} such pairs; "
+                "expected test spectra (odd rows) that no network was trained on. Remove duplicate spectra, with "
+                "their labels."
+            )

@@ -1,19 +1,20 @@
 """Which arrays a grid file holds: their names, kinds and shapes, all judged by their headers before any is read.
 
 A refusal here costs no time on a grid of many gigabytes, and no pickled array is ever touched. A key that is missing
-is answered with the one that was probably meant.
+is answered with the one that was probably meant. What an npz and an HDF5 file say is judged by the same code.
 """
 
 import difflib
-import zipfile
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from payneflow import grid_hdf5, grid_npz
 from payneflow.errors import GridError
-from payneflow.files import read_npz
 from payneflow.grid_halves import check_enough_spectra
+from payneflow.grid_hdf5 import StoredFlux
+from payneflow.grid_header import Header
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,6 @@ class GridKeys:
 
 
 PUBLISHED = GridKeys()
-
-_WHAT = "a grid of spectra"
 
 _MEANING = {
     "wavelength": "the wavelengths, (n_pixel,), in Angstrom",
@@ -51,14 +50,17 @@ _ALIASES = {
 }
 
 
-def read_arrays(path: Path, keys: GridKeys) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, keys: GridKeys) -> dict[str, np.ndarray | StoredFlux]:
     """Key -> array, for all of `keys` that the file holds, once their headers show that they fit together.
 
-    Raises GridError for what is no npz file, a missing key, or an array of the wrong kind or shape.
+    The flux of an HDF5 file stays there. Raises GridError for what is no grid file, a missing key, or an array of the
+    wrong kind or shape.
     """
     headers = _read_headers(path, keys, _ROLES)
     _check_shapes(path, keys, {key: header.shape for key, header in headers.items()})
-    return read_npz(path, GridError, _WHAT, keys=astuple(keys))
+    file_format = _format_of(path)
+    arrays = file_format.read_arrays(path, [key for key in headers if key != keys.flux])
+    return {**arrays, keys.flux: file_format.read_flux(path, keys.flux, headers[keys.flux])}
 
 
 def count_pixels(path: str | Path, keys: GridKeys = PUBLISHED) -> int:
@@ -74,41 +76,20 @@ def count_pixels(path: str | Path, keys: GridKeys = PUBLISHED) -> int:
 # --- Headers ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Header:
-    """What the header of a stored array says of it."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
+def _format_of(path: Path):
+    """The module that reads this file, chosen by its content."""
+    return grid_hdf5 if grid_hdf5.is_hdf5(path) else grid_npz
 
 
-def _read_headers(path: Path, keys: GridKeys, roles: tuple[str, ...]) -> dict[str, _Header]:
+def _read_headers(path: Path, keys: GridKeys, roles: tuple[str, ...]) -> dict[str, Header]:
     """Key -> header of the arrays that play `roles`: all there but for optional ones, each of the right kind."""
-    read_npz(path, GridError, _WHAT, keys=())  # reads no array, but refuses what is no npz file
     wanted = [getattr(keys, role) for role in roles]
-    headers, key = {}, None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            for key in (key for key in wanted if key in members):
-                headers[key] = _header(archive, members[key])
-    except Exception as error:  # the zip, zlib and npy decoders raise a dozen kinds on damaged bytes
-        place = path if key is None else f"{path}: {key}"
-        raise GridError(f"{place}: not a readable array ({error}). Is the file truncated? Make it again.") from error
-    _check_keys(path, keys, roles, list(members))
+    headers, stored = _format_of(path).read_headers(path, wanted)
+    _check_keys(path, keys, roles, stored)
     for role, key in zip(roles, wanted, strict=True):
         if key in headers:
-            _check_kind(path, key, headers[key].dtype, text=role in _OPTIONAL)
+            _check_kind(path, key, headers[key], text=role in _OPTIONAL)
     return headers
-
-
-def _header(archive: zipfile.ZipFile, member: str) -> _Header:
-    with archive.open(member) as stream:
-        # Versions above 1.0 have a longer length field; 3.0 differs from 2.0 by non-ASCII field names only.
-        first = np.lib.format.read_magic(stream) == (1, 0)
-        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-        return _Header(shape, dtype)
 
 
 # --- Names ------------------------------------------------------------------------------------------------------------
@@ -151,15 +132,16 @@ def _likely_key(keys: GridKeys, role: str, stored: list[str]) -> str | None:
 # --- Kinds ------------------------------------------------------------------------------------------------------------
 
 
-def _check_kind(path: Path, key: str, dtype: np.dtype, text: bool) -> None:
+def _check_kind(path: Path, key: str, header: Header, text: bool) -> None:
     """Refuse an array that is pickled, or not of real numbers (`text`: not of text)."""
-    if dtype.hasobject:
+    dtype = header.dtype
+    if header.pickled:
         remedy = "np.array(names, dtype=str)" if text else "np.asarray(values, dtype=float)"
         raise GridError(
             f"{path}: {key} is a pickled array (dtype {dtype}), which is never loaded because it can run code. "
             f"Store it as {remedy}."
         )
-    if dtype.kind not in ("US" if text else "fiu"):
+    if not (header.text if text else dtype.kind in "fiu"):
         expected = "text, np.array(names, dtype=str)" if text else "real numbers, float32 or float64"
         raise GridError(f"{path}: {key} has dtype {dtype}; expected {expected}. Convert it and write the grid again.")
 
@@ -226,3 +208,13 @@ def _check_labels_shape(path: Path, keys: GridKeys, shape: tuple[int, ...], n_sp
             "spectrum."
         )
     return shape[0]
+
+
+def grid_shape(path: str | Path, keys: GridKeys = PUBLISHED) -> tuple[int, int, int]:
+    """(n_spectrum, n_pixel, n_label) of a grid file, from the headers of its arrays alone.
+
+    Raises GridError as `read_grid` does, for names, kinds and shapes.
+    """
+    headers = _read_headers(Path(path), keys, _ROLES)
+    _check_shapes(Path(path), keys, {key: header.shape for key, header in headers.items()})
+    return *headers[keys.flux].shape, headers[keys.labels].shape[0]

@@ -4,6 +4,7 @@ import numpy as np
 
 from payneflow.gaps import is_gap
 from payneflow.grid import TEST, TRAINING, SpectralGrid, default_names
+from payneflow.grid_blocks import for_each_block
 
 FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more often nanometres of the near infrared
 
@@ -28,10 +29,16 @@ def summarise(grid: SpectralGrid) -> dict:
         "n_pixel": len(grid.wavelength),
         "n_label": len(grid.label_names),
         "wavelength": wavelength,
-        "flux": {"dtype": str(grid.flux.dtype), "min": float(grid.flux.min()), "max": float(grid.flux.max())},
+        "flux": _flux_summary(grid),
         "labels": [_label_summary(grid, i) for i in range(len(grid.label_names))],
         "notes": _notes(grid),
     }
+
+
+def _flux_summary(grid: SpectralGrid) -> dict:
+    lowest, highest = [], []
+    for_each_block(grid.flux, lambda _, rows: lowest.append(rows.min()), lambda _, rows: highest.append(rows.max()))
+    return {"dtype": str(grid.flux.dtype), "min": float(min(lowest)), "max": float(max(highest))}
 
 
 def _segments(wavelength: np.ndarray) -> list[dict]:

@@ -21,6 +21,7 @@ from payneflow.grid import TEST, SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.spectra import Spectra
 
+TABLES = 100  # that are kept apart before they are joined: a table takes 50 kB, however few rows it has
 MOST_BEST_FITS = 10_000  # spectra; six arrays of 0.6 GB each at 7214 pixels
 NORMALISED = 0.5, 2.0  # median flux over that of the networks: a spectrum divided by its continuum is well within
 
@@ -78,7 +79,7 @@ def fit_batches(
     Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does,
     and where there is no spectrum at all.
     """
-    tables, done = [], 0
+    blocks, tables, done = [], [], 0
     for batch in batches:
         if not done and not settings.continuum:
             _warn_unless_normalised(networks, batch)
@@ -107,9 +108,12 @@ def fit_batches(
         table.meta["left_out"] = batch.n_left_out
         tables.append(table)
         done += len(batch)
-    if not tables:
+        if len(tables) == TABLES:
+            blocks.append(_joined(tables))
+            tables = []
+    if not done:
         raise SpectraError("no spectrum to fit: the selection lies behind the last one.")
-    fits = _joined(tables)
+    fits = _joined(blocks + tables)
     fits.meta |= _made_with(networks, settings)
     return fits
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 
 LINE_EVERY = 0.3  # seconds between renewals of the line on a terminal
 LOG_EVERY = 30.0  # seconds between lines in a log
@@ -9,7 +10,13 @@ LOG_EVERY = 30.0  # seconds between lines in a log
 
 def say(message: str) -> None:
     """Write a timestamped line to standard error."""
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}", file=sys.stderr, flush=True)
+    _show(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+
+
+def _show(text: str) -> None:
+    """Work goes on where nobody reads any more (Slurm's slurmstepd was killed) or the log's disk is full."""
+    with suppress(OSError):
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 class Counter:
@@ -33,14 +40,14 @@ class Counter:
             return
         self._shown = now
         if self._terminal:
-            print(f"\r\x1b[K{self.line()}", end="", file=sys.stderr, flush=True)
+            _show(f"\r\x1b[K{self.line()}")
         else:
             say(self.line())
 
     def close(self) -> None:
         """Show the last state; on a terminal it takes the place of the line."""
         if self._terminal:
-            print("\r\x1b[K", end="", file=sys.stderr)
+            _show("\r\x1b[K")
         say(self.line())
 
     def line(self) -> str:
@@ -51,13 +58,12 @@ class Counter:
         if not fresh or not seconds:
             return text
         rate = fresh / seconds
-        left = (
-            f", {_clock((self.total - self.done) / rate)} left" if self.done < self.total else f" in {_clock(seconds)}"
-        )
+        left = f", {clock((self.total - self.done) / rate)} left" if self.done < self.total else f" in {clock(seconds)}"
         return f"{text}, {rate:.3g} a second{left}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration as h:mm:ss, or m:ss below an hour."""
     hours, rest = divmod(round(seconds), 3600)
     minutes, rest = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -42,7 +42,7 @@ rule plot_training_summary:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
+        runtime=2,
     message:
         "Plotting how training ended along the wavelength axis"
     shell:
@@ -65,7 +65,7 @@ rule plot_flux_prediction:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
+        runtime=2,
     message:
         "Plotting a predicted spectrum beside the true one"
     shell:
@@ -88,7 +88,7 @@ rule plot_flux_deviation:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
+        runtime=2,
     message:
         "Plotting the deviations of both halves"
     shell:

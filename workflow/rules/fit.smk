@@ -1,4 +1,5 @@
 # Stage 4: labels are fitted, shard by shard, to observed spectra or to the test spectra of the grid.
+# OMP_NUM_THREADS=1: linear algebra of more threads rounds otherwise, and the threads of a fit are payneflow's own.
 
 
 rule calibrate_errors:
@@ -16,14 +17,14 @@ rule calibrate_errors:
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=30,
+        runtime=10,
     params:
         grid_keys=key_options(),
         fit=fit_options(),
     message:
         "Measuring the networks' own label errors on held-back spectra"
     shell:
-        "payneflow calibrate {input.network:q} {input.grid:q} {params.grid_keys} {params.fit} "
+        "OMP_NUM_THREADS=1 payneflow calibrate {input.network:q} {input.grid:q} {params.grid_keys} {params.fit} "
         "--output {output.label_errors:q} > {log:q} 2>&1"
 
 
@@ -53,7 +54,7 @@ rule fit_spectra:
     message:
         "Fitting labels to {wildcards.shard}"
     shell:
-        "payneflow fit {input.network:q} {params.source} {params.fit} {params.errors} --output {params.output:q} "
+        "OMP_NUM_THREADS=1 payneflow fit {input.network:q} {params.source} {params.fit} {params.errors} --output {params.output:q} "
         "--processes {threads} > {log:q} 2>&1"
 
 
@@ -95,7 +96,7 @@ rule plot_fitting_results:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
+        runtime=2,
     message:
         "Plotting fitted against true labels"
     shell:

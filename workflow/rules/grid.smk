@@ -37,11 +37,11 @@ rule split_pixels:
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=runtime_of_split,
     params:
         grid_keys=key_options(),
         pixels=config["pixels"],
-        chunk_size=config["chunk_size"],
+        chunk_size=CHUNK_SIZE,
         directory=RESULTS / "chunks",
         preparation=preparation_options(),
     message:

@@ -10,12 +10,15 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 from snakemake.exceptions import WorkflowError
+from snakemake.resources import Resources
 from snakemake.settings.types import DeploymentMethod
 
 try:
-    from payneflow.chunks import plan_chunks
+    from payneflow import sizing
     from payneflow.errors import PayneflowError
-    from payneflow.grid import GridKeys, count_pixels
+    from payneflow.grid_layout import GridKeys, grid_shape
+    from payneflow.selection import parse_pixels, plan_chunks
+    from payneflow.training.settings import make_settings
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error.msg}: payneflow is not installed in the Python that runs Snakemake ({sys.executable}). "
@@ -48,10 +51,13 @@ def as_meant(value, part: dict):
     if isinstance(value, list):
         return [as_meant(one, part.get("items", {})) for one in value]
     meanings = {"integer": int, "number": float, "boolean": {"true": True, "false": False}.__getitem__}
-    try:
-        return meanings[part["type"]](value) if isinstance(value, str) else value
-    except (KeyError, ValueError):
-        return value  # text is meant, or the schema will refuse it
+    kinds = part.get("type", [])
+    for kind in ([kinds] if isinstance(kinds, str) else kinds) if isinstance(value, str) else []:
+        try:
+            return meanings[kind](value)
+        except (KeyError, ValueError):
+            pass  # text is meant, or the schema will refuse it
+    return value
 
 
 def describe_problem(error) -> str:
@@ -78,13 +84,42 @@ def key_options() -> str:
 
 def training_options() -> str:
     """The chosen trainer's settings as options of `payneflow train`."""
-    section = "sgd" if config["trainer"] == "theano" else config["trainer"]
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in config[section].items())
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings_of_trainer().items())
 
 
-def launch_of_ranks(wildcards, threads) -> str:
-    """What starts the ranks of a training job, one thread each; a function of threads, whose change repeats nothing."""
-    return f"OMP_NUM_THREADS=1 {config['launcher']} -n {threads}" if threads > 1 else ""
+def settings_of_trainer() -> dict:
+    return config["sgd" if config["trainer"] == "theano" else config["trainer"]]
+
+
+def ranks_of_training(wildcards, threads) -> int:
+    """Ranks of a training job; on one machine fewer where Snakemake has fewer cores."""
+    return RANKS if ON_CLUSTER else threads
+
+
+def launch_of_ranks(wildcards, resources) -> str:
+    """What starts the ranks of a training job, one thread each; made of resources, whose change repeats nothing."""
+    return f"OMP_NUM_THREADS=1 {resources.mpi} -n {resources.tasks}" if resources.tasks > 1 else ""
+
+
+def checkpoint_options(wildcards, resources) -> str:
+    """How often a training job saves its work; a function of resources, so that another interval repeats nothing."""
+    return f"--checkpoint-seconds {config['checkpoint_seconds']} --keep-checkpoint"
+
+
+def runtime_of_training(wildcards, attempt) -> int:
+    """Minutes that a training job may take, as `payneflow plan` says; one that ran out of them resumes with more."""
+    return sizing.runtime_minutes(CHUNK_SIZE, SECONDS_A_PIXEL, RANKS, attempt)
+
+
+def memory_of_training(wildcards, attempt) -> int:
+    """MB for each rank of a training job, as `payneflow plan` says; more for one that failed."""
+    return sizing.memory_mb_per_rank(CHUNK_SIZE, n_spectrum, n_label, TRAINING, attempt)
+
+
+def runtime_of_split(wildcards, attempt) -> int:
+    """Minutes for the split of the grid, with what its trainer prepares once for all pixels."""
+    seconds = sizing.seconds_of_preparation(config["trainer"], TRAINING, n_training, n_label, n_pixel)
+    return attempt * (10 + round(sizing.TIME_SAFETY * seconds / 60))
 
 
 def preparation_options() -> str:
@@ -137,18 +172,37 @@ def summary_of_run() -> str:
     return "\n\n".join(["", *said, f"Everything is in {RESULTS}/, the figures in {RESULTS}/figures/."])
 
 
-# So that `.venv/bin/snakemake` finds the `payneflow` installed beside it, in an environment that is not activated too.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
-
 check_config(config)
+
+# The profile of a cluster says how many ranks a training job has there; config.yaml says it for this machine alone.
+SITE = Resources.from_mapping(workflow.resource_settings.default_resources or {})
+ON_CLUSTER = "ranks" in SITE
+RANKS = int(SITE["ranks"].raw) if ON_CLUSTER else config["ranks"]
+LAUNCHER = SITE["launcher"].raw if ON_CLUSTER else config["launcher"]
+
+# So that `.venv/bin/snakemake` finds the `payneflow` installed beside it, in an environment that is not activated too;
+# and before all, on a cluster, the sacct that the Slurm plugin can work with.
+PROGRAMS = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+if ON_CLUSTER:
+    PROGRAMS.insert(0, str(Path(workflow.basedir) / "workflow/scripts/slurm"))
+os.environ.update(PATH=os.pathsep.join(PROGRAMS))
+
 GRID = Path(config["grid"])
 RESULTS = Path(config["results"])
 LOGS = RESULTS / "logs"
 BENCHMARKS = RESULTS / "benchmarks"
 
 try:
-    n_pixel = count_pixels(GRID, GridKeys(**config["grid_keys"]))
-    CHUNKS = [chunk.name for chunk in plan_chunks(n_pixel, config["pixels"], config["chunk_size"])]
+    n_spectrum, n_pixel, n_label = grid_shape(GRID, GridKeys(**config["grid_keys"]))
+    n_training = (n_spectrum + 1) // 2
+    TRAINING = make_settings(config["trainer"], settings_of_trainer())
+    SECONDS_A_PIXEL = sizing.seconds_a_pixel(config["trainer"], TRAINING, n_training, n_label)
+    n_wanted = len(parse_pixels(config["pixels"], n_pixel))
+    if config["chunk_size"] == "auto":
+        CHUNK_SIZE = sizing.chunk_size(n_wanted, SECONDS_A_PIXEL, RANKS, ON_CLUSTER)
+    else:
+        CHUNK_SIZE = config["chunk_size"]
+    CHUNKS = [chunk.name for chunk in plan_chunks(n_pixel, config["pixels"], CHUNK_SIZE)]
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None
 

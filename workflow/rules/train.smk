@@ -12,20 +12,24 @@ rule train_chunk:
         BENCHMARKS / "train_chunk/{chunk}.tsv"
     conda:
         "../../envs/theano.yaml" if config["trainer"] == "theano" else "../../envs/payneflow.yaml"
-    threads: config["ranks"]
+    threads: 1 if ON_CLUSTER else RANKS
     resources:
-        mem_mb=600 + 400 * config["ranks"],
-        runtime=60,
+        tasks=ranks_of_training,
+        mpi=LAUNCHER if RANKS > 1 else "",
+        mem_mb_per_cpu=memory_of_training,
+        runtime=runtime_of_training,
     params:
         environment=environment_of_training(),
         launch=launch_of_ranks,
+        pace=checkpoint_options,
         trainer=config["trainer"],
         seed=config["seed"],
         settings=training_options(),
     message:
         "Training {wildcards.chunk} with {params.trainer}"
     shell:
-        "{params.environment}{params.launch} payneflow train {input.chunk:q} --output {output.trained:q} --ranks {threads} "
+        "{params.environment}{params.launch} payneflow train {input.chunk:q} --output {output.trained:q} "
+        "--ranks {resources.tasks} {params.pace} "
         "--trainer {params.trainer} --seed {params.seed} {params.settings} > {log:q} 2>&1"
 
 
@@ -46,7 +50,7 @@ rule gather_networks:
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=5,
     message:
         "Gathering the networks of all chunks"
     shell:

@@ -49,7 +49,8 @@ def measure_label_errors(
     flux = grid.flux[rows][:, columns]
     fits = fit_spectra(networks, flux, FLUX_ERROR, settings=mode, start=true, progress=progress)
     scaled, width = networks.scaler.scale(grid.labels), networks.scaler.width
-    found = [(fits[name] - true[:, j]) / width[j] for j, name in enumerate(networks.label_names)]
+    free = [name not in settings.fixed for name in networks.label_names]
+    found = [free[j] * (fits[name] - true[:, j]) / width[j] for j, name in enumerate(networks.label_names)]
     errors = np.column_stack([*found, fits["RV"]] if settings.velocity else found)
     good = np.isfinite(errors).all(axis=1)
     if not good.any():

@@ -11,7 +11,7 @@ import numpy as np
 
 from payneflow.fitting.emulator import PaddedAxis
 from payneflow.fitting.solving import solve
-from payneflow.training.simd import CACHE_LINE, get, like, load_line, part, put, registers_like, total
+from payneflow.training.simd import CACHE_LINE, get, kernel, like, load_line, part, put, registers_like, total
 
 LEAST_PIVOT = 1e-6  # of a diagonal element: where less of a term is left, the segment's pixels cannot tell it apart
 LEAST_CONTINUUM = 1e-3  # of the median flux: below it a spectrum is not divided by its continuum
@@ -117,3 +117,18 @@ def build_flatten(n_term):
                 weight[i] = inverse_variance[i] * value * value if counts else 0.0
 
     return flatten
+
+
+@cache
+def build_flatten_all(n_term):
+    """The kernel that does so for spectra (n, n_place) of the same inverse variance, all continua being positive."""
+    flatten = build_flatten(n_term)
+
+    @kernel
+    def flatten_all(flux, inverse_variance, terms, ranges, flat):
+        n = len(inverse_variance)
+        one, weight, continuum, n_solved = np.ones(n), np.empty(n), np.empty(n), np.empty(len(ranges), np.int64)
+        for i in range(len(flux)):
+            flatten(flux[i], inverse_variance, terms, ranges, one, flat[i], weight, continuum, n_solved, 1.0)
+
+    return flatten_all

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from payneflow.fitting.continuum import build_flatten
+from payneflow.fitting.continuum import build_flatten_all
 from payneflow.fitting.emulator import LINE, Emulator
 from payneflow.fitting.shifting import RestAxis, to_places
 from payneflow.fitting.starts import predicted, spread
@@ -63,13 +63,9 @@ class Correlation:
 
 def flattened(emulator: Emulator, flux: np.ndarray, terms: np.ndarray) -> np.ndarray:
     """Fluxes (n, n_place) divided by their fitted continua, less 1; 0 where there is no network."""
-    flatten = build_flatten(len(terms))
-    weight = (~emulator.dead).astype(float)
-    one, continuum, flat_weight = np.ones_like(weight), np.ones_like(weight), np.empty_like(weight)
-    ranges = emulator.axis.ranges
-    n_solved, flat = np.zeros(len(ranges), np.int64), np.empty(flux.shape)
-    for i, spectrum in enumerate(flux.astype(float)):
-        flatten(spectrum, weight, terms.ravel(), ranges, one, flat[i], flat_weight, continuum, n_solved, 1.0)
+    flat = np.empty(flux.shape)
+    alive = (~emulator.dead).astype(float)
+    build_flatten_all(len(terms))(flux.astype(float), alive, terms.ravel(), emulator.axis.ranges, flat)
     return flat
 
 

@@ -69,7 +69,9 @@ class LabelEngine:
         """Working memory of one thread: a block of spectra, and the spectrum under way in both precisions."""
         n_row = self.axis.n_place // 8
         block = (aligned(BLOCK * n_row).reshape(BLOCK, -1) for _ in range(2))
-        return (*block, aligned(n_row), aligned(n_row), aligned(n_row, np.float32), aligned(n_row, np.float32))
+        one = aligned(n_row)
+        one[:] = 1.0
+        return (*block, one, aligned(n_row), aligned(n_row), aligned(n_row, np.float32), aligned(n_row, np.float32))
 
     def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working) -> None:
         """Fit a block of spectra (n, n_data), n <= BLOCK, into the rows of `fits`."""
@@ -78,7 +80,8 @@ class LabelEngine:
         self.axis.lay(flux, padded_flux[:n])
         self.axis.lay(error, padded_error[:n])
         data = padded_flux[:n], padded_error[:n], starts
-        self._kernel(*self._given, *self._limits, *data, fits.x, fits.matrix, fits.chi2, fits.snr, fits.counts, *rest)
+        written = fits.x, fits.matrix, fits.chi2, fits.snr, fits.counts, fits.extra_scatter
+        self._kernel(*self._given, *self._limits, *data, *written, *rest)
 
 
 class GeneralEngine:
@@ -159,7 +162,7 @@ class GeneralEngine:
         self.axis.lay(error, padded_error[:n])
         if self._velocity:
             starts = np.concatenate([starts, np.zeros((*starts.shape[:2], 1))], axis=2)
-        written = fits.x, fits.matrix, fits.chi2, fits.snr, fits.counts, fits.shifts, fits.continua
+        written = fits.x, fits.matrix, fits.chi2, fits.snr, fits.counts, fits.extra_scatter, fits.shifts, fits.continua
         self._kernel(*self._given, padded_flux[:n], padded_error[:n], starts, *written, *rest)
 
 

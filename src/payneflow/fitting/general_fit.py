@@ -10,8 +10,9 @@ import numpy as np
 
 from payneflow.fitting.continuum import build_flatten, build_terms
 from payneflow.fitting.correlation import build_correlate
-from payneflow.fitting.general_pass import build_general_pass
+from payneflow.fitting.general_pass import STAY, build_general_pass
 from payneflow.fitting.preparation import prepare
+from payneflow.fitting.scatter import extra_scatter, is_needed
 from payneflow.fitting.search import bound, build_search, without_priors
 from payneflow.fitting.starts import build_estimate
 from payneflow.training.simd import kernel, part
@@ -86,7 +87,8 @@ def mean_size(y, inverse_variance):
 def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, velocity):
     """The kernel for networks of this size; continua of n_term terms (0: none), division by n_flat terms at first."""
     n_parameter = n_label + 1 if velocity else n_label
-    search = build_search(build_general_pass(n_label, n_neurons, n_term, move, velocity), n_parameter)
+    evaluate, stays = build_general_pass(n_label, n_neurons, n_term, move, velocity), move == STAY
+    search = build_search(evaluate, n_parameter)
     estimate = build_estimate(n_label, n_projection)
     correlate, flatten, solve_terms = build_correlate(), build_flatten(n_flat), build_terms(max(n_term, 1))
 
@@ -94,13 +96,13 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
     def fit_all(
         weights, weights_single, terms, terms_single, flat_terms, tap_table, tap_table_single, axes, rest_tables,
         label_tables, correlation_tables, correlation_numbers, own_start, box, window, tolerance, most,
-        flux, error, starts, x, matrix, chi2, snr, counts, shifts, continua,
+        flux, error, starts, x, matrix, chi2, snr, counts, scatter, shifts, continua,
         data_memory, single_memory, rest_memory, rest_memory_single, correlation_memory,
     ):  # fmt: skip
         """Fit flux (n, n_place) with errors, from starts (n, n_start, n_parameter).
 
-        Written: x, matrix, chi2, snr, counts as in `fit_labels`; shifts (n, 3): that of the correlation, its score, the
-        second score; continua (n, n_segment, n_term).
+        Written: x, matrix, chi2, snr, counts, scatter as in `fit_labels`; shifts (n, 3): that of the correlation, its
+        score, the second score; continua (n, n_segment, n_term).
         """
         emulator_ranges, ranges, rest_starts, places = axes
         usable, left, fraction, interior, variance = rest_tables
@@ -108,7 +110,8 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
         y_single, weight_single, label_flux, label_weight, flat_rest, weight_rest, product_rest = single_memory
         rest, moved, columns = rest_memory
         rest_single, moved_single, columns_single = rest_memory_single
-        lowest, highest = np.empty(n_parameter), np.empty(n_parameter)
+        lowest, highest, gradient = np.empty(n_parameter), np.empty(n_parameter), np.empty(n_parameter)
+        square, held = np.empty((n_parameter, n_parameter)), box[2].sum()
         own_box = lowest, highest, box[2], box[3], box[4]
         factor = np.empty((max(n_term, 1), max(n_term, 1)))
         for i in range(len(flux)):
@@ -163,6 +166,19 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
             least, passes, ended, disagree = search(problem, own_box, starts[i], tolerance, most, x[i], matrix[i])
             chi2[i] = without_priors(least, own_box, x[i])
             counts[i, 1], counts[i, 2], counts[i, 3] = passes, ended, disagree
+            scatter[i] = 0.0
+            dof = counts[i, 0] - n_parameter + held - linear
+            if is_needed(chi2[i], dof):
+                evaluate(problem[1], x[i], gradient, square)
+                for s in range(len(ranges)):
+                    for k in range(ranges[s, 0], ranges[s, 1]):
+                        continuum[k] = 1.0
+                        if n_term > 0:
+                            continuum[k] = 0.0
+                            for t in range(n_term):
+                                continuum[k] += continua[i, s, t] * terms[t * len(y) + k]
+                        y[k] -= continuum[k] * (rest[k] if stays else moved[k])
+                scatter[i] = extra_scatter(y, weight, continuum, dof)
             for s in range(len(ranges)):
                 for k in range(n_term):
                     continua[i, s, k] *= level

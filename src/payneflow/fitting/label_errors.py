@@ -7,7 +7,8 @@ these errors for one network file and one mode of fitting, and answers for any f
   from the errors of all spectra of the grid: where the emulator errs is a smooth function of the labels;
 - the covariance of what the correction leaves. Kriging's own variance says how it grows away from the spectra; its size
   and shape are those of the held-back spectra nearby, each predicted without itself (leave-one-out), in units of
-  kriging's standard deviation, averaged with a Gaussian kernel around the fitted labels.
+  kriging's standard deviation, averaged with a Gaussian kernel around the fitted labels. Far from all spectra both
+  are held down to what was ever measured.
 
 A star's covariance is its formal one (photon noise) plus this one. No error per pixel can stand in for it, because the
 residuals of neighbouring pixels are correlated.
@@ -28,6 +29,7 @@ from payneflow.training.virtual_spectra import _solve, matern
 
 KERNEL_WIDTH = 0.12  # standard deviation of the kernel in scaled labels, and
 PRIOR_SPECTRA = 1.0  # weight of the mean over all held-back spectra: chosen by benchmarks/label_errors.py
+LARGEST = 2.0  # times the rms of the held-back errors: no star's error is thought to be larger
 LEAST_HELD_BACK = 10  # held-back spectra; fewer cannot tell a covariance
 SEARCH_SPECTRA = 400  # the search for kriging's lengths looks at no more, evenly spread
 LENGTH_START, LENGTH_STEP, LENGTH_LEAST, LENGTH_MOST = 0.3, 1.5, 0.05, 3.0  # in scaled labels
@@ -92,7 +94,22 @@ class LabelErrors:
         nodes = self.fitted, self.errors, np.flatnonzero(self.held_back)
         kriging = self.lengths, self.nugget, *self._solved
         _estimate(scaled, without, *nodes, *kriging, KERNEL_WIDTH, PRIOR_SPECTRA, correction, covariance)
-        return correction, covariance
+        shrink = self._shrink(covariance, without)
+        return shrink[:, None] * correction, shrink[:, None, None] * covariance
+
+    def _shrink(self, covariance: np.ndarray, without: np.ndarray) -> np.ndarray:
+        """(n,), factors that keep kriging from carrying slopes on and on, far from all spectra.
+
+        r is the ratio of covariance (n, n_parameter, n_parameter) to the largest that is thought possible, averaged
+        over all directions. 1 / sqrt(1 + r^2) is 1 where spectra are near, and takes r to 1 far from them.
+        """
+        held = self.errors * self.held_back[:, None]
+        own = held[without] * (without >= 0)[:, None]
+        n_held = self.held_back.sum() - (self.held_back[without] & (without >= 0))
+        largest = LARGEST**2 * (held.T @ held - own[:, :, None] * own[:, None, :]) / n_held[:, None, None]
+        inverse = np.linalg.pinv(largest, hermitian=True)  # not `inv`: a label may be fixed
+        ratio = (inverse * covariance).sum(axis=(1, 2)) / max(held.any(axis=0).sum(), 1)
+        return 1 / np.sqrt(1 + ratio**2)
 
     def correction(self, scaled: np.ndarray, exclude: np.ndarray | None = None) -> np.ndarray:
         """(n, n_label), to be subtracted from the fitted scaled labels; arguments as those of `estimate`."""

@@ -91,6 +91,26 @@ def build_predict(n_label, n_neurons):
 
 
 @cache
+def build_subtract(n_label, n_neurons):
+    """The part of a kernel that takes the flux of scaled labels from that of the data."""
+    network = build_network(n_label, n_neurons)
+
+    @part
+    def subtract(weights, x, flux):
+        """flux <- flux - prediction, all places of the padded axis."""
+        width = CACHE_LINE // weights.itemsize
+        first = load_line(weights, 0)
+        labels, slopes = registers_like(first, n_label), registers_like(first, n_label)
+        for j in range(n_label):
+            put(labels, j, like(first, x[j]))
+        for group in range(flux.size // width):
+            residual = load_line(flux, group * width) - network(weights, group, labels, slopes)
+            store(flux, group * width, residual)
+
+    return subtract
+
+
+@cache
 def build_label_pass(n_label, n_neurons):
     """The pass of a fit of labels alone, flux on the networks' own pixels: everything in registers."""
     network = build_network(n_label, n_neurons)

@@ -18,16 +18,20 @@ from payneflow.training.simd import CACHE_LINE, LANES, inlined, like, load, load
 
 C_KM_S = 299792.458  # speed of light, exact
 TAPS, HALF = LANES, LANES // 2
-KAISER_BETA = 6.0  # shape of the window: side lobes of -63 dB
+KAISER_BETA = 7.0  # shape of the window: the least bias of velocities, 0.4 m/s
 INTERVALS = 64  # of the tap table: cubic polynomials between them, error 2e-8
 UNEVEN = 0.02  # places by which an axis may deviate from even steps in ln(wavelength)
 NOWHERE = -1.0  # place of a data pixel beyond all segments
 
 
 def tap_weights(t: np.ndarray) -> np.ndarray:
-    """(n, TAPS) weights of the pixels at -3 ... 4 for values at t (n,) in 0 ... 1; their sum is 1."""
+    """(n, TAPS) weights of the pixels at -3 ... 4 for values at t (n,) in 0 ... 1; their sum is 1.
+
+    The Kaiser window less its height at the edge: with the edge, the derivative would jump at whole places by 0.7 %,
+    and where a model is poor chi2 would have a false minimum there.
+    """
     away = np.asarray(t)[:, None] - np.arange(1 - HALF, HALF + 1)
-    window = np.i0(KAISER_BETA * np.sqrt(np.maximum(1.0 - (away / HALF) ** 2, 0.0)))
+    window = np.i0(KAISER_BETA * np.sqrt(np.maximum(1.0 - (away / HALF) ** 2, 0.0))) - 1.0
     weights = np.sinc(away) * window
     return weights / weights.sum(axis=1, keepdims=True)
 

@@ -9,6 +9,7 @@ networks alone, once in a process.
 from functools import cache
 
 import numpy as np
+from scipy.linalg import eigh
 
 from payneflow.fitting.emulator import LINE, Emulator
 from payneflow.fitting.passes import build_predict
@@ -18,6 +19,7 @@ SAMPLES = 512  # spectra
 PROJECTIONS, MOST_PROJECTIONS = 24, 64  # principal components; twice the number of labels where that is more
 SQUARED = 24  # components whose products are in the quadratic form
 NOISE = (0.01, 0.01, 0.03, 0.03)  # of normalised flux, in copies of the sample
+RIDGE = 1e-9  # of the diagonal of the quadratic form's normal equations
 LOWEST, HIGHEST = 0.05, 0.95  # scaled labels of the sample, and of an estimate
 
 
@@ -51,14 +53,18 @@ class LabelEstimate:
         self.n_projection = min(max(PROJECTIONS, 2 * n_label), MOST_PROJECTIONS)
         mean = flux.mean(axis=0)
         difference = np.where(dead, np.float32(0.0), flux - mean)
-        square, vectors = np.linalg.eigh((difference @ difference.T).astype(float))
-        square = np.maximum(square[::-1][: self.n_projection], 1e-12 * square[-1] + 1e-30)
-        components = (vectors[:, ::-1][:, : self.n_projection] / np.sqrt(square)).T.astype(np.float32) @ difference
+        leading = n - self.n_projection, n - 1
+        square, vectors = eigh((difference @ difference.T).astype(float), subset_by_index=leading)
+        square = np.maximum(square[::-1], 1e-12 * square[-1] + 1e-30)
+        components = (vectors[:, ::-1] / np.sqrt(square)).T.astype(np.float32) @ difference
         size = np.sqrt(square / n)
         rng = np.random.default_rng(0)
         clean = difference @ components.T
         noisy = np.concatenate([clean + sigma * rng.standard_normal(clean.shape) for sigma in NOISE]) / size
-        form = np.linalg.lstsq(_features(noisy), np.tile(scaled, (len(NOISE), 1)), rcond=1e-10)[0]
+        features = _features(noisy)
+        matrix = features.T @ features
+        matrix[np.diag_indices_from(matrix)] *= 1.0 + RIDGE  # networks may have fewer components than there are tables
+        form = np.linalg.solve(matrix, features.T @ np.tile(scaled, (len(NOISE), 1)))
         groups = (components / size[:, None]).reshape(self.n_projection, -1, LINE).transpose(1, 0, 2)
         table = aligned(groups.size // 8, np.float32)
         table[:] = groups.ravel()

@@ -34,7 +34,8 @@ def make_trainer(
 def prepare(scaled_labels: np.ndarray, flux: np.ndarray, settings: LmSettings | SgdSettings, seed: int) -> Preparation:
     """What the trainer of `settings` draws from the whole training half.
 
-    `scaled_labels`: (n_training, n_label); `flux`: (n_training, n_pixel), normalised, of all pixels of the grid.
+    `scaled_labels`: (n_training, n_label); `flux`: (n_training, n_pixel), normalised, of all pixels of the grid, in
+    memory or in a file: only a sample of spectra and pixels, and the pixels of the templates, are read.
     """
     if isinstance(settings, SgdSettings):
         return Preparation.nothing(*scaled_labels.shape)
@@ -45,7 +46,8 @@ def prepare(scaled_labels: np.ndarray, flux: np.ndarray, settings: LmSettings | 
         return alone
     careful = replace(settings, n_starts=TEMPLATE_STARTS, max_iterations=TEMPLATE_ITERATIONS, damping=TEMPLATE_DAMPING)
     trainer, policy = make_trainer(scaled_labels, alone, careful, seed)
-    to_learn = flux_to_learn(flux[:, pixels], virtual.flux(flux[:, pixels]))
+    template_flux = flux[:, pixels]
+    to_learn = flux_to_learn(template_flux, virtual.flux(template_flux))
     tasks = [PixelTask(int(pixel), to_learn[i], PixelProgress()) for i, pixel in enumerate(pixels)]
     for _ in train_pixels(trainer, policy, tasks):
         pass

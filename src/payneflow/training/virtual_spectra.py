@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from payneflow.training.sampling import evenly
 from payneflow.training.simd import kernel
 
 LENGTH_START, LENGTH_STEP = 1.5, 1.25  # of the search, in scaled labels (the grid is 0.8 wide) and as a factor
@@ -26,6 +27,7 @@ VIRTUAL_PER_TRAINING = 0.5  # cross-validated: 1 is within the scatter, and slow
 LARGEST_VIRTUAL = 640  # virtual spectra; every one costs an iteration as much as a training spectrum
 N_NEIGHBOUR, N_CANDIDATE = 12, 6000
 OVERSHOOT = 0.3  # a virtual label lies at most this part of the way to its neighbour outside the two
+ROWS = 256  # of a covariance are worked on at a time: its square is large, and what it takes five times as large
 COLUMNS = 128  # of a matrix are worked on at a time, so that they stay in a near cache
 SPAWN_KEY = 2  # of the random numbers here: 0 is for weights, 1 for shuffles (DESIGN.md, section 2)
 
@@ -52,7 +54,8 @@ class VirtualSpectra:
 def make_virtual_spectra(labels, flux, seed, n_virtual=None):
     """The virtual spectra of a grid: `n_virtual` of them, by default half as many as training spectra.
 
-    labels (n_train, n_label) scaled to x', flux (n_train, n_pixel), training spectra only.
+    labels (n_train, n_label) scaled to x', flux (n_train, n_pixel), training spectra only; of the flux, which may lie
+    in a file, a sample of spectra and pixels is read.
     """
     n_train, n_label = labels.shape
     if n_virtual is None:
@@ -62,9 +65,9 @@ def make_virtual_spectra(labels, flux, seed, n_virtual=None):
         if n_virtual:
             note += f": {n_train} training spectra, more than {LARGEST_KRIGING}, leave a network little freedom"
         return VirtualSpectra.none(n_train, n_label, note)
-    rows = _evenly(n_train, SEARCH_SPECTRA)
-    columns = _evenly(flux.shape[1], SEARCH_PIXELS)
-    lengths, nugget = kriging_lengths(labels[rows], flux[np.ix_(rows, columns)])
+    rows = evenly(n_train, SEARCH_SPECTRA)
+    columns = evenly(flux.shape[1], SEARCH_PIXELS)
+    lengths, nugget = kriging_lengths(labels[rows], np.ascontiguousarray(flux[rows][:, columns]))
     virtual = labels_in_gaps(labels, n_virtual, seed)
     matrix = kriging_matrix(labels, virtual, lengths, nugget)
     shown = ", ".join(f"{length:.2f}" for length in lengths)
@@ -77,11 +80,15 @@ def make_virtual_spectra(labels, flux, seed, n_virtual=None):
 
 def matern(a, b, lengths):
     """Matern 5/2 covariance (n_a, n_b) of unit variance between labels a (n_a, n_label) and b (n_b, n_label)."""
-    square = np.zeros((len(a), len(b)))
-    for c, length in enumerate(lengths):  # label by label: the cube (n_a, n_b, n_label) may be large
-        square += ((a[:, c, None] - b[:, c]) / length) ** 2
-    r = np.sqrt(5 * square)
-    return (1 + r + square * (5 / 3)) * np.exp(-r)
+    covariance = np.empty((len(a), len(b)))
+    for first in range(0, len(a), ROWS):
+        some = slice(first, first + ROWS)
+        square = np.zeros_like(covariance[some])
+        for c, length in enumerate(lengths):  # label by label: the cube (n_a, n_b, n_label) may be large
+            square += ((a[some, c, None] - b[:, c]) / length) ** 2
+        r = np.sqrt(5 * square)
+        covariance[some] = (1 + r + square * (5 / 3)) * np.exp(-r)
+    return covariance
 
 
 def kriging_matrix(labels, virtual, lengths, nugget):
@@ -138,7 +145,8 @@ def _misfit(labels, centred, lengths_and_nugget):
 def _solve(covariance, nugget, right):
     """(covariance + nugget)^-1 right; a nugget too small for the digits of a double is raised until it works."""
     while True:
-        root = covariance + nugget * np.eye(len(covariance))
+        root = covariance.copy()
+        root[np.diag_indices(len(root))] += nugget
         if _factorize(root):
             solved = right.copy()
             _solve_lower(root, solved)
@@ -248,8 +256,3 @@ def _neighbours(labels, i, k):
     """The k training spectra nearest to spectrum i, itself left out."""
     order = np.argsort(((labels - labels[i]) ** 2).sum(1), kind="stable")
     return order[order != i][:k]
-
-
-def _evenly(n, n_most):
-    """Numbers 0 .. n-1, or n_most of them evenly spread."""
-    return np.unique(np.linspace(0, n - 1, min(n, n_most)).round().astype(int))

@@ -1,0 +1,1 @@
+"""The workflow on a real Slurm cluster: as typed, through faults, and with a wrong profile."""
