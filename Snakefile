@@ -33,6 +33,7 @@ localrules:
     plot_flux_deviation,
     gather_fits,
     plot_fitting_results,
+    plot_fit_overview,
 
 
 rule all:

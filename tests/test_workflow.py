@@ -113,8 +113,11 @@ def test_an_environment_that_is_not_activated_is_enough(directory, monkeypatch):
 
 
 CHANGES = {
-    "fit.flux_error": (["fit={flux_error: 0.02}"], {"fit_spectra", "gather_fits", "plot_fitting_results"}),
-    "fit.start": (["fit={start: truth}"], {"fit_spectra", "gather_fits", "plot_fitting_results"}),
+    "fit.flux_error": (
+        ["fit={flux_error: 0.02}"],
+        {"fit_spectra", "gather_fits", "plot_fitting_results", "plot_fit_overview"},
+    ),
+    "fit.start": (["fit={start: truth}"], {"fit_spectra", "gather_fits", "plot_fitting_results", "plot_fit_overview"}),
     "seed": (["seed=1"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
     "lm.n_starts": (["lm={n_starts: 1}"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
     "trainer": (["trainer=sgd"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
