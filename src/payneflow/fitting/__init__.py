@@ -1,23 +1,26 @@
 """Observed spectra -> labels, radial velocity and continuum, with errors and flags."""
 
-from payneflow.fitting.calibration import measure_label_errors, read_label_errors, write_label_errors
-from payneflow.fitting.fit import fit_spectra
-from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
-from payneflow.fitting.output import fits_names, fits_text, read_fits, write_fits
-from payneflow.fitting.settings import FitSettings
-from payneflow.fitting.table import add_true_labels
+from importlib import import_module
 
-__all__ = [
-    "FLAG_MEANINGS",
-    "FitFlag",
-    "FitSettings",
-    "add_true_labels",
-    "fit_spectra",
-    "fits_names",
-    "fits_text",
-    "measure_label_errors",
-    "read_fits",
-    "read_label_errors",
-    "write_fits",
-    "write_label_errors",
-]
+# Loaded only when asked for: kernels and tables take a second, and a command line that fits nothing needs neither.
+_MODULES = {
+    "FLAG_MEANINGS": "flags",
+    "FitFlag": "flags",
+    "FitSettings": "settings",
+    "add_true_labels": "table",
+    "fit_spectra": "fit",
+    "fits_names": "output",
+    "fits_text": "output",
+    "measure_label_errors": "calibration",
+    "read_fits": "output",
+    "read_label_errors": "calibration",
+    "write_fits": "output",
+    "write_label_errors": "calibration",
+}
+__all__ = [*_MODULES]
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
