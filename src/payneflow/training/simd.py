@@ -399,15 +399,34 @@ class _SourceAwareCache(FunctionCache):
         return compiled
 
 
+def _named_apart(function):
+    """Let the name of a function tell what it closes over.
+
+    Machine code calls its parts by names that numba makes of the function's and of a number that starts anew in each
+    process. Of two kernels that were compiled in different processes and are read from disk in one, the parts of one
+    size would otherwise have the names of those of another size, and the first of them would serve both.
+    """
+    if function.__closure__:
+        function.__qualname__ += f"_{hashlib.sha256(_constants(function).encode()).hexdigest()[:16]}"
+    return function
+
+
 def kernel(function):
     """Compile `function`, once per machine and kind of CPU; later processes read the machine code from disk."""
-    dispatcher = njit(error_model="numpy", nogil=True)(function)
+    dispatcher = njit(error_model="numpy", nogil=True)(_named_apart(function))
     dispatcher._cache = _SourceAwareCache(function)
     return dispatcher
 
 
-inlined = njit(error_model="numpy", nogil=True, forceinline=True)  # a part of a kernel; melts into its caller
-part = njit(error_model="numpy", nogil=True)  # a part of a kernel that stays a function of its own
+def inlined(function):
+    """A part of a kernel; melts into its caller."""
+    return njit(error_model="numpy", nogil=True, forceinline=True)(_named_apart(function))
+
+
+def part(function):
+    """A part of a kernel that stays a function of its own."""
+    return njit(error_model="numpy", nogil=True)(_named_apart(function))
+
 
 # --------------------------------------------------------------------------------------------------- logistic function
 
