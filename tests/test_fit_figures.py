@@ -320,8 +320,7 @@ def test_the_kiel_diagram_takes_the_first_labels_where_there_are_others():
     assert labels_of_kiel(["mass"]) == ["mass"]
 
 
-@pytest.mark.parametrize("n_label", [1, 2, 3, 25])
-@pytest.mark.parametrize("n_spectrum", [1, 5, 160])
+@pytest.mark.parametrize(("n_label", "n_spectrum"), [(1, 1), (1, 160), (2, 5), (3, 5), (3, 160), (25, 1), (25, 160)])
 @pytest.mark.parametrize("truth", [True, False])
 def test_any_number_of_fits_and_labels_stays_on_the_page(n_label, n_spectrum, truth):
     fits = fits_of(n_label, n_spectrum)

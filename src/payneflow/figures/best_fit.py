@@ -36,7 +36,7 @@ _MARGIN = 0.55  # inches: left and right of the panels
 _SPACING = 0.22  # inches between rows, for the wavelengths
 _BOTTOM = 0.24  # inches below the last row's spacing
 _LINE = 0.16  # inches: height of a line of the headline
-_LINE_WIDTH = 115  # characters of a line of the headline
+_LINE_WIDTH = 122  # characters of a line of the headline
 _TITLE_WIDTH = 48  # characters of the identifier, beside the legend
 _SHADE = "0.88"
 
@@ -131,7 +131,7 @@ def draw_best_fit(
         upper.set_ylim(flux_limits)
         _divide_wavelengths((upper, lower), low, high)
     _name_axes(figure, top, fitted_continuum=bool(np.any(continuum[used] != 1.0)))
-    _draw_headline(figure, title, lines)
+    _draw_headline(figure, title, lines, joined)
     return figure
 
 
@@ -278,7 +278,7 @@ def _name_axes(figure: InchFigure, top: float, fitted_continuum: bool) -> None:
     figure.text(1 - 0.09 / PAGE, middle, f"(Data {MINUS} model) / σ", ha="right", **upright)
 
 
-def _draw_headline(figure: InchFigure, title: str, lines: Sequence[str]) -> None:
+def _draw_headline(figure: InchFigure, title: str, lines: Sequence[str], joined: bool) -> None:
     """The title and the lines on the left, and on the right what is what in the panels."""
     if len(title) > _TITLE_WIDTH:
         title = title[: _TITLE_WIDTH // 2] + "…" + title[-_TITLE_WIDTH // 2 + 1 :]
@@ -287,10 +287,11 @@ def _draw_headline(figure: InchFigure, title: str, lines: Sequence[str]) -> None
         look = {"weight": "bold", "size": 9.5} if not number else {}
         y = 1 - (0.18 + _LINE * number + (0.03 if number else 0)) / figure.height
         figure.text(_MARGIN / PAGE, y, text, ha="left", va="baseline", **look)
+    line = {"lw": 1.0} if joined else {"lw": 0, "marker": "o", "mew": 0}
     figure.legend(
         handles=[
-            Line2D([], [], color=INK, lw=1.0, label="data"),
-            Line2D([], [], color=VERMILION, lw=1.0, label="model"),
+            Line2D([], [], color=INK, ms=3, label="data", **line),
+            Line2D([], [], color=VERMILION, ms=1.8, label="model", **line),
             Patch(fc=_SHADE, ec=FAINT, lw=0.5, label="not used"),
         ],
         loc="upper right",

@@ -23,6 +23,7 @@ _LEFT = 0.55, 4.33  # inches: where the panels of the two columns begin
 _BOTTOM = 0.42, 3.2  # inches: where those of the two rows do
 _HEIGHT = 5.66  # inches: of the figure
 _COLOUR_BAR = 0.06, 0.08  # inches: between a panel and its colour bar, and the width of that
+_ROW = 0.17  # inches: least height of a label's pulls
 _FEW = 20  # fits: of fewer, each pull is a tick; a histogram and its width would say nothing
 _WIDEST_PULL = 5.0  # end of the axis of pulls
 _MOST_ERRORS = 4  # panels of errors against S/N
@@ -47,13 +48,15 @@ def draw_fit_overview(fits: Table) -> Figure:
     labels, the errors against S/N. Upper right: chi2 / dof against S/N. Lower left: the second label against the first,
     coloured by the third, which are Teff, logg and [Fe/H] where the table has them. Lower right: the legend.
     """
-    succeeded = fits[~is_failed(fits)]
-    figure = InchFigure(figsize=(PAGE, _HEIGHT))
-    if all(f"{name}_true" in fits.colnames for name in fits.meta["label_names"]):
-        _draw_pulls(figure.axes_at(_LEFT[0], _BOTTOM[1], *_SIDE), succeeded)
+    succeeded, names = fits[~is_failed(fits)], fits.meta["label_names"]
+    truth = all(f"{name}_true" in fits.colnames for name in names)
+    more = max(0.0, _ROW * len(names) - _SIDE[1]) if truth else 0.0  # inches that many rows of pulls need
+    figure = InchFigure(figsize=(PAGE, _HEIGHT + more))
+    if truth:
+        _draw_pulls(figure.axes_at(_LEFT[0], _BOTTOM[1], _SIDE[0], _SIDE[1] + more), succeeded)
     else:
         _draw_errors(figure, succeeded)
-    _draw_chi2(figure.axes_at(_LEFT[1], _BOTTOM[1], *_SIDE), succeeded)
+    _draw_chi2(figure.axes_at(_LEFT[1], _BOTTOM[1] + more, *_SIDE), succeeded)
     _draw_kiel(figure, figure.axes_at(_LEFT[0], _BOTTOM[0], *_SIDE), succeeded)
     _draw_legend(figure, succeeded, n_failed=len(fits) - len(succeeded))
     return figure
@@ -76,7 +79,7 @@ def pulls_of(fits: Table) -> dict[str, np.ndarray]:
 def _draw_pulls(axes: Axes, fits: Table) -> None:
     """A row for each label: histogram of its pulls, the ends of the axis holding those beyond, and the unit normal."""
     pulls = pulls_of(fits)
-    size = 7.5 if len(pulls) <= 6 else 5.5
+    size, level = (7.5, 0.75) if len(pulls) <= 6 else (6.0, 0.5)
     x = np.linspace(-_WIDEST_PULL, _WIDEST_PULL, 201)
     normal = np.exp(-0.5 * x**2) / np.sqrt(2.0 * np.pi)
     edges = np.arange(-_WIDEST_PULL, _WIDEST_PULL + 0.1, 0.25 if len(fits) >= 1000 else 0.5)
@@ -94,10 +97,9 @@ def _draw_pulls(axes: Axes, fits: Table) -> None:
             axes.plot(np.clip(pull, edges[0], edges[-1]), np.full(len(pull), base + 0.16), "|", color=BLUE, ms=6)
         axes.plot(x, base + normal / highest, color=INK, lw=0.8)
         axes.axhline(base, color=FAINT, lw=0.5)
-        axes.text(0.03, base + 0.85, symbol(name), transform=axes.get_yaxis_transform(), size=size, va="top")
-        axes.text(
-            0.97, base + 0.85, _pull_text(pull), transform=axes.get_yaxis_transform(), size=size, va="top", ha="right"
-        )
+        look = {"transform": axes.get_yaxis_transform(), "size": size, "va": "center"}
+        axes.text(0.03, base + level, symbol(name), ha="left", **look)
+        axes.text(0.97, base + level, _pull_text(pull), ha="right", **look)
     axes.axvline(0, color=FAINT, lw=0.5, zorder=0)
     axes.set(xlim=(-_WIDEST_PULL, _WIDEST_PULL), ylim=(0, max(1, len(pulls))), yticks=[])
     axes.set_xlabel("(Fitted − true) / error")
@@ -166,7 +168,7 @@ def _draw_kiel(figure: InchFigure, axes: Axes, fits: Table) -> None:
         bar = figure.colorbar(axes.collections[0], cax=beside)
         bar.set_label(_with_unit(names[2], fits), labelpad=3)
         beside.tick_params(labelsize=7, right=True, left=False)
-        beside.yaxis.set_major_locator(MaxNLocator(5))
+        beside.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     for name, axis in ((first, axes.xaxis), (second, axes.yaxis)):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         if name in ("Teff", "logg"):  # hot stars on the left, giants at the top
@@ -240,7 +242,7 @@ def _draw_legend(figure: InchFigure, fits: Table, n_failed: int) -> None:
     figure.legend(
         handles=handles,
         loc="upper left",
-        bbox_to_anchor=((_LEFT[1] - 0.1) / PAGE, (_BOTTOM[0] + _SIDE[1]) / _HEIGHT),
+        bbox_to_anchor=((_LEFT[1] - 0.1) / PAGE, (_BOTTOM[0] + _SIDE[1]) / figure.height),
         title=_mode_text(fits.meta),
         title_fontsize=8,
         alignment="left",
