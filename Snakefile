@@ -31,6 +31,7 @@ localrules:
     plot_training_summary,
     plot_flux_prediction,
     plot_flux_deviation,
+    calibrate_errors,
     gather_fits,
     plot_fitting_results,
     plot_fit_overview,

@@ -356,7 +356,7 @@ def whole_run(grid: Path, directory: Path, options: list[str]) -> None:
     network = str(directory / "network.npz")
     assert cli.main(["gather", *trained, "--network", network, "--record", str(directory / "record.ecsv")]) == 0
     assert cli.main(["evaluate", network, str(grid), "--output", str(directory / "evaluation.npz")]) == 0
-    assert cli.main(["fit", network, str(grid), "--output", str(directory / "fits")]) == 0
+    assert cli.main(["fit", network, "--grid", str(grid), "--output", str(directory / "fits")]) == 0
 
 
 def different(a: Path, b: Path) -> set[str]:
