@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 
 from payneflow.fitting.emulator import PaddedAxis
-from payneflow.fitting.solving import solve
+from payneflow.fitting.solving import cholesky, solve
 from payneflow.training.simd import CACHE_LINE, get, kernel, like, load_line, part, put, registers_like, total
 
 LEAST_PIVOT = 1e-6  # of a diagonal element: where less of a term is left, the segment's pixels cannot tell it apart
@@ -26,23 +26,6 @@ def chebyshev(axis: PaddedAxis, wavelength: np.ndarray, n_term: int) -> np.ndarr
         unit = 2.0 * (own - own[0]) / width - 1.0 if width > 0.0 else np.zeros(len(own))
         terms[:, first:behind] = np.polynomial.chebyshev.chebvander(unit, n_term - 1).T
     return axis.padded(terms)
-
-
-@part
-def factor_of_terms(a, n):
-    """Cholesky factor of (n, n) `a` in place; returns how many leading terms can be told apart."""
-    for i in range(n):
-        for j in range(i + 1):
-            rest = a[i, j]
-            for k in range(j):
-                rest -= a[i, k] * a[j, k]
-            if i == j:
-                if not rest > LEAST_PIVOT * a[i, i]:
-                    return i
-                a[i, i] = rest**0.5
-            else:
-                a[i, j] = rest / a[j, j]
-    return n
 
 
 @cache
@@ -78,7 +61,7 @@ def build_terms(n_term):
             solution[a] = total(get(sums, a))
             for b in range(a + 1):
                 factor[a, b] = total(get(sums, n_term + a * (a + 1) // 2 + b))
-        found = factor_of_terms(factor, n_term if n_solved < 0 else n_solved)
+        found = cholesky(factor, n_term if n_solved < 0 else n_solved, LEAST_PIVOT)
         for a in range(found, n_term):
             solution[a] = 0.0
         solve(factor, solution, found)

@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from payneflow.fitting.solving import TINY, cholesky, solve
+from payneflow.fitting.solving import LEAST_PIVOT, TINY, cholesky, solve
 from payneflow.training.simd import part
 
 ROUGH_END = 0.1  # sigma: single precision has brought the fit so near
@@ -49,7 +49,7 @@ def bounded_step(matrix, gradient, damping, x, box, step):
                 if free[i] and not free[j]:
                     b[i] -= matrix[i, j] * step[j]
             a[i, i] = a[i, i] * (1.0 + damping) + TINY if free[i] else 1.0
-        if not cholesky(a, n):
+        if cholesky(a, n, LEAST_PIVOT) < n:
             return np.nan
         solve(a, b, n)
         worst, over = -1, 1.0
@@ -144,7 +144,7 @@ def build_minimiser(evaluate, n):
                             elif update:
                                 beyond[i, j] += change[i] * change[j] / along
                             trial[i, j] = beyond[i, j] + 0.9 * matrix_new[i, j]
-                    bad = not cholesky(trial, n)  # S would not be well positive definite
+                    bad = cholesky(trial, n, LEAST_PIVOT) < n  # S would not be well positive definite
                 else:
                     bad = True
                 chi2, last = chi2_new, length

@@ -7,20 +7,23 @@ LEAST_PIVOT = 1e-13  # of the diagonal element: what is left of it is rounding
 
 
 @part
-def cholesky(a, n):
-    """Lower triangular factor of the leading (n, n) of `a`, in place; False unless it is positive definite."""
+def cholesky(a, n, least_pivot):
+    """Lower triangular factor of the leading (n, n) of `a`, in place; returns how many leading rows have one.
+
+    A row has none where less than `least_pivot` of its diagonal element is left: it follows from those above it.
+    """
     for i in range(n):
         for j in range(i + 1):
             rest = a[i, j]
             for k in range(j):
                 rest -= a[i, k] * a[j, k]
             if i == j:
-                if not rest > LEAST_PIVOT * a[i, i]:
-                    return False
+                if not rest > least_pivot * a[i, i]:
+                    return i
                 a[i, i] = rest**0.5
             else:
                 a[i, j] = rest / a[j, j]
-    return True
+    return n
 
 
 @part
