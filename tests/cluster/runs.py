@@ -19,7 +19,7 @@ from conftest import ROOT, wait_for
 
 PROGRAMS = Path(sys.executable).parent
 
-# Two chunks of eight pixels; no pixel can reach the criterion, so that each trains for all its loops: about 6 s of a
+# Two chunks of eight pixels; no pixel can reach the criterion, so that each trains for all its loops: about 5 s of a
 # core a rank, with a checkpoint twice a second.
 SETTINGS = {
     "grid": str(ROOT / "resources/hband_grid.npz"),
@@ -27,7 +27,7 @@ SETTINGS = {
     "chunk_size": 8,
     "checkpoint_seconds": 0.5,
     "trainer": "sgd",
-    "sgd": {"num_epochs": 10_000, "max_iter": 45, "trunc_diff": 1e-9, "min_eta": 1e-9},
+    "sgd": {"num_epochs": 10_000, "max_iter": 36, "trunc_diff": 1e-9, "min_eta": 1e-9},
 }
 CHUNKS = ("pixel0000-3360-step480", "pixel3840-7200-step480")
 NETWORK = "results/neural_network.npz"
@@ -89,6 +89,25 @@ class Run:
             self.process.kill()
             pytest.fail(f"Snakemake does not end: {self.said()[-3000:]}\n{self.slurm('squeue', '--me')}")
 
+    def fail(self, *options: str) -> str:
+        """Run Snakemake, which must fail at once; returns what it says."""
+        self.start("--retries", "0", *options)
+        assert self.finish(120) == 1
+        return self.said()
+
+    def payneflow(self, *arguments) -> str:
+        """What a subcommand says in the run's directory."""
+        done = subprocess.run(
+            [PROGRAMS / "payneflow", *arguments],
+            cwd=self.place,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
     def said(self) -> str:
         return self.log.read_text()
 
@@ -148,3 +167,18 @@ class Run:
 def kill_all(processes) -> None:
     for process in processes:
         os.kill(process, signal.SIGKILL)
+
+
+def site(**changes) -> list[str]:
+    """The first block of the profile as options, with changes."""
+    settings = {
+        "slurm_partition": "main",
+        "slurm_account": "lab",
+        "ranks": 2,
+        "launcher": "srun --mpi=pmi2 --kill-on-bad-exit=1",
+        "mem_mb": 1000,
+        "runtime": 10,
+        "disk_mb": 1000,
+        **changes,
+    }
+    return [f"{name}={value}" for name, value in settings.items()]

@@ -1,7 +1,6 @@
 """The cluster of these tests is what they take it for, and the workflow runs on it as typed, accounts or none."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from conftest import ROOT
 
 from cluster.conftest import HERE, start_cluster, stop_cluster
-from cluster.runs import CHUNKS, NETWORK, PROGRAMS, Run
+from cluster.runs import CHUNKS, NETWORK, PROGRAMS, Run, site
 
 DEMO_SECONDS = 240  # it takes one minute where both cores are free
 
@@ -39,79 +38,16 @@ def test_the_whole_demonstration_as_typed_at_the_top_of_the_repository(cluster, 
     assert len(logs) == 8 and all("trainer lm, 2 ranks" in log.read_text() for log in logs)
 
 
-def failing(run: Run, *options: str) -> str:
-    """What a run that must fail says."""
-    run.start("--retries", "0", *options)
-    assert run.finish(120) == 1
-    return run.said()
-
-
-def test_ranks_of_the_wrong_mpi_are_refused_and_snakemake_names_log_and_reason(run):
-    """Every process believes to be rank 0 of 1: without the check each would train all pixels and write one file."""
-    said = failing(run, "--default-resources", *site(launcher="srun --mpi=none --kill-on-bad-exit=1"))
-    assert "Error in rule train_chunk" in said
-    for chunk in CHUNKS:
-        assert f"results/logs/train_chunk/{chunk}.log" in said
-    assert "this process is rank 0 of 1" in said and "mpich: srun --mpi=pmi2" in said
-    assert not (run.place / "results/trained").exists() or not list((run.place / "results/trained").glob("*.npz"))
-
-
-def site(**changes) -> list[str]:
-    """The first block of the profile as options, with changes."""
-    settings = {
-        "slurm_partition": "main",
-        "slurm_account": "lab",
-        "ranks": 2,
-        "launcher": "srun --mpi=pmi2 --kill-on-bad-exit=1",
-        "mem_mb": 1000,
-        "runtime": 10,
-        "disk_mb": 1000,
-        **changes,
-    }
-    return [f"{name}={value}" for name, value in settings.items()]
-
-
-def test_one_rank_a_job_needs_no_mpi(run):
-    run.start("--default-resources", *site(ranks=1))
-    assert run.finish() == 0, run.said()
-    assert "ranks" not in run.job_log(CHUNKS[0])
-    run.assert_nothing_is_lost()
-
-
-def payneflow(run: Run, *arguments) -> str:
-    done = subprocess.run(
-        [PROGRAMS / "payneflow", *arguments],
-        cwd=run.place,
-        env=run.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def test_status_while_jobs_run_and_after(run):
-    run.start()
-    run.wait_for_training()
-    said = payneflow(run, "status")
-    assert re.search(r"running +2 +16\n", said) and "judged by squeue: 2 training jobs" in said
-    run.slurm("scancel", *run.jobs().values())
-    assert run.finish() == 0, run.said()
-    assert re.search(r"done +2 +16\n", payneflow(run, "status"))
-    run.assert_nothing_is_lost()
-
-
 def test_plan_warns_of_what_slurm_would_leave_pending_for_ever(run):
     """The partition allows 60 minutes, its nodes have two cores: Slurm would accept both jobs and never start them."""
-    fits = payneflow(run, "plan", "--profile", ROOT / "slurm")
+    fits = run.payneflow("plan", "--profile", ROOT / "slurm")
     assert "2 ranks each, on Slurm" in fits and "PartitionTimeLimit" not in fits
-    long = payneflow(run, "plan", "--profile", ROOT / "slurm", "sgd={num_epochs: 100000000}")
+    long = run.payneflow("plan", "--profile", ROOT / "slurm", "sgd={num_epochs: 100000000}")
     assert "partition main allows 60: that job would be pending for ever (PartitionTimeLimit)" in long
 
 
 def test_an_account_of_nobody_is_refused_at_once(run):
-    said = failing(run, "--default-resources", *site(slurm_account="nobodys"))
+    said = run.fail("--default-resources", *site(slurm_account="nobodys"))
     assert "The given account nobodys appears to be invalid. Available accounts" in said
 
 
@@ -124,7 +60,7 @@ def test_without_slurm_the_profile_shows_its_plan_and_refuses_to_start(cluster, 
     run.environment = {**os.environ, "PATH": f"{PROGRAMS}:{programs}"}
     run.start("--dry-run")
     assert run.finish(60) == 0 and "train_chunk" in run.said()
-    said = failing(run)
+    said = run.fail()
     assert "--profile slurm needs Slurm's commands, but there is no sbatch on this machine's PATH" in said
     assert "make run" in said
 
@@ -135,11 +71,9 @@ def test_a_cluster_without_accounting(serial, tmp_path, cluster):
     # the PATH of a user: the workflow itself must find the sacct that asks squeue
     run = Run(tmp_path / "run", {**start_cluster("no"), "PATH": os.environ["PATH"]}, serial)
     try:
-        run.start()
-        run.wait_for_training()
-        run.slurm("scancel", run.jobs()[CHUNKS[0]])
+        run.start("--default-resources", *site(ranks=1))
         assert run.finish() == 0, run.said()
-        assert re.search("resuming from", run.job_log(CHUNKS[0]))
+        assert "ranks" not in run.job_log(CHUNKS[0]), "one rank a job needs no MPI"
         run.assert_nothing_is_lost()
     finally:
         run.end()

@@ -17,7 +17,7 @@ import pytest
 from conftest import wait_for
 
 from cluster.conftest import start_cluster
-from cluster.runs import CHUNKS, Run, kill_all
+from cluster.runs import CHUNKS, Run, kill_all, site
 
 AT_A_TIME = 2  # runs, of two jobs of two ranks each: all of them train at once on the cluster's eight cores
 SOON = 15  # seconds: what ends one rank ends the step within these
@@ -64,6 +64,8 @@ def rank_killed_and_job_cancelled(run):
     run.start()
     run.wait_for_training()
     jobs, ranks = run.jobs(), run.ranks(FIRST)
+    status = run.payneflow("status")
+    assert re.search(r"running +2 +16\n", status) and "judged by squeue: 2 training jobs" in status
     assert set(ranks) == {0, 1}
     os.kill(ranks[1], signal.SIGKILL)
     run.slurm("scancel", jobs[SECOND])
@@ -72,6 +74,7 @@ def rank_killed_and_job_cancelled(run):
     assert run.finish() == 0, run.said()
     for chunk in CHUNKS:
         assert "resuming from" in run.job_log(chunk)
+    assert re.search(r"done +2 +16\n", run.payneflow("status"))
     run.assert_nothing_is_lost()
 
 
@@ -132,6 +135,17 @@ def interrupted_twice_over(run):
     run.assert_nothing_is_lost()
 
 
+@alone
+def ranks_of_the_wrong_mpi(run):
+    """Every process believes to be rank 0 of 1, and would train all pixels: each refuses; Snakemake names the log."""
+    said = run.fail("--default-resources", *site(launcher="srun --mpi=none --kill-on-bad-exit=1"))
+    assert "Error in rule train_chunk" in said
+    for chunk in CHUNKS:
+        assert f"results/logs/train_chunk/{chunk}.log" in said
+    assert "this process is rank 0 of 1" in said and "mpich: srun --mpi=pmi2" in said
+    assert not list((run.place / "results").glob("trained/*.npz"))
+
+
 @pytest.fixture(scope="module")
 def outcomes(request, cluster, serial, tmp_path_factory):
     """Every scenario of `alone` that is to be tested, each an outcome to be waited for."""
@@ -172,7 +186,8 @@ def test_controller_and_accounting_away_for_a_minute_and_slurmd_for_a_moment(run
     run.wait_for_training()
     kill_all([daemon(run, f"slurmd.{node_of(run, FIRST)}")])
     start_cluster("yes")
-    kill_all([daemon(run, "slurmctld"), daemon(run, "slurmdbd")])
+    os.kill(daemon(run, "slurmctld"), signal.SIGTERM)  # killed, it would forget jobs of the last seconds
+    kill_all([daemon(run, "slurmdbd")])
     begin = time.monotonic()
     while time.monotonic() - begin < 60:
         assert run.process.poll() is None, run.said()
