@@ -19,7 +19,7 @@ from conftest import ROOT, wait_for
 
 PROGRAMS = Path(sys.executable).parent
 
-# Two chunks of eight pixels; no pixel can reach the criterion, so that each trains for all its loops: about 5 s of a
+# Two chunks of eight pixels; no pixel can reach the criterion, so that each trains for all its loops: about 8 s of a
 # core a rank, with a checkpoint twice a second.
 SETTINGS = {
     "grid": str(ROOT / "resources/hband_grid.npz"),
@@ -27,7 +27,7 @@ SETTINGS = {
     "chunk_size": 8,
     "checkpoint_seconds": 0.5,
     "trainer": "sgd",
-    "sgd": {"num_epochs": 10_000, "max_iter": 36, "trunc_diff": 1e-9, "min_eta": 1e-9},
+    "sgd": {"num_epochs": 10_000, "max_iter": 60, "trunc_diff": 1e-9, "min_eta": 1e-9},
 }
 CHUNKS = ("pixel0000-3360-step480", "pixel3840-7200-step480")
 NETWORK = "results/neural_network.npz"
