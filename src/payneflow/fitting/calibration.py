@@ -54,7 +54,10 @@ def measure_label_errors(
     errors = np.column_stack([*found, fits["RV"]] if settings.velocity else found)
     good = np.isfinite(errors).all(axis=1)
     if not good.any():
-        raise CalibrationError("no noiseless spectrum of the grid could be fitted: see the flags of its fits.")
+        raise CalibrationError(
+            f"no noiseless spectrum of the grid could be fitted: {len(networks.wavelength)} pixels for {len(errors[0])} "
+            "parameters. Train more pixels, fit less, or do without (fit: calibrate: false in config.yaml)."
+        )
     fitted = scaled[rows][good] + errors[good][:, : len(width)]
     held_back = np.isin(rows[good], every[TEST])
     lengths, nugget = smoothness(fitted, errors[good], held_back)
