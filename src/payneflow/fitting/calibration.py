@@ -55,8 +55,9 @@ def measure_label_errors(
     good = np.isfinite(errors).all(axis=1)
     if not good.any():
         raise CalibrationError(
-            f"no noiseless spectrum of the grid could be fitted: {len(networks.wavelength)} pixels for {len(errors[0])} "
-            "parameters. Train more pixels, fit less, or do without (fit: calibrate: false in config.yaml)."
+            f"no noiseless spectrum of the grid could be fitted: {len(networks.wavelength)} pixels for "
+            f"{len(errors[0])} parameters. Train more pixels, fit less, or do without (fit: calibrate: false in "
+            "config.yaml)."
         )
     fitted = scaled[rows][good] + errors[good][:, : len(width)]
     held_back = np.isin(rows[good], every[TEST])
