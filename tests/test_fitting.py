@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astropy.table import Table
+from conftest import random_networks
 from scipy.optimize import curve_fit
 
 from payneflow import PixelNetworks
@@ -14,19 +15,7 @@ N_PIXEL = 60
 
 @pytest.fixture(scope="module")
 def networks():
-    rng = np.random.default_rng(2)
-    return PixelNetworks(
-        w_array_0=rng.normal(size=(N_PIXEL, 5, 3)),
-        b_array_0=rng.normal(size=(N_PIXEL, 5)),
-        w_array_1=rng.normal(size=(N_PIXEL, 5)),
-        b_array_1=rng.normal(size=N_PIXEL),
-        x_min=np.array([4000.0, 1.0, -2.0]),
-        x_max=np.array([6500.0, 5.0, 0.5]),
-        wavelength=15000 + 0.2 * np.arange(N_PIXEL),
-        label_names=("Teff", "logg", "[Fe/H]"),
-        label_units=("K", "dex", "dex"),
-        flux_error=np.full(N_PIXEL, 1e-3),
-    )
+    return random_networks(N_PIXEL)
 
 
 @pytest.fixture(scope="module")
