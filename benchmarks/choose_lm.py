@@ -27,9 +27,9 @@ import numpy as np
 from trainers import SEED, Case, Measured, measure, measure_kriging, random_pixels, rehearse
 
 from payneflow.grid import TRAINING, read_grid
-from payneflow.training import templates, virtual_spectra
-from payneflow.training.preparation import Preparation
-from payneflow.training.settings import LmSettings
+from payneflow.settings import LmSettings
+from payneflow.training.lm import templates, virtual_spectra
+from payneflow.training.lm.preparation import Preparation
 from payneflow.training.trainers import prepare
 
 N_FOLD = 4

@@ -39,7 +39,9 @@ EVERYTHING = {"velocity": True, "continuum": 4}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="write the digests to this file (JSON)")
-    parser.add_argument("--compare", type=Path, help="say which digests are not those of this file; exit status 1 if any")
+    parser.add_argument(
+        "--compare", type=Path, help="say which digests are not those of this file; exit status 1 if any"
+    )
     parser.add_argument("--spectra", type=int, default=40, help="test spectra that are fitted (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,7 +63,9 @@ def main() -> int:
 def digest_of(values) -> str:
     """SHA-256 of an array's shape and bytes; of text, of its characters."""
     values = np.asarray(values)
-    content = json.dumps(values.tolist()).encode() if values.dtype.kind in "UO" else np.ascontiguousarray(values).tobytes()
+    content = (
+        json.dumps(values.tolist()).encode() if values.dtype.kind in "UO" else np.ascontiguousarray(values).tobytes()
+    )
     return hashlib.sha256(str(values.shape).encode() + content).hexdigest()
 
 
@@ -84,8 +88,9 @@ def of_runs(scratch: Path) -> dict[str, str]:
 
 def snakemake(name: str, scratch: Path, *settings: str, target: str = "") -> None:
     results = scratch / name
-    command = [PROGRAMS / "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2", "--quiet", "all"]
-    command += [results / target] if target else []
+    command = [PROGRAMS / "snakemake", *([results / target] if target else [])]
+    command += ["--snakefile", ROOT / "Snakefile", "--configfile", ROOT / "config.yaml"]
+    command += ["--cores", "2", "--quiet", "all"]
     settings = [f"grid={GRID}", f"results={results}", *settings]
     subprocess.run([*command, "--config", *settings], cwd=scratch, check=True)
 

@@ -17,12 +17,12 @@ from scipy.optimize import curve_fit
 
 from payneflow import fit_spectra, read_networks
 from payneflow.fitting import FitFlag, FitSettings
-from payneflow.fitting.emulator import Emulator
-from payneflow.fitting.engines import estimate_of
-from payneflow.fitting.shifting import to_places
-from payneflow.gaps import is_gap
+from payneflow.fitting.engine.emulator import Emulator
+from payneflow.fitting.engine.engines import estimate_of
+from payneflow.fitting.engine.shift import to_places
 from payneflow.grid import TEST, read_grid
-from payneflow.robust import bias_and_width
+from payneflow.statistics import bias_and_width
+from payneflow.wavelength import is_gap
 
 ROUNDS, COPIES = 5, 4
 FASTEST, TERMS = 500.0, 4

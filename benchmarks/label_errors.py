@@ -26,9 +26,9 @@ from payneflow import PixelNetworks, fit_spectra, read_networks
 from payneflow.fitting import FitFlag, FitSettings, label_errors
 from payneflow.fitting.calibration import FLUX_ERROR, measure_label_errors
 from payneflow.fitting.label_errors import LabelErrors
-from payneflow.gaps import is_gap
 from payneflow.grid import TEST, SpectralGrid, read_grid
-from payneflow.robust import bias_and_width
+from payneflow.statistics import bias_and_width
+from payneflow.wavelength import is_gap
 
 MODES = {"labels": FitSettings(), "labels + RV + continuum": FitSettings(velocity=True, continuum=4)}
 SIGNAL_TO_NOISE = (300, 100, 30, 10)

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from payneflow.chunk_training import train_chunk
-from payneflow.chunks import read_chunk, split_grid
+from payneflow.chunks.chunk import read_chunk, split_grid
+from payneflow.chunks.train import train_chunk
 from payneflow.grid import read_grid
-from payneflow.parallel import run_on_ranks, run_with_mpi
-from payneflow.training.settings import LmSettings
+from payneflow.settings import LmSettings
+from payneflow.training.ranks import run_on_ranks, run_with_mpi
 
 TRAINING = "lm", LmSettings(), 0
 TIMEOUT = 600  # seconds, for one run

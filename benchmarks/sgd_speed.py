@@ -15,8 +15,8 @@ import plain_lanes
 
 from payneflow.grid import TRAINING, read_grid
 from payneflow.scaling import scale_flux
+from payneflow.settings import SgdSettings
 from payneflow.training.policy import Run
-from payneflow.training.settings import SgdSettings
 from payneflow.training.sgd import SgdTrainer
 
 ROUNDS, EPOCHS = 9, 1000

@@ -24,8 +24,8 @@ from math import ceil
 
 import numpy as np
 
-from payneflow.sizing import LANES, minutes_of_job, runtime_minutes, seconds_a_pixel
-from payneflow.training.settings import LmSettings
+from payneflow.run.sizing import LANES, minutes_of_job, runtime_minutes, seconds_a_pixel
+from payneflow.settings import LmSettings
 
 START = 60 * minutes_of_job(0, 0.0)  # seconds of a job before its first pixel, measured
 POLL_FIRST, POLL_LATER, POLL_MOST = 40.0, 10.0, 180.0  # seconds, of the Slurm plugin

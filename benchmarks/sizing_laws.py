@@ -24,12 +24,12 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # befo
 import numpy as np
 from trainers import Case, measure, smooth_grid
 
-from payneflow import sizing
-from payneflow.chunks import split_grid
+from payneflow.chunks.chunk import split_grid
 from payneflow.grid import read_grid
+from payneflow.run import sizing
+from payneflow.settings import LmSettings, SgdSettings
 from payneflow.training import trainers
-from payneflow.training.preparation import Preparation
-from payneflow.training.settings import LmSettings, SgdSettings
+from payneflow.training.lm.preparation import Preparation
 
 LM_SIZES = [  # training spectra, labels, neurons
     *((160, 3, 5), (160, 3, 10), (160, 3, 20), (160, 3, 30), (2560, 3, 10), (160, 25, 10)),

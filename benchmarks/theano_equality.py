@@ -14,14 +14,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from payneflow.chunk_training import network_arrays
+from payneflow.chunks.train import network_arrays
 from payneflow.grid import TRAINING, read_grid
 from payneflow.scaling import SPAN, scale_flux
+from payneflow.settings import SgdSettings, TheanoSettings
 from payneflow.training.lanes import PixelTask, Trainer, train_pixels
 from payneflow.training.policy import Outcome, PixelProgress, PublishedPolicy, Run
-from payneflow.training.settings import SgdSettings, TheanoSettings
 from payneflow.training.sgd import SgdTrainer
-from payneflow.training.theano_sgd import TheanoTrainer
+from payneflow.training.theano import TheanoTrainer
 
 SEED = 0
 # so short that Theano needs half a minute for the pixels below, and that all that can be decided is decided

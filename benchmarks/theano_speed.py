@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from theano_equality import SEED, read_case
 
+from payneflow.settings import SgdSettings, TheanoSettings
 from payneflow.training.lanes import PixelTask, train_pixels
 from payneflow.training.policy import PixelProgress, PublishedPolicy, Run
-from payneflow.training.settings import SgdSettings, TheanoSettings
 from payneflow.training.sgd import SgdTrainer
-from payneflow.training.theano_sgd import TheanoTrainer, import_theano
+from payneflow.training.theano import TheanoTrainer, import_theano
 
 ROOT = Path(__file__).parents[1]
 ROUNDS, EPOCHS, THEANO_EPOCHS = 7, 2000, 40  # of 8 pixels, of 1 pixel: a fifth, a tenth of a second

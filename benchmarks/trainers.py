@@ -28,15 +28,15 @@ from theano_speed import speed_table
 
 from payneflow.grid import TEST, TRAINING, read_grid
 from payneflow.scaling import SPAN, scale_flux, unscale_flux
+from payneflow.settings import LmSettings, SgdSettings
 from payneflow.training.lanes import PixelTask, train_pixels
-from payneflow.training.levenberg_marquardt import random_network
+from payneflow.training.lm.preparation import Preparation
+from payneflow.training.lm.templates import Templates
+from payneflow.training.lm.trainer import random_network
+from payneflow.training.lm.virtual_spectra import kriging_lengths, kriging_matrix, make_virtual_spectra
 from payneflow.training.policy import PixelProgress
-from payneflow.training.preparation import Preparation
 from payneflow.training.randomness import weights_generator
-from payneflow.training.settings import LmSettings, SgdSettings
-from payneflow.training.templates import Templates
 from payneflow.training.trainers import flux_to_learn, make_trainer, prepare
-from payneflow.training.virtual_spectra import kriging_lengths, kriging_matrix, make_virtual_spectra
 
 SEED = 0
 CRITERION = 0.003  # of the published trainer, on the deviation

@@ -36,25 +36,6 @@ def write_small_grid(path: Path, n_spectrum: int = 24, n_pixel: int = 20, seed: 
     return path
 
 
-def random_networks(n_pixel: int):
-    """Networks of five neurons with known weights, whose spectra fits can be tried on."""
-    from payneflow import PixelNetworks
-
-    rng = np.random.default_rng(2)
-    return PixelNetworks(
-        w_array_0=rng.normal(size=(n_pixel, 5, 3)),
-        b_array_0=rng.normal(size=(n_pixel, 5)),
-        w_array_1=rng.normal(size=(n_pixel, 5)),
-        b_array_1=rng.normal(size=n_pixel),
-        x_min=np.array([4000.0, 1.0, -2.0]),
-        x_max=np.array([6500.0, 5.0, 0.5]),
-        wavelength=15000 + 0.2 * np.arange(n_pixel),
-        label_names=("Teff", "logg", "[Fe/H]"),
-        label_units=("K", "dex", "dex"),
-        flux_error=np.full(n_pixel, 1e-3),
-    )
-
-
 def wait_for(condition, seconds=60):
     """Wait until `condition()` is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds

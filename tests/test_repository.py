@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from payneflow.training.settings import SETTINGS
+from payneflow.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent

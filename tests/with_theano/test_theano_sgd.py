@@ -26,10 +26,10 @@ from theano_equality import (
 )
 
 from payneflow.errors import SettingsError
+from payneflow.settings import SgdSettings, TheanoSettings
 from payneflow.training.policy import Run
-from payneflow.training.settings import SgdSettings, TheanoSettings
 from payneflow.training.sgd import SgdTrainer
-from payneflow.training.theano_sgd import TheanoTrainer
+from payneflow.training.theano import TheanoTrainer
 
 ROOT = Path(__file__).parents[2]
 LABELS, FLUX = read_case(str(ROOT / "resources/hband_grid.npz"))

@@ -14,11 +14,11 @@ from snakemake.resources import Resources
 from snakemake.settings.types import DeploymentMethod
 
 try:
-    from payneflow import sizing
+    from payneflow.run import sizing
     from payneflow.errors import PayneflowError
-    from payneflow.grid_layout import GridKeys, grid_shape
-    from payneflow.selection import parse_pixels, plan_chunks
-    from payneflow.training.settings import make_settings
+    from payneflow.grid.layout import GridKeys, grid_shape
+    from payneflow.chunks.selection import parse_pixels, plan_chunks
+    from payneflow.settings import make_settings
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error.msg}: payneflow is not installed in the Python that runs Snakemake ({sys.executable}). "

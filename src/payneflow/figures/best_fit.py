@@ -20,9 +20,9 @@ from payneflow.figures.numbers import MINUS, count, padded, residual_limit, symb
 from payneflow.figures.reading import require
 from payneflow.figures.style import BLUE, FAINT, INK, PAGE, STYLE, VERMILION, InchFigure, limit_residuals, write_image
 from payneflow.files import read_npz
-from payneflow.gaps import is_gap
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.npz import NpzStore
+from payneflow.wavelength import is_gap
 
 _WHAT = "a file of best-fit spectra (payneflow fit --best-fits)"
 _WHOLE = ("wavelength", "label_names", "label_units", "flag_names", "flag_bits", "errors")

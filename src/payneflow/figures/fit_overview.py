@@ -15,7 +15,7 @@ from payneflow.figures.flags import flagged, is_failed
 from payneflow.figures.numbers import MINUS, count, padded, symbol, words
 from payneflow.figures.reading import floats, read_table, require
 from payneflow.figures.style import BLUE, FAINT, INK, PAGE, SKY, STYLE, InchFigure, write_image
-from payneflow.robust import bias_and_width
+from payneflow.statistics import bias_and_width
 
 _WHAT = "a table of fits"
 _SIDE = 2.62, 2.2  # inches: width and height of a panel

@@ -25,7 +25,7 @@ from payneflow.figures.style import (
     limit_residuals,
     write_image,
 )
-from payneflow.robust import bias_and_width
+from payneflow.statistics import bias_and_width
 
 _TITLE = 0.17  # inches above a panel, for its bias and width
 

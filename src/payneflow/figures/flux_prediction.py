@@ -13,7 +13,7 @@ from matplotlib.ticker import AutoMinorLocator, MaxNLocator, MultipleLocator
 from payneflow.figures.numbers import MINUS, count, padded, residual_limit, scientific, symbol, unit_after, wrapped
 from payneflow.figures.reading import read_evaluation
 from payneflow.figures.style import BLUE, FAINT, INK, PAGE, STYLE, VERMILION, InchFigure, limit_residuals, write_image
-from payneflow.gaps import is_gap
+from payneflow.wavelength import is_gap
 
 _N_PANEL = 8
 _FEW = 40  # so many pixels a panel, or fewer, are marked one by one

@@ -9,12 +9,12 @@ _MODULES = {
     "FitSettings": "settings",
     "add_true_labels": "table",
     "fit_spectra": "fit",
-    "fits_names": "output",
-    "fits_text": "output",
+    "fits_names": "results",
+    "fits_text": "results",
     "measure_label_errors": "calibration",
-    "read_fits": "output",
+    "read_fits": "results",
     "read_label_errors": "calibration",
-    "write_fits": "output",
+    "write_fits": "results",
     "write_label_errors": "calibration",
 }
 __all__ = [*_MODULES]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
-from payneflow.fitting.continuum import chebyshev
-from payneflow.fitting.emulator import PaddedAxis, emulator_of
-from payneflow.fitting.judgement import WINDOW
+from payneflow.fitting.engine.continuum import chebyshev
+from payneflow.fitting.engine.emulator import PaddedAxis, emulator_of
+from payneflow.fitting.engine.shift import HALF, NOWHERE, RestAxis, tap_weights, to_places
+from payneflow.fitting.quality import WINDOW
 from payneflow.fitting.settings import FitSettings
-from payneflow.fitting.shifting import HALF, NOWHERE, RestAxis, tap_weights, to_places
 from payneflow.network import PixelNetworks
 
 SOLUTIONS = 2  # of the continuum: the emulator's error in the weights is a share of it, so a first one must be known

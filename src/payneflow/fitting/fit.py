@@ -8,10 +8,10 @@ import numpy as np
 from astropy.table import Column, Table
 
 from payneflow.errors import SettingsError, SpectraError
-from payneflow.fitting.engines import BLOCK, HIGHEST, LOWEST, engine_for
-from payneflow.fitting.judgement import Fits, judge
+from payneflow.fitting.engine.engines import BLOCK, HIGHEST, LOWEST, engine_for
+from payneflow.fitting.engine.starts import spread
+from payneflow.fitting.quality import Fits, judge
 from payneflow.fitting.settings import FitSettings
-from payneflow.fitting.starts import spread
 from payneflow.fitting.table import fits_table
 from payneflow.network import PixelNetworks
 from payneflow.scaling import OFFSET

@@ -23,9 +23,9 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from payneflow.errors import CalibrationError
+from payneflow.kriging import matern, solve
 from payneflow.network import PixelNetworks
-from payneflow.training.simd import kernel
-from payneflow.training.virtual_spectra import matern, solve
+from payneflow.simd import kernel
 
 KERNEL_WIDTH = 0.12  # standard deviation of the kernel in scaled labels, and
 PRIOR_SPECTRA = 1.0  # weight of the mean over all held-back spectra: chosen by benchmarks/label_errors.py

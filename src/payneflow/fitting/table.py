@@ -4,7 +4,7 @@ import numpy as np
 from astropy.table import Table
 
 from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
-from payneflow.fitting.judgement import Fits, Verdict
+from payneflow.fitting.quality import Fits, Verdict
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from payneflow.training.settings import LmSettings, SgdSettings
+from payneflow.settings import LmSettings, SgdSettings
 
 STALLED_BELOW = 0.1  # improvement of a trial below which it is restarted (published listing)
 SLOW_BELOW = 0.01  # improvement of a loop below which the step size is halved (published listing)

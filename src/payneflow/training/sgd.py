@@ -9,10 +9,8 @@ from functools import cache
 import numpy as np
 
 from payneflow.scaling import SPAN
-from payneflow.training.policy import Outcome, Run
-from payneflow.training.randomness import published_network, shuffled_order
-from payneflow.training.settings import WINDOW, SgdSettings
-from payneflow.training.simd import (
+from payneflow.settings import WINDOW, SgdSettings
+from payneflow.simd import (
     LANES,
     absolute,
     aligned,
@@ -27,6 +25,8 @@ from payneflow.training.simd import (
     store,
     with_sign_of,
 )
+from payneflow.training.policy import Outcome, Run
+from payneflow.training.randomness import published_network, shuffled_order
 
 MINI_BATCHES_A_CALL = 2_000_000  # about a third of a second: Ctrl-C is heard between calls
 

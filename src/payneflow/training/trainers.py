@@ -5,17 +5,16 @@ from dataclasses import replace
 import numpy as np
 
 from payneflow.scaling import scale_flux
+from payneflow.settings import LmSettings, SgdSettings, TheanoSettings
 from payneflow.training.lanes import PixelTask, Trainer, train_pixels
-from payneflow.training.levenberg_marquardt import LmTrainer
+from payneflow.training.lm.limits import TEMPLATE_DAMPING, TEMPLATE_ITERATIONS, TEMPLATE_STARTS
+from payneflow.training.lm.preparation import Preparation
+from payneflow.training.lm.templates import Templates, make_templates, template_pixels
+from payneflow.training.lm.trainer import LmTrainer
+from payneflow.training.lm.virtual_spectra import make_virtual_spectra
 from payneflow.training.policy import PixelProgress, Policy, PublishedPolicy, StartsPolicy
-from payneflow.training.preparation import Preparation
-from payneflow.training.settings import LmSettings, SgdSettings, TheanoSettings
 from payneflow.training.sgd import SgdTrainer
-from payneflow.training.templates import Templates, make_templates, template_pixels
-from payneflow.training.theano_sgd import TheanoTrainer
-from payneflow.training.virtual_spectra import make_virtual_spectra
-
-TEMPLATE_STARTS, TEMPLATE_ITERATIONS, TEMPLATE_DAMPING = 4, 200, 1e-3  # the few pixels all others start from get more
+from payneflow.training.theano import TheanoTrainer
 
 
 def make_trainer(

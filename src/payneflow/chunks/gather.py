@@ -1,0 +1,114 @@
+"""Trained chunks -> one network file and one training record, after proof that they belong together."""
+
+import json
+import platform
+from pathlib import Path
+
+import numba
+import numpy as np
+from astropy.table import Table
+
+from payneflow import __version__
+from payneflow.chunks.record import COLUMNS, record_table
+from payneflow.chunks.train import FORMAT_VERSION
+from payneflow.errors import ChunkError
+from payneflow.files import read_npz
+from payneflow.network import PixelNetworks
+
+_NETWORK = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "flux_error")
+_SAME = {
+    "grid_sha256": "comes from another grid",
+    "settings": "was trained with other settings",
+    "requested": "was split for other pixels",
+    "x_min": "has another label scaling",
+    "x_max": "has another label scaling",
+    "label_names": "has other labels",
+    "label_units": "has other label units",
+    "preparation_note": "was prepared in another way",
+}
+
+
+def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
+    """All networks, in the order of their pixels, and the training record (record.py) of trained chunks.
+
+    Raises ChunkError naming the chunk where they do not cover each requested pixel exactly once with one scaling, one
+    grid and one set of settings.
+    """
+    if not paths:
+        raise ChunkError("no trained chunks given: nothing to gather.")
+    chunks = {str(path): _read_trained(path) for path in paths}
+    _prove_one_origin(chunks)
+    _prove_each_pixel_once(chunks)
+    first = next(iter(chunks.values()))
+    columns = {name: np.concatenate([_column(chunk, name) for chunk in chunks.values()]) for name in COLUMNS}
+    settings = json.loads(str(first["settings"]))
+    order = np.argsort(columns["pixel"], kind="stable")
+    joined = {key: np.concatenate([chunk[key] for chunk in chunks.values()])[order] for key in _NETWORK}
+    networks = PixelNetworks(
+        **joined,
+        x_min=first["x_min"],
+        x_max=first["x_max"],
+        wavelength=columns["wavelength"][order],
+        label_names=tuple(str(name) for name in first["label_names"]),
+        label_units=tuple(str(unit) for unit in first["label_units"]),
+        provenance={
+            "settings": settings,
+            "grid_sha256": str(first["grid_sha256"]),
+            "pixels": first["requested"].tolist(),
+            "preparation": str(first["preparation_note"]),
+            "versions": {
+                "payneflow": __version__,
+                "numpy": np.__version__,
+                "numba": numba.__version__,
+                "python": platform.python_version(),
+            },
+        },
+    )
+    return networks, record_table(columns, settings)
+
+
+def _read_trained(path: str | Path) -> dict[str, np.ndarray]:
+    stored = read_npz(path, ChunkError, "a trained chunk made by payneflow train")
+    needed = ("chunk", "pixels", "format_version", *_SAME, *_NETWORK, *(name for name in COLUMNS if name != "chunk"))
+    missing = [key for key in needed if key not in stored]
+    if missing:
+        raise ChunkError(f"{path}: no {', '.join(missing)}; expected a trained chunk. Train this chunk again.")
+    if int(stored["format_version"]) != FORMAT_VERSION:
+        version = stored["format_version"]
+        raise ChunkError(f"{path}: format_version {version}, expected {FORMAT_VERSION}. Train this chunk again.")
+    return stored
+
+
+def _column(chunk: dict[str, np.ndarray], name: str) -> np.ndarray:
+    return np.full(len(chunk["pixels"]), str(chunk["chunk"])) if name == "chunk" else chunk[name]
+
+
+def _prove_one_origin(chunks: dict[str, dict[str, np.ndarray]]) -> None:
+    """Every chunk must agree with what most chunks say, so that the odd one out is named and not its neighbours."""
+    for key, fault in _SAME.items():
+        texts = {path: json.dumps(chunk[key].tolist()) for path, chunk in chunks.items()}
+        majority = max(texts.values(), key=list(texts.values()).count)
+        odd = [path for path, text in texts.items() if text != majority]
+        if odd:
+            raise ChunkError(
+                f"{odd[0]}: this chunk {fault} ({key} is {texts[odd[0]]}, the other chunks have {majority}). "
+                "Split the grid and train this chunk again."
+            )
+
+
+def _prove_each_pixel_once(chunks: dict[str, dict[str, np.ndarray]]) -> None:
+    requested = range(*next(iter(chunks.values()))["requested"].tolist())
+    trained_by: dict[int, str] = {}
+    for path, chunk in chunks.items():
+        for pixel in chunk["pixels"].tolist():
+            if pixel in trained_by:
+                raise ChunkError(f"{path}: pixel {pixel} is also in {trained_by[pixel]}. Give each chunk once.")
+            if pixel not in requested:
+                raise ChunkError(f"{path}: pixel {pixel} was not requested. Split the grid again.")
+            trained_by[pixel] = path
+    absent = [pixel for pixel in requested if pixel not in trained_by]
+    if absent:
+        raise ChunkError(
+            f"{len(absent)} of {len(requested)} requested pixels are in none of the {len(chunks)} chunks given, the "
+            f"first is pixel {absent[0]}: a chunk is missing. Train it and give it too."
+        )

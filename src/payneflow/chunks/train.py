@@ -1,0 +1,164 @@
+"""One chunk trained: from a chunk file to its pixels' networks and training record, through any number of kills."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from payneflow.chunks.checkpoint import checkpoint_path, identity_text, read_checkpoint, write_checkpoint
+from payneflow.chunks.chunk import Chunk, preparation_key, read_chunk
+from payneflow.errors import ChunkError, PayneflowError
+from payneflow.files import write_npz
+from payneflow.grid import TEST, TRAINING
+from payneflow.network import PixelNetworks
+from payneflow.progress import Counter, say
+from payneflow.settings import LmSettings, SgdSettings, settings_record
+from payneflow.training.lanes import PixelTask
+from payneflow.training.policy import PixelProgress, Policy, Stage
+from payneflow.training.ranks import Alone, Leader
+from payneflow.training.trainers import flux_to_learn, make_trainer
+
+FORMAT_VERSION = 2
+
+
+def train_chunk(
+    chunk_path: str | Path,
+    output: str | Path,
+    trainer: str,
+    settings: LmSettings | SgdSettings,
+    seed: int,
+    checkpoint_seconds: float = 30.0,
+    ranks: Alone | Leader | None = None,
+    keep_checkpoint: bool = False,
+) -> None:
+    """Train the pixels of a chunk file and write networks and training record to `output`.
+
+    Every `checkpoint_seconds` the progress is written beside `output`; the same call after a kill goes on from there
+    and ends with the same bits, also with other `ranks` (default: this process alone). The checkpoint is removed in the
+    end, or with `keep_checkpoint` left for `gather` to remove. Raises ChunkError for a damaged chunk, SettingsError for
+    settings that do not fit it.
+    """
+    ranks = ranks or Alone()
+    chunk = _read_prepared_chunk(chunk_path, preparation_key(trainer, settings, seed), settings)
+    record = settings_record(trainer, settings, seed)
+    identity = identity_text(chunk.identity, record)
+    checkpoint = checkpoint_path(output)
+    progress, found = read_checkpoint(checkpoint, identity)
+    shared = f", {ranks.size} ranks" if ranks.size > 1 else ""
+    say(f"{chunk.name}: {len(chunk.pixels)} pixels, {len(chunk.labels)} spectra, trainer {trainer}{shared}; {found}")
+    if progress is None:
+        progress = [PixelProgress() for _ in chunk.pixels]
+    scaled_labels = chunk.scaler.scale(chunk.labels[TRAINING])
+    engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, settings, seed))
+    n_weight = settings.n_neurons * (chunk.labels.shape[1] + 2) + 1
+    flux = flux_to_learn(chunk.flux[TRAINING], chunk.virtual_flux)
+    tasks = [PixelTask(int(pixel), flux[i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
+
+    def save() -> None:
+        try:
+            write_checkpoint(checkpoint, identity, [task.progress for task in tasks], n_weight)
+        except PayneflowError as error:  # a full disk may have room again when the chunk is done
+            say(f"no checkpoint written, training goes on: {error}")
+
+    _train(tasks, ranks.train(engine, policy, tasks), save, checkpoint_seconds)
+    if keep_checkpoint:
+        save()
+    write_npz(output, _trained(chunk, trainer, record, policy, [task.progress for task in tasks], n_weight))
+    if not keep_checkpoint:
+        checkpoint.unlink(missing_ok=True)
+
+
+def _read_prepared_chunk(path: str | Path, needed: str, settings: LmSettings | SgdSettings) -> Chunk:
+    chunk = read_chunk(path)
+    if chunk.prepared_for != needed and not isinstance(settings, SgdSettings):
+        raise ChunkError(
+            f"{path}: this chunk was prepared for {chunk.prepared_for}, but is to be trained with {needed}. "
+            "Run payneflow split again with the trainer and the settings that payneflow train is given."
+        )
+    return chunk
+
+
+def _train(
+    tasks: list[PixelTask], training: Iterator[PixelTask], save: Callable[[], None], checkpoint_seconds: float
+) -> None:
+    """Let `training` go on to its end; show how far it is, and save now and then."""
+    done, converged = count_ended([task.progress for task in tasks])
+    counter = Counter(len(tasks), "pixels done", done)
+    saved = time.monotonic()
+    try:
+        for task in training:
+            done += task.progress.ended
+            converged += task.progress.stage is Stage.CONVERGED
+            counter.detail = f", {converged} converged"
+            counter.show_done(done)
+            if time.monotonic() - saved >= checkpoint_seconds:
+                save()
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        save()
+        raise
+    counter.close()
+
+
+def count_ended(progress: list[PixelProgress]) -> tuple[int, int]:
+    """How many pixels have ended, and how many of those converged."""
+    return sum(pixel.ended for pixel in progress), sum(pixel.stage is Stage.CONVERGED for pixel in progress)
+
+
+def _trained(
+    chunk: Chunk, trainer: str, settings: dict, policy: Policy, progress: list[PixelProgress], n_weight: int
+) -> dict[str, np.ndarray]:
+    """The arrays of a trained chunk: identity, networks, and the columns of the training record."""
+    nothing = np.full(n_weight, np.nan)  # a failed pixel keeps its place: its flux is NaN, its end says why
+    weights = np.array([nothing if pixel.best_weights is None else pixel.best_weights for pixel in progress])
+    networks = network_arrays(weights, settings["n_neurons"], chunk.labels.shape[1])
+    error = _test_error(chunk, networks)
+    failed = np.array([pixel.best_weights is None for pixel in progress])
+    n = len(progress)
+    return {
+        **chunk.identity,
+        **networks,
+        "settings": json.dumps(settings, sort_keys=True),
+        "format_version": FORMAT_VERSION,
+        "flux_error": np.sqrt((error**2).mean(axis=1)),
+        "pixel": chunk.pixels,
+        "trainer": np.full(n, trainer),
+        "restarts": np.array([pixel.restarts for pixel in progress]),
+        "loops": np.array([pixel.loops for pixel in progress]),
+        "steps": np.array([pixel.steps for pixel in progress]),
+        "step_size": np.array([policy.step_size(pixel) for pixel in progress]),
+        "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
+        "deviation_test": error.max(axis=1),
+        "median_deviation_test": np.median(error, axis=1),
+        "end": np.array([str(pixel.stage) for pixel in progress]),
+        "seconds": np.array([pixel.seconds for pixel in progress]),
+    }
+
+
+def network_arrays(weights: np.ndarray, n_neurons: int, n_label: int) -> dict[str, np.ndarray]:
+    """Flat weights (n_pixel, n_weight) of the trainers -> the four published weight arrays."""
+    hidden, bias, output = n_neurons * n_label, n_neurons * (n_label + 1), n_neurons * (n_label + 2)
+    return {
+        "w_array_0": weights[:, :hidden].reshape(-1, n_neurons, n_label),
+        "b_array_0": weights[:, hidden:bias],
+        "w_array_1": weights[:, bias:output],
+        "b_array_1": weights[:, output],
+    }
+
+
+def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:
+    """(n, n_test): |predicted - true flux| of the test spectra; a pixel's row never depends on the other pixels."""
+    emulator = PixelNetworks(
+        **networks,
+        x_min=chunk.x_min,
+        x_max=chunk.x_max,
+        wavelength=chunk.wavelength,
+        label_names=tuple(chunk.label_names),
+        label_units=tuple(chunk.label_units),
+        flux_error=np.zeros(len(chunk.pixels)),
+    )
+    error = np.abs(emulator.predict_scaled(chunk.scaler.scale(chunk.labels[TEST])) - chunk.flux[TEST])
+    return np.ascontiguousarray(error.T)

@@ -1,0 +1,1 @@
+"""The arrays around the kernels that fit spectra, and the kernels."""

@@ -1,0 +1,94 @@
+"""All networks as the kernels of a fit want them: weights in lane order, each detector segment on whole cache lines.
+
+A padded axis holds the pixels of a wavelength axis segment by segment (a gap ends a segment, see gaps.py); every
+segment starts at a multiple of LINE pixels, so that no register holds pixels of two segments. Places between segments
+and pixels without a network (NaN weights) have weights 0 and are `dead`.
+"""
+
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from payneflow.network import PixelNetworks
+from payneflow.simd import CACHE_LINE, aligned
+from payneflow.wavelength import is_gap
+
+LINE = 16  # pixels of a float32 register: the longer one, so that both precisions have whole groups
+LOG2_E = 1.4426950408889634
+
+
+class PaddedAxis:
+    """Where the pixels of a wavelength axis (n,) lie on its padded axis of `n_place` places.
+
+    `segments`: (n_segment, 2) first pixel and the one behind the last. `ranges`: (n_segment, 2) the places of a segment
+    and its padding. `place`: (n,) of each pixel.
+    """
+
+    def __init__(self, wavelength: np.ndarray):
+        cut = np.flatnonzero(is_gap(wavelength)) + 1
+        first, behind = np.append(0, cut), np.append(cut, len(wavelength))
+        length = -(-(behind - first) // LINE) * LINE
+        end = np.cumsum(length)
+        self.segments = np.column_stack([first, behind])
+        self.ranges = np.column_stack([end - length, end])
+        starts = end - length
+        self.place = np.concatenate([np.arange(b - a) + c for a, b, c in zip(first, behind, starts, strict=True)])
+        self.n_place = int(end[-1])
+
+    def padded(self, values: np.ndarray, dtype=np.float64) -> np.ndarray:
+        """Values (..., n) on the padded axis: (..., n_place), 0 in the padding, at the start of a cache line."""
+        shape = (*np.shape(values)[:-1], self.n_place)
+        result = aligned(int(np.prod(shape)) // 8, dtype).reshape(shape)
+        result[..., self.place] = values
+        return result
+
+    def lay(self, values: np.ndarray, padded: np.ndarray) -> None:
+        """Copy values (n_row, n) to `padded` (n_row, n_place), NaN in the padding."""
+        for (first, behind), (place, end) in zip(self.segments, self.ranges, strict=True):
+            length = behind - first
+            padded[:, place : place + length] = values[:, first:behind]
+            padded[:, place + length : end] = np.nan
+
+
+class Emulator:
+    """The weights of networks in lane order, in both precisions.
+
+    `weights`: {dtype: flat array}. Row r of the group of pixels that one register holds is
+    `weights[(group * n_row + r) * lanes :][:lanes]`: for each neuron w0 (n_label rows), b0, w1; then b1. Weights and
+    biases are times -log2(e): a neuron is then 1 / (1 + 2**z). An odd number of neurons is filled up with one of
+    weights 0, because the kernels take neurons in pairs.
+    """
+
+    def __init__(self, networks: PixelNetworks):
+        self.axis = PaddedAxis(networks.wavelength)
+        self.n_label, self.n_neurons = len(networks.x_min), networks.b_array_0.shape[1]
+        n_pixel = len(networks.wavelength)
+        neurons = np.zeros((n_pixel, self.n_neurons + self.n_neurons % 2, self.n_label + 2))
+        neurons[:, : self.n_neurons, : self.n_label] = networks.w_array_0
+        neurons[:, : self.n_neurons, self.n_label] = networks.b_array_0
+        neurons[:, : self.n_neurons, self.n_label + 1] = networks.w_array_1
+        rows = -LOG2_E * np.column_stack([neurons.reshape(n_pixel, -1), networks.b_array_1])
+        self.has_network = np.isfinite(rows).all(axis=1)
+        rows[~self.has_network] = 0.0
+        padded = self.axis.padded(rows.T).T
+        self.weights = {dtype: _in_lanes(padded, dtype) for dtype in (np.float64, np.float32)}
+        error = np.where(np.isfinite(networks.flux_error), networks.flux_error, 0.0)
+        self.variance = self.axis.padded(error**2)
+        self.dead = self.axis.padded(self.has_network) == 0
+
+
+def _in_lanes(rows: np.ndarray, dtype: type) -> np.ndarray:
+    lanes = CACHE_LINE // np.dtype(dtype).itemsize
+    result = aligned(rows.size // 8, dtype)
+    result[:] = rows.reshape(-1, lanes, rows.shape[1]).transpose(0, 2, 1).ravel()
+    return result
+
+
+_EMULATORS: WeakKeyDictionary[PixelNetworks, Emulator] = WeakKeyDictionary()
+
+
+def emulator_of(networks: PixelNetworks) -> Emulator:
+    """The emulator of these networks; made once in a process and kept as long as they are."""
+    if networks not in _EMULATORS:
+        _EMULATORS[networks] = Emulator(networks)
+    return _EMULATORS[networks]

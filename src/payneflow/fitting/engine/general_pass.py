@@ -1,0 +1,153 @@
+"""One pass over a spectrum with everything: the emulator moved to the data, times a continuum, against the flux.
+
+Unlike the pass of labels alone (passes.py), flux and derivatives go through memory: from the emulator's own pixels to
+the rest axis, moved to the data's pixels (shifting.py), and from there, with the continuum of each segment
+(continuum.py), into the sums. Parameters are the scaled labels and, where a velocity is fitted, the shift in places.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from payneflow.fitting.engine.cholesky import solve
+from payneflow.fitting.engine.continuum import build_terms
+from payneflow.fitting.engine.label_pass import build_network
+from payneflow.fitting.engine.shift import build_resample, build_shift
+from payneflow.simd import CACHE_LINE, get, like, load_line, part, put, registers_like, store, total
+
+STAY, SHIFT, RESAMPLE = range(3)  # data on the networks' own pixels, unmoved; moved by a velocity; on another axis
+
+
+@cache
+def build_spectrum(n_label, n_neurons):
+    """The part that computes flux and derivatives on the rest axis."""
+    network = build_network(n_label, n_neurons)
+
+    @part
+    def spectrum(weights, ranges, starts, x, rest, n_rest):
+        """Rows of `rest`: flux, then its derivatives by the labels; segment s of the emulator goes to starts[s]."""
+        width = CACHE_LINE // weights.itemsize
+        first = load_line(weights, 0)
+        labels, slopes = registers_like(first, n_label), registers_like(first, n_label)
+        for j in range(n_label):
+            put(labels, j, like(first, x[j]))
+        for s in range(len(ranges)):
+            for place in range(ranges[s, 0], ranges[s, 1], width):
+                at = starts[s] + place - ranges[s, 0]
+                store(rest, at, network(weights, place // width, labels, slopes))
+                for j in range(n_label):
+                    store(rest, (1 + j) * n_rest + at, get(slopes, j))
+
+    return spectrum
+
+
+@cache
+def build_normal(n_parameter, n_term):
+    """The part that sums chi2, gradient, matrix, and the cross terms with the continuum, over one segment."""
+    n_matrix = n_parameter * (n_parameter + 1) // 2
+    n_sum = 1 + n_parameter + n_matrix + n_parameter * n_term
+
+    @part
+    def normal(moved, n_data, flux, inverse_variance, terms, continuum, first, end, out):
+        """Sums (n_sum,): chi2, gradient, lower triangle of the matrix, then parameter by parameter the cross terms."""
+        width = CACHE_LINE // moved.itemsize
+        zero = like(load_line(moved, 0), 0.0)
+        one = like(zero, 1.0)
+        sums, slopes, factors = registers_like(zero, n_sum), registers_like(zero, n_parameter), registers_like(zero, 32)
+        for m in range(n_sum):
+            put(sums, m, zero)
+        for k in range(n_term):
+            put(factors, k, like(zero, continuum[k]))
+        for i in range(first, end, width):
+            level = one
+            if n_term > 0:
+                level = get(factors, 0) * load_line(terms, i)
+                for k in range(1, n_term):
+                    level = level + get(factors, k) * load_line(terms, k * n_data + i)
+            weight, model = load_line(inverse_variance, i), load_line(moved, i)
+            residual = load_line(flux, i) - level * model
+            pull = weight * residual
+            put(sums, 0, get(sums, 0) + pull * residual)
+            for a in range(n_parameter):
+                slope = level * load_line(moved, (1 + a) * n_data + i)
+                put(slopes, a, slope)
+                put(sums, 1 + a, get(sums, 1 + a) + pull * slope)
+                weighted = weight * slope
+                for b in range(a + 1):
+                    m = 1 + n_parameter + a * (a + 1) // 2 + b
+                    put(sums, m, get(sums, m) + weighted * get(slopes, b))
+                weighted = weighted * model
+                for k in range(n_term):
+                    m = 1 + n_parameter + n_matrix + a * n_term + k
+                    put(sums, m, get(sums, m) + weighted * load_line(terms, k * n_data + i))
+        for m in range(n_sum):
+            out[m] = total(get(sums, m))
+
+    return normal
+
+
+@cache
+def build_general_pass(n_label, n_neurons, n_term, move, velocity):
+    """The pass of a fit of labels, a velocity (or none) and continua of n_term terms; `move`: STAY, SHIFT, RESAMPLE."""
+    n_parameter = n_label + 1 if velocity else n_label
+    n_matrix = n_parameter * (n_parameter + 1) // 2
+    n_sum = 1 + n_parameter + n_matrix + n_parameter * n_term
+    spectrum = build_spectrum(n_label, n_neurons)
+    shift, resample = build_shift(n_label), build_resample(n_label)
+    solve_terms = build_terms(max(n_term, 1))
+    normal = build_normal(n_parameter, n_term)
+
+    @part
+    def evaluate(problem, x, gradient, matrix):
+        """chi2 of the parameters x (n_parameter,); gradient, matrix, and the continuum of each segment are written.
+
+        `problem`: weights; flux, inverse variance and continuum terms at the data's places; the segments of emulator
+        and data, where those of the emulator start on the rest axis, the data's places on it; the number of continuum
+        terms of each segment; the tap table; rest, moved and column memory; the continuum.
+        """
+        weights, flux, inverse_variance, terms, fixed, table, rest, moved, columns, continuum = problem
+        emulator_ranges, ranges, starts, places, n_solved = fixed
+        n_data, n_rest = len(flux), len(rest) // (1 + n_label)
+        delta = x[n_label] if velocity else 0.0
+        spectrum(weights, emulator_ranges, starts, x, rest, n_rest)
+        if move == SHIFT:
+            shift(rest, n_rest, starts, moved, n_data, ranges, table, delta)
+        if move == RESAMPLE:
+            resample(rest, n_rest, columns, places, moved, n_data, table, delta)
+        model = rest if move == STAY else moved
+        out, factor = np.empty(n_sum), np.empty((max(n_term, 1), max(n_term, 1)))
+        cross = np.empty(max(n_term, 1))
+        chi2 = 0.0
+        for a in range(n_parameter):
+            gradient[a] = 0.0
+            for b in range(n_parameter):
+                matrix[a, b] = 0.0
+        for s in range(len(ranges)):
+            found = 0
+            if n_term > 0:
+                found = solve_terms(
+                    model, flux, inverse_variance, terms, n_data, ranges[s, 0], ranges[s, 1], n_solved[s], factor,
+                    continuum[s],
+                )  # fmt: skip
+            normal(model, n_data, flux, inverse_variance, terms, continuum[s], ranges[s, 0], ranges[s, 1], out)
+            chi2 += out[0]
+            m = 1 + n_parameter
+            for a in range(n_parameter):
+                gradient[a] += out[1 + a]
+                for b in range(a + 1):
+                    matrix[a, b] += out[m]
+                    m += 1
+            for a in range(n_parameter):
+                own = m + a * n_term
+                for k in range(n_term):
+                    cross[k] = out[own + k]
+                solve(factor, cross, found)
+                for b in range(a, n_parameter):
+                    for k in range(found):
+                        matrix[b, a] -= cross[k] * out[m + b * n_term + k]
+        for a in range(n_parameter):
+            for b in range(a):
+                matrix[b, a] = matrix[a, b]
+        return chi2
+
+    return evaluate

@@ -1,0 +1,152 @@
+"""One pass over a spectrum: what a step of a fit needs, summed over all pixels while the flux is computed.
+
+Sums of a pass, with residual r = flux - prediction, inverse variance w and the derivatives J of the prediction by the
+scaled labels: chi2 = sum w r^2, gradient = sum w r J (minus half the derivative of chi2), matrix = sum w J J'.
+
+The same source is compiled for float32 and float64 arrays; the arrays' precision decides. A register holds the pixels
+of one cache line of the padded axis, see emulator.py. A neuron's activation is 1 / (1 + 2**z), z from weights times
+-log2(e), and two neurons share one division.
+"""
+
+from functools import cache
+from math import log
+
+from payneflow.scaling import OFFSET, SPAN
+from payneflow.simd import (
+    CACHE_LINE,
+    get,
+    inlined,
+    kernel,
+    like,
+    load_line,
+    part,
+    power_of_two,
+    put,
+    registers_like,
+    store,
+    total,
+)
+
+
+@cache
+def build_network(n_label, n_neurons):
+    """The part of every pass that computes the flux of one group of pixels and its derivatives by the labels."""
+    n_pair = -(-n_neurons // 2)
+    stride = n_label + 2
+    n_row = 2 * n_pair * stride + 1
+    slope_scale = log(2.0) ** 2 / SPAN  # w1 and w0 both carry a factor -log2(e)
+    offset, span = OFFSET, SPAN
+
+    @inlined
+    def network(weights, group, labels, slopes):
+        """Flux of a group; its derivatives by the scaled labels into `slopes`."""
+        width = CACHE_LINE // weights.itemsize
+        first = group * n_row * width
+        z = load_line(weights, first + (n_row - 1) * width)
+        one = like(z, 1.0)
+        for j in range(n_label):
+            put(slopes, j, like(z, 0.0))
+        for pair in range(n_pair):
+            a = first + 2 * pair * stride * width
+            b = a + stride * width
+            z_a, z_b = load_line(weights, a + n_label * width), load_line(weights, b + n_label * width)
+            for j in range(n_label):
+                z_a = z_a + load_line(weights, a + j * width) * get(labels, j)
+                z_b = z_b + load_line(weights, b + j * width) * get(labels, j)
+            e_a, e_b = one + power_of_two(z_a), one + power_of_two(z_b)
+            inverse = one / (e_a * e_b)
+            h_a, h_b = inverse * e_b, inverse * e_a
+            q_a = load_line(weights, a + (n_label + 1) * width) * h_a
+            q_b = load_line(weights, b + (n_label + 1) * width) * h_b
+            z = z + q_a + q_b
+            q_a, q_b = q_a - q_a * h_a, q_b - q_b * h_b
+            for j in range(n_label):
+                slope = get(slopes, j) + q_a * load_line(weights, a + j * width)
+                put(slopes, j, slope + q_b * load_line(weights, b + j * width))
+        output = one / (one + power_of_two(z))
+        slope = output * (one - output) * like(z, slope_scale)
+        for j in range(n_label):
+            put(slopes, j, get(slopes, j) * slope)
+        return (output - like(z, offset)) * like(z, 1.0 / span)
+
+    return network
+
+
+@cache
+def build_predict(n_label, n_neurons):
+    """The kernel that writes the flux of scaled labels (n_label,) to all places of the padded axis."""
+    network = build_network(n_label, n_neurons)
+
+    @kernel
+    def predict(weights, x, flux):
+        width = CACHE_LINE // weights.itemsize
+        first = load_line(weights, 0)
+        labels, slopes = registers_like(first, n_label), registers_like(first, n_label)
+        for j in range(n_label):
+            put(labels, j, like(first, x[j]))
+        for group in range(flux.size // width):
+            store(flux, group * width, network(weights, group, labels, slopes))
+
+    return predict
+
+
+@cache
+def build_subtract(n_label, n_neurons):
+    """The part of a kernel that takes the flux of scaled labels from that of the data."""
+    network = build_network(n_label, n_neurons)
+
+    @part
+    def subtract(weights, x, flux):
+        """flux <- flux - prediction, all places of the padded axis."""
+        width = CACHE_LINE // weights.itemsize
+        first = load_line(weights, 0)
+        labels, slopes = registers_like(first, n_label), registers_like(first, n_label)
+        for j in range(n_label):
+            put(labels, j, like(first, x[j]))
+        for group in range(flux.size // width):
+            residual = load_line(flux, group * width) - network(weights, group, labels, slopes)
+            store(flux, group * width, residual)
+
+    return subtract
+
+
+@cache
+def build_label_pass(n_label, n_neurons):
+    """The pass of a fit of labels alone, flux on the networks' own pixels: everything in registers."""
+    network = build_network(n_label, n_neurons)
+    n_sum = 1 + n_label + n_label * (n_label + 1) // 2
+
+    @part
+    def evaluate(problem, x, gradient, matrix):
+        """chi2 of scaled labels x; the gradient (n_label,) and the matrix (n_label, n_label) are written.
+
+        `problem`: weights, flux and inverse variance on the padded axis.
+        """
+        weights, flux, inverse_variance = problem
+        width = CACHE_LINE // weights.itemsize
+        first = load_line(weights, 0)
+        labels, slopes = registers_like(first, n_label), registers_like(first, n_label)
+        sums = registers_like(first, n_sum)
+        for j in range(n_label):
+            put(labels, j, like(first, x[j]))
+        for m in range(n_sum):
+            put(sums, m, like(first, 0.0))
+        for group in range(flux.size // width):
+            prediction = network(weights, group, labels, slopes)
+            weight = load_line(inverse_variance, group * width)
+            residual = load_line(flux, group * width) - prediction
+            pull = weight * residual
+            put(sums, 0, get(sums, 0) + pull * residual)
+            for j in range(n_label):
+                put(sums, 1 + j, get(sums, 1 + j) + pull * get(slopes, j))
+                weighted = weight * get(slopes, j)
+                for k in range(j + 1):
+                    m = 1 + n_label + j * (j + 1) // 2 + k
+                    put(sums, m, get(sums, m) + weighted * get(slopes, k))
+        for j in range(n_label):
+            gradient[j] = total(get(sums, 1 + j))
+            for k in range(j + 1):
+                matrix[j, k] = matrix[k, j] = total(get(sums, 1 + n_label + j * (j + 1) // 2 + k))
+        return total(get(sums, 0))
+
+    return evaluate

@@ -1,0 +1,113 @@
+"""What a fit needs of an observed spectrum before its first pass: which pixels count, their weights, the S/N."""
+
+import numpy as np
+
+from payneflow.simd import (
+    LANES,
+    absolute,
+    fill,
+    inlined,
+    like,
+    load,
+    load_line,
+    maximum,
+    minimum,
+    narrow,
+    part,
+    store,
+    total,
+    where_less,
+)
+
+HUGE = 100.0  # an error beyond so many times the median |flux| says nothing: a common way to mask a pixel
+SIXTEEN = 16  # float32 numbers in a register
+SIGN_TURNED = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
+
+
+@part
+def middle(values, n):
+    """The lower median of the n finite numbers of `values` (float32), the rest of which is inf; a whole of registers.
+
+    The bit patterns of floats are ordered as the floats are, once those of negative ones are turned over. So the median
+    is found bit by bit; counting runs in registers, sorting does not.
+    """
+    rank = (n - 1) // 2
+    lowest, highest = np.int64(-(2**31)), np.int64(2**31 - 1)
+    bits = np.empty(1, np.int32)
+    while lowest < highest:
+        guess = (lowest + highest + 1) >> 1
+        pattern = np.int32(guess)
+        bits[0] = pattern if guess >= 0 else pattern ^ SIGN_TURNED
+        first = load_line(values, 0)
+        limit, one, zero = like(first, bits.view(np.float32)[0]), like(first, 1.0), like(first, 0.0)
+        below = zero
+        for i in range(0, len(values), SIXTEEN):
+            below = below + where_less(load_line(values, i), limit, one, zero)
+        if total(below) <= rank:
+            lowest = guess
+        else:
+            highest = guess - 1
+    pattern = np.int32(lowest)
+    bits[0] = pattern if lowest >= 0 else pattern ^ SIGN_TURNED
+    return np.float64(bits.view(np.float32)[0])
+
+
+@inlined
+def _counts(flux, error, usable, i):
+    """1 for each of eight pixels that counts, 0 for the others: a comparison with what is not a number is false."""
+    e, zero = load(error, i), fill(0.0)
+    counts = where_less(zero, e, load(usable, i), zero)
+    counts = where_less(e, fill(np.inf), counts, zero)
+    return where_less(absolute(load(flux, i)), fill(np.inf), counts, zero)
+
+
+@part
+def _limit(flux, error, usable, values):
+    """The HUGE error; the median |flux| is found only where it can matter."""
+    n, smallest, largest = fill(0.0), fill(np.inf), fill(0.0)
+    half = fill(0.5)
+    for i in range(0, len(flux), LANES):
+        counts = _counts(flux, error, usable, i)
+        size = where_less(half, counts, absolute(load(flux, i)), fill(np.inf))
+        store(values, i, narrow(size))
+        n = n + counts
+        smallest = minimum(smallest, size)
+        largest = maximum(largest, where_less(half, counts, load(error, i), fill(0.0)))
+    extremes = np.empty(2 * LANES)
+    store(extremes, 0, smallest)
+    store(extremes, LANES, largest)
+    least, most = np.inf, 0.0
+    for k in range(LANES):
+        least, most = min(least, extremes[k]), max(most, extremes[LANES + k])
+    limit = HUGE * least
+    if total(n) > 0.0 and most > limit:
+        limit = HUGE * middle(values, int(total(n)))
+    return limit
+
+
+@part
+def prepare(flux, error, usable, y, inverse_variance, values):
+    """Flux and 1/error^2 of one spectrum, all on the padded axis; returns the pixels used and their median flux/error.
+
+    A pixel counts where `usable` is 1 (not 0), its flux is finite, and its error finite, positive and not HUGE; every
+    other one gets flux and weight 0. `values` (n_place,) float32 is working memory.
+    """
+    limit = fill(_limit(flux, error, usable, values))
+    one, zero, half = fill(1.0), fill(0.0), fill(0.5)
+    n = zero
+    for i in range(0, len(flux), LANES):
+        f, e = load(flux, i), load(error, i)
+        counts = where_less(limit, e, zero, _counts(flux, error, usable, i))
+        n = n + counts
+        store(y, i, where_less(half, counts, f, zero))
+        store(inverse_variance, i, where_less(half, counts, one / (e * e), zero))
+        store(values, i, narrow(where_less(half, counts, f / e, fill(np.inf))))
+    n_used = int(total(n))
+    return n_used, middle(values, n_used) if n_used > 0 else np.nan
+
+
+@part
+def add_variance(inverse_variance, variance, scale):
+    """1/sigma^2 -> 1/(sigma^2 + scale variance); pixels that take no part stay at 0."""
+    for i in range(len(inverse_variance)):
+        inverse_variance[i] = inverse_variance[i] / (1.0 + scale * inverse_variance[i] * variance[i])

@@ -1,0 +1,71 @@
+"""From starts to the best fit of one spectrum: single precision until near, double precision to the end."""
+
+from functools import cache
+
+import numpy as np
+
+from payneflow.fitting.engine.minimiser import ROUGH_END, build_minimiser
+from payneflow.simd import part
+
+AS_GOOD = 9.0  # a chi2 less than this above the best (3 sigma) may be the truth as well
+
+
+@cache
+def build_search(evaluate, n):
+    """The search over the starts of `n` parameters, whose passes are `evaluate(problem, x, gradient, matrix)`."""
+    minimise = build_minimiser(evaluate, n)
+    rough_end, as_good = ROUGH_END, AS_GOOD
+
+    @part
+    def search(problem, box, starts, tolerance, most, x, matrix):
+        """Write the best parameters and the matrix of their last pass, priors included.
+
+        `problem`: in single and in double precision; `starts` (n_start, n); the rest as in `minimise`.
+        Returns chi2 with priors, passes in all, how the best search ended, and whether another start ended more than
+        1 sigma away with a chi2 as good.
+        """
+        trial, trial_matrix = np.empty(n), np.empty((n, n))
+        best, best_ended, passes, disagree = np.inf, 0, 0, False
+        for s in range(len(starts)):
+            for i in range(n):
+                trial[i] = min(max(starts[s, i], box[0][i]), box[1][i])
+            chi2, ended, last = np.inf, 0, 0.0
+            for stage in range(2):
+                rough = stage == 0
+                near = rough_end if rough else tolerance
+                chi2, more, ended, last = minimise(problem, box, trial, near, most, rough, last, trial_matrix)
+                passes += more
+            apart = 0.0
+            for i in range(n):
+                for j in range(n):
+                    apart += (trial[i] - x[i]) * trial_matrix[i, j] * (trial[j] - x[j])
+            if s > 0 and apart > 1.0 and abs(chi2 - best) < as_good:
+                disagree = True
+            if s == 0 or chi2 < best:
+                if chi2 < best - as_good:
+                    disagree = False
+                best, best_ended = chi2, ended
+                for i in range(n):
+                    x[i] = trial[i]
+                    for j in range(n):
+                        matrix[i, j] = trial_matrix[i, j]
+        return best, passes, best_ended, disagree
+
+    return search
+
+
+@part
+def bound(box, start, lowest, highest):
+    """Bounds of one spectrum's parameters: those of the box; what is held stays where it starts."""
+    for i in range(len(start)):
+        lowest[i] = start[i] if box[2][i] else box[0][i]
+        highest[i] = start[i] if box[2][i] else box[1][i]
+
+
+@part
+def without_priors(chi2, box, x):
+    """chi2 of the data alone."""
+    for i in range(len(x)):
+        if box[4][i] > 0.0:
+            chi2 -= box[4][i] * (box[3][i] - x[i]) ** 2
+    return chi2

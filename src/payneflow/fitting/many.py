@@ -1,0 +1,246 @@
+"""Many spectra -> one table of fits: observed ones batch after batch, or the test half of a grid.
+
+Of observed spectra, memory holds one batch and the table, however many there are.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table, vstack
+
+from payneflow.errors import SpectraError, SpectraWarning
+from payneflow.files import write_npz
+from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
+from payneflow.fitting.best_fit import BestFits, best_fits
+from payneflow.fitting.label_errors import digest
+from payneflow.fitting.results import read_fits
+from payneflow.grid import TEST, SpectralGrid
+from payneflow.network import PixelNetworks
+from payneflow.spectra import Spectra
+
+TABLES = 100  # that are kept apart before they are joined: a table takes 50 kB, however few rows it has
+MOST_BEST_FITS = 10_000  # spectra; six arrays of 0.6 GB each at 7214 pixels
+NORMALISED = 0.5, 2.0  # median flux over that of the networks: a spectrum divided by its continuum is well within
+
+
+def fit_test_half(
+    networks: PixelNetworks,
+    grid: SpectralGrid,
+    settings: FitSettings,
+    flux_error: float,
+    *,
+    start: str | None = None,
+    label_errors=None,
+    processes: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Table:
+    """Fit the spectra of a grid that its networks have not seen, each pixel with the 1 sigma error `flux_error`.
+
+    The table is that of `fit_spectra` with the true labels beside the fitted ones; no spectrum takes part in its own
+    `label_errors`. `start`: None, "middle" or "truth".
+    Raises NetworkFileError where grid and networks do not belong together, else what `fit_spectra` raises.
+    """
+    columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
+    rows, labels = np.arange(len(grid.labels))[TEST], grid.labels[TEST]
+    fits = fit_spectra(
+        networks,
+        grid.flux[TEST][:, columns],
+        flux_error,
+        settings=settings,
+        label_errors=label_errors,
+        start=labels if start == "truth" else start,
+        exclude=rows,
+        processes=processes,
+        progress=progress,
+    )
+    add_true_labels(fits, networks, labels, rows)
+    fits.meta |= _made_with(networks, settings)
+    return fits
+
+
+def fit_batches(
+    networks: PixelNetworks,
+    batches: Iterable[Spectra],
+    settings: FitSettings,
+    *,
+    start: str | None = None,
+    label_errors=None,
+    processes: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Table:
+    """Fit batches of observed spectra one after another; arguments as those of `fit_spectra`.
+
+    The table is that of `fit_spectra` for all of them, with a column `path`, the file of each spectrum. Its meta has
+    `unreadable`, what was wrong with each file that could not be read, `left_out`, pixels without a part by reason,
+    and, as `fit_test_half`, `settings` and `networks` (a digest of their weights).
+    Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does,
+    and where there is no spectrum at all.
+    """
+    blocks, tables, done = [], [], 0
+    for batch in batches:
+        if not done and not settings.continuum:
+            _warn_unless_normalised(networks, batch)
+        before = done
+
+        def show(n: int, before: int = before) -> None:
+            if progress:
+                progress(before + n)
+
+        table = fit_spectra(
+            networks,
+            batch.flux,
+            batch.flux_error,
+            None if batch.on_networks_axis else batch.wavelength,
+            settings=settings,
+            label_errors=label_errors,
+            start=start,
+            identifier=batch.identifier,
+            processes=processes,
+            progress=show,
+        )
+        table["path"] = batch.path
+        table["path"].description = "file that the spectrum was read from"
+        bad = batch.problem != ""
+        table.meta["unreadable"] = dict(zip(batch.identifier[bad].tolist(), batch.problem[bad].tolist(), strict=True))
+        table.meta["left_out"] = batch.n_left_out
+        tables.append(table)
+        done += len(batch)
+        if len(tables) == TABLES:
+            blocks.append(_joined(tables))
+            tables = []
+    if not done:
+        raise SpectraError("no spectrum to fit: the selection lies behind the last one.")
+    fits = _joined(blocks + tables)
+    fits.meta |= _made_with(networks, settings)
+    return fits
+
+
+def _made_with(networks: PixelNetworks, settings: FitSettings) -> dict:
+    """What the table says of its making, in plain lists and numbers, and what shards of one run share."""
+    priors = {name: list(prior) for name, prior in settings.priors.items()}
+    return {"settings": {**asdict(settings), "priors": priors}, "networks": digest(networks)}
+
+
+def write_best_fits(
+    networks: PixelNetworks,
+    batches: Iterable[Spectra],
+    settings: FitSettings,
+    path: str | Path,
+    start: str | None = None,
+    reported: Table | None = None,
+) -> int:
+    """Write the best-fit spectra (npz) of observed ones that share one wavelength axis; returns how many.
+
+    They are fitted once more, without label errors, whose correction would move the labels off the best fit.
+    `wavelength` (n_pixel,) Angstrom in vacuum; `flux`, `flux_error`, `model`, `continuum`, `sigma`, `used`
+    (n, n_pixel); `identifier` (n,); and what the fits found, see `_results`: `reported`, one row a spectrum, is the
+    table that users know, None stands for that of these fits. See `best_fits`.
+    Raises SpectraError where there are several axes, or more than MOST_BEST_FITS.
+    """
+    tables: list[Table] = []
+    parts: list[tuple[Spectra, BestFits]] = []
+    for batch in batches:
+        if parts and not np.array_equal(batch.wavelength, parts[0][0].wavelength):
+            raise SpectraError(
+                f"{batch.path[0]}: another wavelength axis than {parts[0][0].path[0]}; best-fit spectra are written of "
+                "one axis at a time. Choose with --spectra START:STOP."
+            )
+        if sum(len(spectra) for spectra, _ in parts) + len(batch) > MOST_BEST_FITS:
+            raise SpectraError(
+                f"more than {MOST_BEST_FITS} best-fit spectra at once are too many for memory. Choose with --spectra "
+                "START:STOP."
+            )
+        data = batch.flux, batch.flux_error, None if batch.on_networks_axis else batch.wavelength
+        fits = fit_spectra(networks, *data, settings=settings, start=start)
+        tables.append(fits)
+        parts.append((batch, best_fits(networks, settings, fits, *data)))
+    stacked = {
+        name: np.concatenate([getattr(part[which], name) for part in parts])
+        for which, names in enumerate((("identifier", "flux", "flux_error"), ("model", "continuum", "sigma", "used")))
+        for name in names
+    }
+    results = _results(_joined(tables) if reported is None else reported)
+    write_npz(path, {"wavelength": parts[0][0].wavelength, **stacked, **results})
+    return len(stacked["flux"])
+
+
+def _results(fits: Table) -> dict[str, np.ndarray]:
+    """What the fits found, as arrays: `label_names`, `label_units` (n_label,), `labels`, `label_errors` (n, n_label);
+    `SNR`, `chi2`, `dof`, `flags` and, where it is fitted, `RV`, `RV_error` (n,); `flag_names`, `flag_bits`; `errors`.
+    """
+    names = fits.meta["label_names"]
+    columns = ("SNR", "chi2", "dof", "flags", "RV", "RV_error")
+    return {
+        "label_names": np.array(names, dtype=str),
+        "label_units": np.array([str(fits[name].unit or "") for name in names], dtype=str),
+        "labels": np.column_stack([np.asarray(fits[name]) for name in names]),
+        "label_errors": np.column_stack([np.asarray(fits[f"{name}_error"]) for name in names]),
+        **{name: np.asarray(fits[name]) for name in columns if name in fits.colnames},
+        "flag_names": np.array(list(fits.meta["flags"]), dtype=str),
+        "flag_bits": np.array(list(fits.meta["flags"].values())),
+        "errors": np.array(fits.meta["errors"]),
+    }
+
+
+def gather_fits(paths: Sequence[str | Path]) -> Table:
+    """The fits of all shards of one run (ecsv) in one table, in the order given.
+
+    Raises SpectraError where two were not made with the same networks, settings and kind of errors, and what
+    `read_fits` raises.
+    """
+    tables = [read_fits(path) for path in paths]
+    first = tables[0]
+    for path, table in zip(paths, tables, strict=True):
+        for what in set(first.meta) | set(table.meta) - set(_ADDED):
+            if table.meta.get(what) != first.meta.get(what) and what not in _ADDED:
+                raise SpectraError(
+                    f"{path}: its {what} is {table.meta.get(what)!r}, but that of {paths[0]} is "
+                    f"{first.meta.get(what)!r}; expected shards of one run. Fit them again."
+                )
+        if table.colnames != first.colnames:
+            other = sorted(set(table.colnames) ^ set(first.colnames))
+            raise SpectraError(f"{path}: has not the columns of {paths[0]}: {', '.join(other)}. Fit it again.")
+    return _joined(tables)
+
+
+def _joined(tables: list[Table]) -> Table:
+    """One table of the rows of all, with the meta of the first, of which counts are added up."""
+    fits = tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
+    fits.meta = dict(tables[0].meta)  # vstack would join the lists in it
+    for what in set(fits.meta) & set(_ADDED):
+        fits.meta[what] = _ADDED[what]([table.meta[what] for table in tables])
+    return fits
+
+
+def _summed(counts: list[dict[str, int]]) -> dict[str, int]:
+    return {reason: sum(count[reason] for count in counts) for reason in counts[0]}
+
+
+def _united(parts: list[dict[str, str]]) -> dict[str, str]:
+    return {name: problem for part in parts for name, problem in part.items()}
+
+
+_ADDED = {"unreadable": _united, "left_out": _summed}
+
+
+def refuse_if_unreadable(fits: Table) -> None:
+    """Raise SpectraError where not one spectrum of `fit_batches` could be read: then something is declared wrongly."""
+    unreadable = fits.meta.get("unreadable", {})
+    if unreadable and len(unreadable) >= len(fits):
+        first = next(iter(unreadable.values()))
+        raise SpectraError(f"none of {len(fits)} spectra could be read; the first: {first}")
+
+
+def _warn_unless_normalised(networks: PixelNetworks, batch: Spectra) -> None:
+    used = batch.flux[np.isfinite(batch.flux_error)]
+    usual = np.nanmedian(networks.predict_scaled(np.full(len(networks.x_min), 0.5)))
+    median = np.median(used) if len(used) else usual
+    if not NORMALISED[0] < median / usual < NORMALISED[1]:
+        said = (
+            f"{batch.path[0]}: the median flux is {median:.3g}, that of the networks {usual:.3g}; expected normalised "
+            "flux, because no continuum is fitted. Set continuum to a number of terms, or divide by the continuum."
+        )
+        warnings.warn(SpectraWarning(said), stacklevel=3)

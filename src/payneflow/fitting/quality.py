@@ -1,0 +1,147 @@
+"""What fits are worth: errors from the matrices of the last passes, and the flags of every fit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from payneflow.fitting.engine.minimiser import STUCK
+from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
+from payneflow.fitting.flags import FitFlag
+from payneflow.fitting.settings import FitSettings
+from payneflow.network import PixelNetworks
+from payneflow.scaling import OFFSET, SPAN
+
+AT_BOUND_WITHIN = 1e-6  # of a bound, in scaled labels
+FEW = 10  # used pixels for each fitted parameter
+# chi2/dof beyond MISMATCH and NOISE_WIDTHS standard deviations of what noise makes of it: no labels describe the
+# spectrum. The emulator's own errors, unlike noise the same in all pixels of a line, take it to 1.3 at S/N 300 and to
+# 2.7 at S/N 1000 in the worst of 160 test spectra of the demonstration grid; real spectra have 15 to 70.
+MISMATCH, NOISE_WIDTHS = 3.0, 5.0
+EDGE = 1.0  # places: a velocity so near the end of its range is at the end
+CERTAIN = 16.0  # a second peak whose chi2, in units of chi2/dof, is less than this higher may be the true one
+WINDOW = 30.0  # km/s: how far a fitted velocity may be from that of the correlation
+LEAST_EIGENVALUE = 1e-12  # of the correlation matrix: below it the parameters cannot be told apart
+
+
+@dataclass
+class Fits:
+    """What the kernels write, one row a spectrum.
+
+    `x`: (n, n_parameter) scaled labels and, where a velocity is fitted, the shift in places of log_step in
+    ln(wavelength). `matrix`: (n, n_parameter, n_parameter) of the last pass, priors included: its inverse is the formal
+    covariance. `chi2`, `snr`: (n,). `counts`: (n, 5) pixels used, passes, how the search ended (minimiser.py), whether
+    starts disagree, continuum terms solved. `extra_scatter`: (n,). `shifts`: (n, 3) shift by correlation, its score,
+    and the best score at another velocity. `continua`: (n, n_segment, n_term) Chebyshev coefficients.
+    """
+
+    x: np.ndarray
+    matrix: np.ndarray
+    chi2: np.ndarray
+    snr: np.ndarray
+    counts: np.ndarray
+    extra_scatter: np.ndarray
+    shifts: np.ndarray
+    continua: np.ndarray
+    log_step: float
+
+    @classmethod
+    def empty(cls, n: int, n_parameter: int, n_segment: int = 0, n_term: int = 0, log_step: float = np.nan) -> "Fits":
+        """Of n spectra, none of which is fitted yet: NaN."""
+
+        def nothing(*shape: int) -> np.ndarray:
+            return np.full((n, *shape), np.nan)
+
+        return cls(
+            x=nothing(n_parameter),
+            matrix=nothing(n_parameter, n_parameter),
+            chi2=nothing(),
+            snr=nothing(),
+            counts=np.zeros((n, 5), np.int64),
+            extra_scatter=np.zeros(n),
+            shifts=nothing(3),
+            continua=nothing(n_segment, n_term),
+            log_step=log_step,
+        )
+
+    def __getitem__(self, rows: slice) -> "Fits":
+        """A view of some rows."""
+        arrays = {name: values[rows] for name, values in self.__dict__.items() if name != "log_step"}
+        return Fits(**arrays, log_step=self.log_step)
+
+
+@dataclass
+class Verdict:
+    """Of each fit, NaN where it failed: scaled labels (n, n_label), their covariance (n, n_label, n_label), the radial
+    velocity and its error in km/s (n,), NaN where none is fitted; the degrees of freedom and the flags (n,).
+    """
+
+    scaled: np.ndarray
+    covariance: np.ndarray
+    velocity: np.ndarray
+    velocity_error: np.ndarray
+    dof: np.ndarray
+    flags: np.ndarray
+
+
+def judge(networks: PixelNetworks, settings: FitSettings, fits: Fits, label_errors=None, exclude=None) -> Verdict:
+    """Errors and flags of fits; `label_errors` and `exclude` as in `fit_spectra`."""
+    n_label = len(networks.x_min)
+    free = np.array([name not in settings.fixed for name in networks.label_names] + [True] * settings.velocity)
+    used, _, ended, disagree, linear = fits.counts.T
+    dof = used - free.sum() - linear
+    formal, solved = _inverse(fits.matrix, free)
+    failed = ~(np.isfinite(fits.chi2) & np.isfinite(fits.x).all(axis=1) & solved & (dof > 0))
+    reduced = np.divide(fits.chi2, dof, out=np.ones(len(dof)), where=~failed)
+    mismatch = ~failed & (reduced > MISMATCH + NOISE_WIDTHS * np.sqrt(2.0 / np.maximum(dof, 1)))
+    x, covariance = fits.x.copy(), formal * np.where(mismatch, reduced, 1.0)[:, None, None]
+    at_bound = ((x < AT_BOUND_WITHIN) | (x > 1.0 - AT_BOUND_WITHIN)) & free
+    at_bound[:, n_label:] = False
+    if settings.velocity:  # places -> km/s
+        velocity = to_velocity(x[:, -1], fits.log_step)
+        slope = C_KM_S * fits.log_step * (1.0 - (velocity / C_KM_S) ** 2)
+        x[:, -1] = velocity
+        covariance[:, -1, :] *= slope[:, None]
+        covariance[:, :, -1] *= slope[:, None]
+    flags = np.zeros(len(dof), np.int64)
+    if label_errors is not None:
+        label_errors.check(networks, settings.mode(networks.label_names))
+        good = np.flatnonzero(~failed)
+        scaled = fits.x[good, :n_label]
+        correction, added = label_errors.estimate(scaled, None if exclude is None else np.asarray(exclude)[good])
+        x[good] -= np.where(at_bound[good] | ~free, 0.0, correction)
+        covariance[good] += added
+        flags[good[label_errors.far(scaled)]] |= FitFlag.FAR_FROM_TRAINING
+    error = np.sqrt(np.einsum("nii->ni", covariance))
+    outside = (x - error > OFFSET + SPAN) | (x + error < OFFSET)
+    flags[ended >= STUCK] |= FitFlag.NOT_CONVERGED
+    flags[at_bound.any(axis=1)] |= FitFlag.AT_BOUND
+    flags[outside[:, :n_label].any(axis=1)] |= FitFlag.OUTSIDE_TRAINING
+    flags[mismatch] |= FitFlag.MODEL_MISMATCH
+    flags[used < FEW * (free.sum() + linear)] |= FitFlag.FEW_PIXELS
+    flags[disagree > 0] |= FitFlag.STARTS_DISAGREE
+    if settings.velocity:
+        _, score, second = fits.shifts.T
+        moved = np.abs(fits.x[:, -1] - fits.shifts[:, 0]) > to_places(WINDOW, fits.log_step) - EDGE
+        beyond = np.abs(fits.x[:, -1]) > to_places(settings.max_velocity, fits.log_step) - EDGE
+        flags[moved | beyond] |= FitFlag.RV_EDGE
+        flags[score**2 - second**2 < CERTAIN * np.maximum(reduced, 1.0)] |= FitFlag.RV_UNSURE
+    flags[failed] = FitFlag.FAILED
+    x[failed], covariance[failed], error[failed] = np.nan, np.nan, np.nan
+    speed = (x[:, -1], error[:, -1]) if settings.velocity else (np.full(len(x), np.nan), np.full(len(x), np.nan))
+    return Verdict(x[:, :n_label], covariance[:, :n_label, :n_label], *speed, dof, flags)
+
+
+def _inverse(matrix: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse (n, n_parameter, n_parameter) of the free rows and columns, 0 elsewhere, and where it exists (n,)."""
+    part = np.ix_(np.arange(len(matrix)), free, free)
+    rows = matrix[part]
+    size = np.sqrt(np.einsum("nii->ni", rows))
+    exists = np.isfinite(rows).all(axis=(1, 2)) & (size > 0).all(axis=1)
+    rows = np.where(exists[:, None, None], rows, np.eye(free.sum()))
+    size = np.where(exists[:, None], size, 1.0)
+    correlation = rows / size[:, :, None] / size[:, None, :]
+    exists &= np.linalg.eigvalsh(correlation).min(axis=1, initial=np.inf) > LEAST_EIGENVALUE
+    correlation = np.where(exists[:, None, None], correlation, np.eye(free.sum()))
+    inverse = np.zeros_like(matrix)
+    inverse[part] = np.linalg.inv(correlation) / size[:, :, None] / size[:, None, :]
+    return inverse, exists

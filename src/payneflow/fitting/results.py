@@ -1,0 +1,119 @@
+"""Tables of fits as files: ECSV for people and astropy, FITS for everything else; read back, joined, summed up."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from astropy.io.fits import BinTableHDU, table_to_hdu
+from astropy.table import Table
+from astropy.units import Unit
+
+from payneflow.errors import SpectraError
+from payneflow.files import whole_file
+from payneflow.fitting.flags import FLAG_MEANINGS
+from payneflow.statistics import bias_and_width
+
+BLOCK = 10_000  # rows that are turned into text at a time
+
+
+def write_fits(table: Table, stem: str | Path) -> None:
+    """Write the fits as STEM.ecsv and STEM.fits, both with the unit and the meaning of each column."""
+    with whole_file(f"{stem}.ecsv") as temporary, open(temporary, "w") as stream:
+        stream.writelines(_ecsv(table))
+    with whole_file(f"{stem}.fits") as temporary:
+        _fits_table(table).writeto(temporary, overwrite=True)
+
+
+def _ecsv(table: Table) -> Iterator[str]:
+    """The table as ECSV, in pieces: astropy needs several times the memory of the rows that it writes at once."""
+    for first in range(0, max(1, len(table)), BLOCK):
+        stream = io.StringIO()
+        table[first : first + BLOCK].write(stream, format="ascii.ecsv")
+        header, rows = _HEADER.match(stream.getvalue()).groups()
+        # A name that begins with # would be read as a comment, and its row be lost: astropy does not quote it.
+        yield ("" if first else header) + _NAME_LIKE_A_COMMENT.sub(r'"\1"', rows)
+
+
+_HEADER = re.compile(r"((?:#.*\n)*.*\n)((?:.*\n)*)")  # comments and the names of the columns; the rows
+_NAME_LIKE_A_COMMENT = re.compile(r"^(#\S*)", re.MULTILINE)
+
+
+def _fits_table(table: Table) -> BinTableHDU:
+    """The table for a FITS file, whose headers hold no lists and whose standard knows neither [Fe/H] nor dex."""
+    plain = table.copy()
+    plain.meta = {f"FLAG{bit}": name for name, bit in table.meta["flags"].items()}
+    for name in plain.colnames:
+        plain[name].unit = plain[name].description = None
+    plain.rename_columns(plain.colnames, fits_names(plain.colnames))
+    hdu = table_to_hdu(plain)
+    for number, name in enumerate(table.colnames, start=1):
+        unit = table[name].unit
+        if unit is not None and _fits_unit(unit):
+            hdu.header[f"TUNIT{number}"] = _fits_unit(unit)
+        described = f"{table[name].description} [{unit}]" if unit is not None else table[name].description
+        hdu.header.add_comment(f"{plain.colnames[number - 1]}: {described}")
+    for name, value in table.meta.items():
+        if name not in ("label_names", "flags"):
+            hdu.header.add_history(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")
+    return hdu
+
+
+def _fits_unit(unit: Unit) -> str:
+    """The unit as the FITS standard writes it ("km s-1"); empty where it has no such unit (dex)."""
+    try:
+        return unit.to_string(format="fits")
+    except ValueError:
+        return ""
+
+
+def fits_names(names: list[str]) -> list[str]:
+    """Column names as the FITS standard wants them: [Fe/H]_error becomes Fe_H_error; unchanged if two would be one."""
+    plain = [re.sub(r"[\W_]+", "_", name).strip("_") for name in names]
+    return plain if len(set(plain)) == len(names) and all(plain) else names
+
+
+def fits_text(table: Table) -> str:
+    """Bias and robust width of each label where the true labels are known, and how many fits carry which flag."""
+    lines = [f"{len(table)} spectra fitted"]
+    lines += [
+        f"  {flag.name:<14}{count:6d}  {meaning}"
+        for flag, meaning in FLAG_MEANINGS.items()
+        if (count := int(np.sum((table["flags"] & flag) > 0)))
+    ]
+    left_out = {reason: n for reason, n in table.meta.get("left_out", {}).items() if n}
+    if left_out:
+        lines.append("  pixels that take no part: " + ", ".join(f"{n} {reason}" for reason, n in left_out.items()))
+    if table.meta.get("unreadable"):
+        lines.append(
+            f"  {len(table.meta['unreadable'])} could not be read, recorded as failed; the table's header says why"
+        )
+    for name in table.meta["label_names"]:
+        if f"{name}_true" in table.colnames:
+            error = np.asarray(table[name] - table[f"{name}_true"], dtype=float)
+            error = error[np.isfinite(error)]
+            if len(error):
+                bias, width = bias_and_width(error)
+                unit = table[name].unit or ""
+                lines.append(
+                    f"  {name}: bias {bias:.3g}, robust width {width:.3g}, "
+                    f"largest error {np.abs(error).max():.3g} {unit}"
+                )
+    return "\n".join(lines)
+
+
+def read_fits(path: str | Path) -> Table:
+    """Read fits that `write_fits` wrote as ECSV. Raises SpectraError for a file that is none, or is damaged."""
+    what = "fits, as `payneflow fit` writes them (ecsv)"
+    try:
+        table = Table.read(path, format="ascii.ecsv")
+    except FileNotFoundError as error:
+        raise SpectraError(f"{path}: no such file; expected {what}.") from error
+    except Exception as error:  # the parsers of ECSV and YAML raise many kinds on damaged text
+        raise SpectraError(f"{path}: not a readable ECSV table ({error}); expected {what}.") from error
+    missing = [name for name in ("label_names", "flags", "mode") if name not in table.meta]
+    if missing or "flags" not in table.colnames:
+        raise SpectraError(f"{path}: no {', '.join(missing) or 'column flags'}; expected {what}.")
+    return table

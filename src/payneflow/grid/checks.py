@@ -1,0 +1,189 @@
+"""What the values of a grid must be: label names that differ, wavelengths in Angstrom, finite labels, normalised flux.
+
+Each check raises GridError that names the file (`path`), the array (`key`, as the file calls it) and the element. The
+flux, which may be larger than the memory, is looked at block by block.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from payneflow.errors import GridError
+from payneflow.grid.halves import TRAINING
+from payneflow.scaling import LabelScaler, unscale_flux
+
+LOWEST_WAVELENGTH = 1000.0  # Angstrom; a median below it is another unit: no stellar grid lies there
+NANOMETRES_FROM = 100.0  # a median from here to LOWEST_WAVELENGTH reads as nm, below as micrometres or a logarithm
+
+CONSTANT = 1e-9  # a label whose range is a smaller share of its size than this is constant but for rounding
+
+# Clearly not normalised is a spectrum whose continuum is far from 1. Absorption lowers the median even of a good
+# spectrum but not its brightest pixels; emission raises the brightest pixels but not the median.
+BRIGHTEST_SHARE = 0.05  # share of a spectrum's pixels that is taken for its brightest
+LOWEST_BRIGHTEST = 0.5  # normalised flux; the faintest of those may not lie below
+HIGHEST_MEDIAN = 1.5  # normalised flux
+
+# What a network can give: its output, a logistic function, lies between 0 and 1.
+LOWEST_FLUX, HIGHEST_FLUX = unscale_flux(0.0), unscale_flux(1.0)  # normalised flux
+
+
+def check_names(path: Path, key: str, names: tuple[str, ...]) -> None:
+    """Refuse label names (n_label,) of which one is empty, or there twice."""
+    for i, name in enumerate(names):
+        if not name:
+            raise GridError(f"{path}: {key}[{i}] is empty; expected a name for each label. Name label {i}.")
+        if name in names[:i]:
+            raise GridError(
+                f"{path}: {key}[{i}] is '{name}', as is {key}[{names.index(name)}]; expected a name of its own for "
+                "each label. Rename one, or remove the label that is there twice."
+            )
+
+
+def check_wavelength(path: Path, key: str, wavelength: np.ndarray) -> None:
+    """Refuse wavelengths (n_pixel,) that are not finite, positive, in Angstrom and increasing."""
+    _check_finite(path, key, wavelength, lambda pixel: f"pixel {pixel}")
+    if (wavelength <= 0).any():
+        pixel = int(np.argmax(wavelength <= 0))
+        raise GridError(
+            f"{path}: {key}[{pixel}] is {wavelength[pixel]:g} (pixel {pixel}); expected positive wavelengths in "
+            "Angstrom. Correct the axis."
+        )
+    _check_unit(path, key, float(np.median(wavelength)))
+    _check_increasing(path, key, wavelength)
+
+
+def _check_unit(path: Path, key: str, median: float) -> None:
+    if median >= LOWEST_WAVELENGTH:
+        return
+    guess = "micrometres (multiply by 1e4) or the logarithm of Angstrom (take 10**)"
+    if median >= NANOMETRES_FROM:
+        guess = "nanometres (multiply by 10)"
+    raise GridError(f"{path}: {key} has the median {median:g}; expected Angstrom. It looks like {guess}.")
+
+
+def _check_increasing(path: Path, key: str, wavelength: np.ndarray) -> None:
+    wrong = np.diff(wavelength) <= 0
+    if not wrong.any():
+        return
+    pixel = int(np.argmax(wrong)) + 1
+    place = f"{path}: {key}[{pixel}] is {wavelength[pixel]:.10g} Angstrom (pixel {pixel})"
+    if wavelength[pixel] == wavelength[pixel - 1]:
+        raise GridError(
+            f"{place}, repeated from pixel {pixel - 1}; expected increasing wavelengths. Remove the pixels that are "
+            "there twice, or store float64 where rounding made them equal."
+        )
+    remedy = "Sort the axis, and the columns of the flux with it"
+    if wrong.all():
+        remedy = "The axis descends: reverse it, and the columns of the flux with it"
+    raise GridError(
+        f"{place}, unsorted: it lies below the {wavelength[pixel - 1]:.10g} of pixel {pixel - 1}; expected increasing "
+        f"wavelengths. {remedy}."
+    )
+
+
+def check_labels(path: Path, key: str, labels: np.ndarray, names: tuple[str, ...], units: tuple[str, ...]) -> None:
+    """Refuse labels (n_spectrum, n_label), each in its unit, that are not finite, or do not vary where they train."""
+    # The file stores them the other way round, and the message says where in the file.
+    _check_finite(path, key, labels.T, lambda label, spectrum: f"label {names[label]}, spectrum {spectrum}")
+    scaler = LabelScaler.of_training_labels(labels[TRAINING])
+    size = np.maximum(np.abs(scaler.x_min), np.abs(scaler.x_max))
+    constant = scaler.x_max - scaler.x_min <= CONSTANT * size
+    if constant.any():
+        label = int(np.argmax(constant))
+        raise GridError(
+            f"{path}: {key}[{label}] (label {names[label]}) is constant: {scaler.x_min[label]:g} "
+            f"{units[label]} in all training spectra (even rows of the flux); expected a label that varies. "
+            f"Remove row {label} of {key}, and its name and unit."
+        )
+
+
+class FluxCheck:
+    """Whether flux (n_spectrum, n_pixel), which comes in blocks, is finite, normalised, and what a network can give.
+
+    `wavelength` (n_pixel,), Angstrom, says in the message where a bad value lies. What is worst is found only when all
+    has been seen: one value that is not finite says more than a spectrum that is not normalised.
+    """
+
+    def __init__(self, path: Path, key: str, wavelength: np.ndarray):
+        self._path, self._key, self._wavelength = path, key, wavelength
+        self._not_finite, self._first_not_finite = 0, None
+        self._not_normalised: GridError | None = None
+        self._outside, self._farthest = 0, None
+
+    def look_at(self, first: int, rows: np.ndarray) -> None:
+        """Take in the spectra `first` ..., (n, n_pixel)."""
+        finite = np.isfinite(rows)
+        if not finite.all():
+            if not self._not_finite:
+                spectrum, pixel = np.unravel_index(int(np.argmin(finite)), rows.shape)
+                self._first_not_finite = (first + int(spectrum), int(pixel)), rows[spectrum, pixel]
+            self._not_finite += int((~finite).sum())
+        if self._not_finite:
+            return  # the other checks do not matter any more
+        for spectrum, row in enumerate(rows, first):
+            self._not_normalised = self._not_normalised or _normalisation_error(self._path, self._key, spectrum, row)
+        self._look_for_outside(first, rows)
+
+    def _look_for_outside(self, first: int, rows: np.ndarray) -> None:
+        low, high = LOWEST_FLUX, HIGHEST_FLUX
+        if rows.min() >= low and rows.max() <= high:
+            return
+        self._outside += int(((rows < low) | (rows > high)).sum())
+        far = np.abs(rows - 0.5 * (low + high))
+        spectrum, pixel = np.unravel_index(int(np.argmax(far)), rows.shape)
+        if self._farthest is None or far[spectrum, pixel] > self._farthest[0]:
+            self._farthest = far[spectrum, pixel], (first + int(spectrum), int(pixel)), rows[spectrum, pixel]
+
+    def judge(self) -> None:
+        """Raise GridError for the worst that was seen, if anything was."""
+        if self._not_finite:
+            raise _not_finite_error(self._path, self._key, *self._first_not_finite, self._not_finite, self._place)
+        if self._not_normalised is not None:
+            raise self._not_normalised
+        if self._outside:
+            _, (spectrum, pixel), value = self._farthest
+            cause = "emission, or a continuum set too low" if value > HIGHEST_FLUX else "negative flux"
+            raise GridError(
+                f"{self._path}: {self._key}[{spectrum}, {pixel}] is {value:.4g} ({self._place(spectrum, pixel)}), the "
+                f"farthest of {self._outside} values outside what a network can represent: {cause}. Expected "
+                f"{LOWEST_FLUX:g} ... {HIGHEST_FLUX:g}, where the scaled flux lies in 0 ... 1. Correct these spectra, "
+                "or leave them or these pixels out."
+            )
+
+    def _place(self, spectrum: int, pixel: int) -> str:
+        return f"spectrum {spectrum}, pixel {pixel}, {self._wavelength[pixel]:.7g} Angstrom"
+
+
+def _normalisation_error(path: Path, key: str, spectrum: int, row: np.ndarray) -> GridError | None:
+    """What to say of one spectrum, (n_pixel,), whose continuum is clearly not at 1."""
+    middle, bright = len(row) // 2, int(np.ceil((1 - BRIGHTEST_SHARE) * (len(row) - 1)))
+    ordered = np.partition(row, (middle, bright))
+    if ordered[middle] <= HIGHEST_MEDIAN and ordered[bright] >= LOWEST_BRIGHTEST:
+        return None
+    highest = int(np.argmax(row))
+    return GridError(
+        f"{path}: {key}[{spectrum}] (spectrum {spectrum}) is not normalised: its median flux is "
+        f"{ordered[middle]:.4g}, its highest {row[highest]:.4g} at pixel {highest}; expected flux divided by its "
+        "continuum, which then lies near 1. Divide each spectrum by its continuum."
+    )
+
+
+def _check_finite(path: Path, key: str, array: np.ndarray, place: Callable[..., str]) -> None:
+    """Refuse NaN and infinity in an array as the file stores it; `place(*index)` says in words where that is."""
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), array.shape))
+    raise _not_finite_error(path, key, index, array[index], int((~finite).sum()), place)
+
+
+def _not_finite_error(
+    path: Path, key: str, index: tuple[int, ...], value: float, n_bad: int, place: Callable[..., str]
+) -> GridError:
+    """What to say of the first of `n_bad` values that are not finite."""
+    brackets = ", ".join(map(str, index))
+    return GridError(
+        f"{path}: {key}[{brackets}] is {value} ({place(*index)}), the first of {n_bad} "
+        "values that are NaN or infinite; expected finite numbers. Compute again or remove what they belong to."
+    )

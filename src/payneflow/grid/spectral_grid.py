@@ -1,0 +1,86 @@
+"""The grid of synthetic spectra: read from its file, checked once, split into a training half and a test half.
+
+A grid file (npz or HDF5) holds one wavelength axis, `n_spectrum` normalised spectra on it, and the labels of each
+spectrum. What cannot be trained on is refused here, with the file, the key, the spectrum and the pixel in the message,
+so that no later stage has to look again: grid_layout.py judges the headers of the arrays, grid_content.py their values,
+grid_halves.py the split. The flux of an HDF5 grid stays in its file and is looked at block by block.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from payneflow.files import sha256_of
+from payneflow.grid.blocks import for_each_block
+from payneflow.grid.checks import FluxCheck, check_labels, check_names, check_wavelength
+from payneflow.grid.halves import TEST, TRAINING, TwinCheck
+from payneflow.grid.hdf5 import StoredFlux
+from payneflow.grid.layout import PUBLISHED, GridKeys, count_pixels, read_arrays
+from payneflow.scaling import LabelScaler
+
+__all__ = ["TEST", "TRAINING", "GridKeys", "SpectralGrid", "count_pixels", "default_names", "read_grid"]
+
+
+@dataclass(frozen=True, eq=False)
+class SpectralGrid:
+    """A checked grid.
+
+    `wavelength` (n_pixel,) float64, Angstrom, increasing; `flux` (n_spectrum, n_pixel), normalised, float32 or float64
+    as the file has it, that of an HDF5 file read only when it is indexed; `labels` (n_spectrum, n_label) float64, each
+    in its unit (the file stores them the other way round); `label_names`, `label_units` (n_label,); `path` of the file,
+    `sha256` of its bytes.
+    """
+
+    path: Path
+    wavelength: np.ndarray
+    flux: np.ndarray | StoredFlux
+    labels: np.ndarray
+    label_names: tuple[str, ...]
+    label_units: tuple[str, ...]
+    sha256: str
+
+    @property
+    def scaler(self) -> LabelScaler:
+        """The scaler of the training labels; test labels may lie outside its range."""
+        return LabelScaler.of_training_labels(self.labels[TRAINING])
+
+
+def read_grid(path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
+    """Read a grid file and check all of it.
+
+    Without label names in the file the labels are called label_1, label_2, ...; without units these are empty.
+    Raises GridError that names file, key, spectrum and pixel, what was expected, and what to do.
+    """
+    path = Path(path)
+    arrays = read_arrays(path, keys)
+    wavelength = arrays[keys.wavelength].astype(float)
+    flux = arrays[keys.flux]
+    labels = np.ascontiguousarray(arrays[keys.labels].T, dtype=float)
+    n_label = labels.shape[1]
+    names = _text(arrays[keys.label_names]) if keys.label_names in arrays else default_names(n_label)
+    units = _text(arrays[keys.label_units]) if keys.label_units in arrays else ("",) * n_label
+    check_names(path, keys.label_names, names)
+    check_wavelength(path, keys.wavelength, wavelength)
+    check_labels(path, keys.labels, labels, names, units)
+    _check_flux(path, keys.flux, flux, wavelength)
+    return SpectralGrid(path, wavelength, flux, labels, names, units, sha256_of(path))
+
+
+def default_names(n_label: int) -> tuple[str, ...]:
+    """What labels are called that the file does not name: label_1, label_2, ..."""
+    return tuple(f"label_{i + 1}" for i in range(n_label))
+
+
+def _check_flux(path: Path, key: str, flux: np.ndarray | StoredFlux, wavelength: np.ndarray) -> None:
+    """Every check of the flux, with one look at each block of it."""
+    checks = FluxCheck(path, key, wavelength), TwinCheck(path, key)
+    for_each_block(flux, *(check.look_at for check in checks))
+    for check in checks:
+        check.judge()
+
+
+def _text(array: np.ndarray) -> tuple[str, ...]:
+    """The entries of an array of text or bytes, without blanks around them."""
+    entries = array.tolist()
+    return tuple((entry.decode("utf-8", "replace") if isinstance(entry, bytes) else entry).strip() for entry in entries)

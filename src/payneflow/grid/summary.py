@@ -1,0 +1,109 @@
+"""What a checked grid holds, in short: a dictionary for grid_summary.json, and the same in lines for a terminal."""
+
+import numpy as np
+
+from payneflow.grid import TEST, TRAINING, SpectralGrid, default_names
+from payneflow.grid.blocks import for_each_block
+from payneflow.wavelength import is_gap
+
+FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more often nanometres of the near infrared
+
+
+def summarise(grid: SpectralGrid) -> dict:
+    """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader."""
+    n_training = len(grid.labels[TRAINING])
+    wavelength = {
+        "unit": "Angstrom",
+        "first": float(grid.wavelength[0]),
+        "last": float(grid.wavelength[-1]),
+        "first_nm": float(grid.wavelength[0]) / 10,
+        "last_nm": float(grid.wavelength[-1]) / 10,
+        "segments": _segments(grid.wavelength),
+    }
+    return {
+        "path": str(grid.path),
+        "sha256": grid.sha256,
+        "n_spectrum": len(grid.labels),
+        "n_training": n_training,
+        "n_test": len(grid.labels) - n_training,
+        "n_pixel": len(grid.wavelength),
+        "n_label": len(grid.label_names),
+        "wavelength": wavelength,
+        "flux": _flux_summary(grid),
+        "labels": [_label_summary(grid, i) for i in range(len(grid.label_names))],
+        "notes": _notes(grid),
+    }
+
+
+def _flux_summary(grid: SpectralGrid) -> dict:
+    lowest, highest = [], []
+    for_each_block(grid.flux, lambda _, rows: lowest.append(rows.min()), lambda _, rows: highest.append(rows.max()))
+    return {"dtype": str(grid.flux.dtype), "min": float(min(lowest)), "max": float(max(highest))}
+
+
+def _segments(wavelength: np.ndarray) -> list[dict]:
+    """The runs of pixels between gaps on the axis (detector chips); pixels first to last, both included."""
+    ends = np.flatnonzero(is_gap(wavelength)).tolist()
+    firsts, lasts = [0, *(end + 1 for end in ends)], [*ends, len(wavelength) - 1]
+    return [
+        {"first_pixel": i, "last_pixel": j, "first": float(wavelength[i]), "last": float(wavelength[j])}
+        for i, j in zip(firsts, lasts, strict=True)
+    ]
+
+
+def _label_summary(grid: SpectralGrid, label: int) -> dict:
+    values, scaler = grid.labels[:, label], grid.scaler
+    low, high = float(scaler.x_min[label]), float(scaler.x_max[label])
+    return {
+        "name": grid.label_names[label],
+        "unit": grid.label_units[label],
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "training_min": low,
+        "training_max": high,
+        "n_test_outside": int(((values[TEST] < low) | (values[TEST] > high)).sum()),
+    }
+
+
+def _notes(grid: SpectralGrid) -> list[str]:
+    notes = []
+    if np.median(grid.wavelength) < FAR_ULTRAVIOLET:
+        notes.append("the wavelengths are far ultraviolet if in Angstrom; if they are nanometres, multiply them by 10")
+    if grid.label_names == default_names(len(grid.label_names)):
+        notes.append("the file does not name its labels: they are called label_1, label_2, ...; store label_names")
+    return notes
+
+
+def summary_text(summary: dict) -> str:
+    """The summary that `summarise` made, in lines for a terminal or a log."""
+    axis, flux = summary["wavelength"], summary["flux"]
+    n_segment = len(axis["segments"])
+    lines = [
+        f"grid        {summary['path']}",
+        f"SHA-256     {summary['sha256']}",
+        f"spectra     {summary['n_spectrum']}: {summary['n_training']} train (0, 2, 4, ...), "
+        f"{summary['n_test']} test (1, 3, 5, ...)",
+        f"pixels      {summary['n_pixel']} in {n_segment} {'segment' if n_segment == 1 else 'segments'}",
+        f"wavelength  {axis['first']:.3f} ... {axis['last']:.3f} {axis['unit']} "
+        f"({axis['first_nm']:.2f} ... {axis['last_nm']:.2f} nm)",
+    ]
+    if n_segment > 1:
+        lines += [
+            f"            {one['first']:.3f} ... {one['last']:.3f} {axis['unit']}, "
+            f"pixels {one['first_pixel']} ... {one['last_pixel']}"
+            for one in axis["segments"]
+        ]
+    lines.append(f"flux        {flux['min']:.4f} ... {flux['max']:.4f}, normalised, stored as {flux['dtype']}")
+    lines.append(f"labels      {summary['n_label']}")
+    lines += [_label_line(label) for label in summary["labels"]]
+    lines += [f"note        {note}" for note in summary["notes"]]
+    return "\n".join(lines)
+
+
+def _label_line(label: dict) -> str:
+    name = f"{label['name']} [{label['unit']}]" if label["unit"] else label["name"]
+    line = (
+        f"            {name:<14} {label['min']:g} ... {label['max']:g}, "
+        f"training half {label['training_min']:g} ... {label['training_max']:g}"
+    )
+    return line + (f" (test spectra outside it: {label['n_test_outside']})" if label["n_test_outside"] else "")

@@ -1,0 +1,166 @@
+"""Kriging: a smooth function of the labels from its values at some of them, and how smooth it is.
+
+Kriging (Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, chapters 2, 4, 5) predicts a value as a
+mean plus a smooth random function of the labels, of Matern 5/2 covariance. Its prediction is linear in the values: with
+one smoothness for all pixels it is ONE matrix for all of them. `lengths` (n_label,) are the scaled labels over which
+the function changes, `nugget` is the variance of what is not smooth, relative to that of the smooth function.
+
+Not LAPACK and BLAS: their bits depend on the number of threads and on how many pixels come along.
+"""
+
+import math
+
+import numpy as np
+
+from payneflow.simd import kernel
+
+LENGTH_START, LENGTH_STEP = 1.5, 1.25  # of the search, in scaled labels (the grid is 0.8 wide) and as a factor
+LENGTH_LEAST, LENGTH_MOST = 0.05, 50.0
+NUGGET_START, NUGGET_STEP = 1e-8, 10.0
+NUGGET_LEAST, NUGGET_MOST = 1e-10, 1.0
+VARIANCE_LEAST = 1e-10  # flux^2, the 1e-5 of a tabulated flux; a constant pixel's variance stays above 0
+ROWS = 256  # of a covariance are worked on at a time: its square is large, and what it takes five times as large
+COLUMNS = 128  # of a matrix are worked on at a time, so that they stay in a near cache
+
+
+def matern(a, b, lengths):
+    """Matern 5/2 covariance (n_a, n_b) of unit variance between labels a (n_a, n_label) and b (n_b, n_label)."""
+    covariance = np.empty((len(a), len(b)))
+    for first in range(0, len(a), ROWS):
+        some = slice(first, first + ROWS)
+        square = np.zeros_like(covariance[some])
+        for c, length in enumerate(lengths):  # label by label: the cube (n_a, n_b, n_label) may be large
+            square += ((a[some, c, None] - b[:, c]) / length) ** 2
+        r = np.sqrt(5 * square)
+        covariance[some] = (1 + r + square * (5 / 3)) * np.exp(-r)
+    return covariance
+
+
+def kriging_matrix(labels, virtual, lengths, nugget):
+    """(n_virtual, n_train): flux at `virtual` = matrix @ training flux, of least variance with each row's sum 1."""
+    one = np.ones((len(labels), 1))
+    across = matern(labels, virtual, lengths)
+    solved = solve(matern(labels, labels, lengths), nugget, np.hstack([across, one]))
+    weights, of_one = solved[:, :-1], solved[:, -1:]
+    return np.ascontiguousarray((weights + of_one * (1 - weights.sum(0)) / of_one.sum()).T)
+
+
+def kriging_lengths(labels, flux):
+    """Lengths (n_label,) and nugget of greatest marginal likelihood, common to all pixels, each of its own variance.
+
+    A walk in steps of a fixed factor: one length at a time, all together, the nugget.
+    """
+    n_label = labels.shape[1]
+    centred = flux - flux.mean(0)
+    moves = np.vstack([np.eye(n_label + 1), np.append(np.ones(n_label), 0)])
+    factors = np.append(np.full(n_label, LENGTH_STEP), NUGGET_STEP)
+    least = np.append(np.full(n_label, LENGTH_LEAST), NUGGET_LEAST)
+    most = np.append(np.full(n_label, LENGTH_MOST), NUGGET_MOST)
+    at = np.append(np.full(n_label, LENGTH_START), NUGGET_START)
+    best, moved = _misfit(labels, centred, at), True
+    while moved:
+        moved = False
+        for move in np.vstack([moves, -moves]):
+            trial = at * factors**move
+            while (trial > least * 0.99).all() and (trial < most * 1.01).all():  # on, as long as it gets better
+                misfit = _misfit(labels, centred, trial)
+                if not misfit < best - 1e-9 * abs(best):
+                    break
+                best, at, moved = misfit, trial, True
+                trial = at * factors**move
+    return at[:-1], at[-1]
+
+
+def _misfit(labels, centred, lengths_and_nugget):
+    """-2 log marginal likelihood, mean over pixels, each pixel's mean and variance at their best."""
+    n = len(labels)
+    root = matern(labels, labels, lengths_and_nugget[:-1])
+    root[np.diag_indices(n)] += lengths_and_nugget[-1]
+    if not cholesky(root):  # repeated labels and next to no nugget
+        return np.inf
+    white = np.column_stack([centred, np.ones(n)])
+    solve_lower(root, white)
+    of_one = white[:, -1] / np.sqrt((white[:, -1] ** 2).sum())
+    white = white[:, :-1]
+    square = (white**2).sum(0) - (of_one[:, None] * white).sum(0) ** 2  # the mean is free
+    log_determinant = 2 * np.log(np.diag(root)).sum()
+    return (n - 1) * np.log(np.maximum(square, 0) / n + VARIANCE_LEAST).mean() + log_determinant
+
+
+def solve(covariance, nugget, right):
+    """(covariance + nugget)^-1 right; a nugget too small for the digits of a double is raised until it works."""
+    while True:
+        root = covariance.copy()
+        root[np.diag_indices(len(root))] += nugget
+        if cholesky(root):
+            solved = right.copy()
+            solve_lower(root, solved)
+            solve_upper(root, solved)
+            return solved
+        nugget *= NUGGET_STEP
+
+
+@kernel
+def cholesky(matrix):
+    """Put the Cholesky factor R, R'R = matrix, in place of its upper triangle; False if it is not positive definite."""
+    n = len(matrix)
+    for i in range(n):
+        row = matrix[i, i:]
+        for k in range(i):
+            above, factor = matrix[k, i:], matrix[k, i]
+            for j in range(n - i):
+                row[j] -= factor * above[j]
+        if not row[0] > 0:
+            return False
+        inverse = 1 / math.sqrt(row[0])
+        for j in range(n - i):
+            row[j] *= inverse
+    return True
+
+
+@kernel
+def solve_lower(root, right):
+    """right <- R'^-1 right, for `right` (n, n_column)."""
+    n, n_column = right.shape
+    for first in range(0, n_column, COLUMNS):
+        last = min(first + COLUMNS, n_column)
+        for i in range(n):
+            row = right[i, first:last]
+            for k in range(i):
+                above, factor = right[k, first:last], root[k, i]
+                for j in range(last - first):
+                    row[j] -= factor * above[j]
+            for j in range(last - first):
+                row[j] /= root[i, i]
+
+
+@kernel
+def solve_upper(root, right):
+    """right <- R^-1 right, for `right` (n, n_column)."""
+    n, n_column = right.shape
+    for first in range(0, n_column, COLUMNS):
+        last = min(first + COLUMNS, n_column)
+        for i in range(n - 1, -1, -1):
+            row = right[i, first:last]
+            for k in range(i + 1, n):
+                below, factor = right[k, first:last], root[i, k]
+                for j in range(last - first):
+                    row[j] -= factor * below[j]
+            for j in range(last - first):
+                row[j] /= root[i, i]
+
+
+@kernel
+def weighted_sums(matrix, flux):
+    """matrix @ flux."""
+    n_virtual, n_train = matrix.shape
+    n_pixel = flux.shape[1]
+    out = np.zeros((n_virtual, n_pixel))
+    for first in range(0, n_pixel, COLUMNS):
+        last = min(first + COLUMNS, n_pixel)
+        for k in range(n_virtual):
+            for x in range(n_train):
+                weight = matrix[k, x]
+                for a in range(first, last):
+                    out[k, a] += weight * flux[x, a]
+    return out

@@ -1,0 +1,104 @@
+"""Compile kernels once per machine and kind of CPU; later processes read the machine code from disk."""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import numba
+from numba import njit
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+
+from payneflow.progress import say
+
+PACKAGE = Path(__file__).parents[1]
+
+
+class _CacheFiles(CompileResultCacheImpl):
+    """Files named after numba's version too: .venv and .venv-theano have different ones and share these sources."""
+
+    def get_filename_base(self, fullname, abiflags):
+        return f"{super().get_filename_base(fullname, abiflags)}.numba{numba.__version__}"
+
+
+@cache
+def _imported(path):
+    """Source files of payneflow that the one at `path` imports, wherever in it the import stands."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+    parts = [module.split(".")[1:] for module in modules if module.split(".")[0] == PACKAGE.name]
+    places = [PACKAGE.joinpath(*names) for names in parts]
+    files = [place / "__init__.py" if place.is_dir() else place.with_suffix(".py") for place in places]
+    return {file for file in files if file.is_file()}
+
+
+@cache
+def hash_of_sources(path):
+    """SHA-256 of a source file and of all files of payneflow that it imports, directly or through others.
+
+    Whatever a kernel calls or closes over stands in one of these: an edit there, and nowhere else, compiles it anew.
+    """
+    found, fresh = set(), {path}
+    while fresh:
+        found |= fresh
+        fresh = set().union(*map(_imported, fresh)) - found
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(found))).hexdigest()
+
+
+def _constants(function):
+    """What a function closes over, and what the compiled functions among that close over, as one line of text."""
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    seen = [_constants(value.py_func) if hasattr(value, "py_func") else repr(value) for value in cells]
+    return f"{function.__module__}.{function.__qualname__}({', '.join(seen)})"
+
+
+class _SourceAwareCache(FunctionCache):
+    """Numba's cache on disk, whose key knows every source file that the function can depend on.
+
+    Numba's own key pickles what a function closes over; another compiled function pickles differently in each process.
+    """
+
+    _impl_class = _CacheFiles
+
+    def _index_key(self, signature, codegen):
+        sources = hash_of_sources(Path(self._py_func.__code__.co_filename))
+        return signature, codegen.magic_tuple(), _constants(self._py_func), sources
+
+    def load_overload(self, signature, target_context):
+        compiled = super().load_overload(signature, target_context)
+        if compiled is None:
+            say(f"compiling {self._py_func.__name__} for this kind of processor; this happens once, and takes seconds")
+        return compiled
+
+
+def _named_apart(function):
+    """Let the name of a function tell what it closes over.
+
+    Machine code calls its parts by names that numba makes of the function's and of a number that starts anew in each
+    process. Of two kernels that were compiled in different processes and are read from disk in one, the parts of one
+    size would otherwise have the names of those of another size, and the first of them would serve both.
+    """
+    if function.__closure__:
+        function.__qualname__ += f"_{hashlib.sha256(_constants(function).encode()).hexdigest()[:16]}"
+    return function
+
+
+def kernel(function):
+    """Compile `function`, once per machine and kind of CPU; later processes read the machine code from disk."""
+    dispatcher = njit(error_model="numpy", nogil=True)(_named_apart(function))
+    dispatcher._cache = _SourceAwareCache(function)
+    return dispatcher
+
+
+def inlined(function):
+    """A part of a kernel, inlined into its caller."""
+    return njit(error_model="numpy", nogil=True, forceinline=True)(_named_apart(function))
+
+
+def part(function):
+    """A part of a kernel that stays a function of its own."""
+    return njit(error_model="numpy", nogil=True)(_named_apart(function))

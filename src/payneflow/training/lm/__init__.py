@@ -1,0 +1,1 @@
+"""The Levenberg-Marquardt trainer."""

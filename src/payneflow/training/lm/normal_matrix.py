@@ -1,0 +1,128 @@
+"""The parts of an iteration that sum the normal equations over a block of spectra: gradient J'r and matrix J'J."""
+
+from payneflow.simd import LANES, fill, float_registers, get, inlined, load, narrow, put, registers, store
+from payneflow.training.lm.layout import BLOCK, OUTPUTS, PAIRS, PRODUCTS, TILE
+
+HELD_PAIRS, HELD_CROSS, HELD_TILE = PAIRS * PRODUCTS, OUTPUTS * TILE, TILE * TILE  # registers held at a time
+
+
+@inlined
+def project(total, pull, weights, activations, row, table, label, scratch, n_label, n_neurons, n_column):
+    """Add to `total` the sum over a block of spectra of `pull` times the derivatives of the output neuron's input."""
+    outer = n_neurons * (n_label + 1)
+    sum_b1 = load(total, LANES * (outer + n_neurons))
+    for s in range(BLOCK):
+        sum_b1 = sum_b1 + load(pull, LANES * s)
+    store(total, LANES * (outer + n_neurons), sum_b1)
+    for k in range(n_neurons):
+        w1 = load(weights, LANES * (outer + k))
+        sum_w1 = load(total, LANES * (outer + k))
+        for s in range(BLOCK):
+            h = load(activations, LANES * (row + s * (n_neurons + 1) + k))
+            t = load(pull, LANES * s) * h
+            sum_w1 = sum_w1 + t
+            store(scratch, LANES * s, t * (fill(1.0) - h) * w1)
+        store(total, LANES * (outer + k), sum_w1)
+        for c0 in range(0, n_label + 1, TILE):
+            sums = registers(TILE)
+            for c in range(TILE):
+                put(sums, c, fill(0.0))
+            for s in range(BLOCK):
+                t = load(scratch, LANES * s)
+                for c in range(TILE):
+                    put(sums, c, get(sums, c) + t * fill(table[label + s * (n_column + 2) + c0 + c]))
+            for c in range(TILE):
+                if c0 + c <= n_label:
+                    own = LANES * (k * (n_label + 1) + c0 + c)
+                    store(total, own, load(total, own) + get(sums, c))
+
+
+@inlined
+def sum_pairs(sums, q, products, pairs, spectrum, n_pair, n_product):
+    """Add a block's hidden weights x hidden weights to J'J: PAIRS pairs of neurons times PRODUCTS products."""
+    for p0 in range(0, n_pair, PAIRS):
+        for m0 in range(0, n_product, PRODUCTS):
+            held = float_registers(HELD_PAIRS)
+            both = float_registers(PAIRS)
+            for p in range(PAIRS):
+                for m in range(PRODUCTS):
+                    put(held, p * PRODUCTS + m, load(sums, LANES * ((p0 + p) * n_product + m0 + m)))
+            for s in range(BLOCK):
+                for p in range(PAIRS):
+                    j, k = pairs[2 * (p0 + p)], pairs[2 * (p0 + p) + 1]
+                    put(both, p, load(q, LANES * (j * BLOCK + s)) * load(q, LANES * (k * BLOCK + s)))
+                for m in range(PRODUCTS):
+                    product = fill(products[(spectrum + s) * n_product + m0 + m])
+                    for p in range(PAIRS):
+                        put(held, p * PRODUCTS + m, get(held, p * PRODUCTS + m) + get(both, p) * product)
+            for p in range(PAIRS):
+                for m in range(PRODUCTS):
+                    store(sums, LANES * ((p0 + p) * n_product + m0 + m), get(held, p * PRODUCTS + m))
+
+
+@inlined
+def sum_cross(sums, first, u, q, inputs, spectrum, n_neurons, n_column):
+    """Add a block's output weights x hidden weights to J'J: OUTPUTS output weights times TILE inputs of one neuron."""
+    width = n_neurons * n_column
+    for i0 in range(0, n_neurons + 1, OUTPUTS):
+        for k in range(n_neurons):
+            for c0 in range(0, n_column, TILE):
+                held = float_registers(HELD_CROSS)
+                slopes = float_registers(TILE)
+                corner = first + i0 * width + k * n_column + c0
+                for i in range(OUTPUTS):
+                    for c in range(TILE):
+                        put(held, i * TILE + c, load(sums, LANES * (corner + i * width + c)))
+                for s in range(BLOCK):
+                    slope = load(q, LANES * (k * BLOCK + s))
+                    for c in range(TILE):
+                        put(slopes, c, slope * fill(inputs[(spectrum + s) * n_column + c0 + c]))
+                    for i in range(OUTPUTS):
+                        h = load(u, LANES * ((i0 + i) * BLOCK + s))
+                        for c in range(TILE):
+                            put(held, i * TILE + c, get(held, i * TILE + c) + h * get(slopes, c))
+                for i in range(OUTPUTS):
+                    for c in range(TILE):
+                        store(sums, LANES * (corner + i * width + c), get(held, i * TILE + c))
+
+
+@inlined
+def sum_square(sums, first, u, n_neurons, n_output):
+    """Add a block's output weights x output weights to J'J, lower triangle of tiles."""
+    for i0 in range(0, n_neurons + 1, TILE):
+        for j0 in range(0, i0 + 1, TILE):
+            held = float_registers(HELD_TILE)
+            across = float_registers(TILE)
+            corner = first + i0 * n_output + j0
+            for i in range(TILE):
+                for j in range(TILE):
+                    put(held, i * TILE + j, load(sums, LANES * (corner + i * n_output + j)))
+            for s in range(BLOCK):
+                for j in range(TILE):
+                    put(across, j, load(u, LANES * ((j0 + j) * BLOCK + s)))
+                for i in range(TILE):
+                    down = load(u, LANES * ((i0 + i) * BLOCK + s))
+                    for j in range(TILE):
+                        put(held, i * TILE + j, get(held, i * TILE + j) + down * get(across, j))
+            for i in range(TILE):
+                for j in range(TILE):
+                    store(sums, LANES * (corner + i * n_output + j), get(held, i * TILE + j))
+
+
+@inlined
+def derivatives(u, q, pull, weights, activations, row, targets, spectrum, table, label, n_label, n_neurons, n_column):
+    """A block's derivatives of the residuals by w1 and b1 (u) and by b0 (q), and the pull of the residuals."""
+    one = fill(1.0)
+    for s in range(BLOCK):
+        output = load(activations, LANES * (row + s * (n_neurons + 1) + n_neurons))
+        root_weight = fill(table[label + s * (n_column + 2) + n_column])
+        slope = output * (one - output) * root_weight
+        residual = (output - load(targets, LANES * (spectrum + s))) * root_weight
+        store(pull, LANES * s, slope * residual)
+        store(u, LANES * (n_neurons * BLOCK + s), narrow(slope))
+        for k in range(n_neurons):
+            h = load(activations, LANES * (row + s * (n_neurons + 1) + k))
+            t = slope * h
+            store(u, LANES * (k * BLOCK + s), narrow(t))
+            w1 = load(weights, LANES * (n_neurons * (n_label + 1) + k))
+            store(q, LANES * (k * BLOCK + s), narrow(t * (one - h) * w1))

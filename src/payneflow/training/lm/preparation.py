@@ -1,0 +1,27 @@
+"""What a trainer draws from the whole grid's training half before any pixel is trained, once per grid.
+
+It is made when the grid is split and stored with every chunk, so that a pixel's network depends on it and on its own
+flux, never on which other pixels lie in its chunk. The test half is never seen here.
+"""
+
+from dataclasses import dataclass
+
+from payneflow.training.lm.templates import Templates
+from payneflow.training.lm.virtual_spectra import VirtualSpectra
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """Virtual spectra in the gaps between the training spectra, and templates, networks to start from.
+
+    Both are empty for a trainer that uses none. `note`: what was done, in a sentence.
+    """
+
+    virtual: VirtualSpectra
+    templates: Templates
+    note: str
+
+    @classmethod
+    def nothing(cls, n_training: int, n_label: int) -> "Preparation":
+        """For a trainer that needs no more than the training spectra."""
+        return cls(VirtualSpectra.none(n_training, n_label, "none"), Templates.none(n_label), "nothing to prepare")

@@ -1,0 +1,368 @@
+"""From a grid to chunk files, trained chunks and a gathered network file, through kills and wrong pieces."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from conftest import ROOT, same_but_seconds, wait_for, write_small_grid
+from hypothesis import given
+from hypothesis import strategies as st
+
+from payneflow import cli, read_networks
+from payneflow.chunks.checkpoint import checkpoint_path
+from payneflow.chunks.chunk import parse_pixels, plan_chunks, read_chunk, split_grid
+from payneflow.chunks.gather import gather_chunks
+from payneflow.errors import ChunkError, PayneflowError, SettingsError
+from payneflow.grid import read_grid
+from payneflow.settings import SgdSettings
+
+QUICK = ["--trainer", "sgd", "--num-epochs", "200", "--trial-epochs", "200", "--max-iter", "3", "--trunc-diff", "0.01"]
+LM = ["--trainer", "lm", "--n-neurons", "3", "--trunc-diff", "0.0003"]  # small enough that some pixels start anew
+both = pytest.mark.parametrize("options", [QUICK, LM], ids=["sgd", "lm"])
+
+
+SGD = "sgd", SgdSettings(), 0
+
+
+def trained(grid, directory, pixels="::", chunk_size=1000, options=QUICK):
+    """Split, train and gather with the command line; returns the paths of the trained chunks."""
+    split = ["split", str(grid), "--pixels", pixels, "--chunk-size", str(chunk_size), "--output", str(directory)]
+    assert cli.main([*split, *options]) == 0
+    paths = []
+    for chunk in sorted(directory.glob("*.npz")):
+        paths.append(directory / "trained" / chunk.name)
+        assert cli.main(["train", str(chunk), "--output", str(paths[-1]), *options]) == 0
+    return paths
+
+
+def weights(paths):
+    networks, _ = gather_chunks(paths)
+    names = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "wavelength", "flux_error")
+    return {name: getattr(networks, name) for name in names}
+
+
+# ------------------------------------------------------------------------------------------------------ the plan
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ("::", range(100)),
+        (":", range(100)),
+        ("::8", range(0, 100, 8)),
+        ("10:20", range(10, 20)),
+        ("10:20:3", range(10, 20, 3)),
+        ("-5:", range(95, 100)),
+        (" 90 : 1000 : ", range(90, 100)),
+    ],
+)
+def test_pixels_are_read_as_python_reads_a_slice(selection, expected):
+    assert parse_pixels(selection, 100) == expected
+
+
+@pytest.mark.parametrize("selection", ["", "7", "a:b", "1:2:3:4", "::0", "::-1", "50:50", "200:", "1.5:3", 6602])
+def test_pixels_that_make_no_sense_are_refused(selection):
+    with pytest.raises(SettingsError, match="pixels is .*start:stop:step"):
+        parse_pixels(selection, 100)
+
+
+@given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 400))
+def test_chunks_cover_every_pixel_once_in_order(n_pixel, step, chunk_size):
+    chunks = plan_chunks(n_pixel, f"::{step}", chunk_size)
+    assert [pixel for chunk in chunks for pixel in chunk.pixels] == list(range(0, n_pixel, step))
+    assert all(len(chunk.pixels) == chunk_size for chunk in chunks[:-1])
+    assert len({chunk.name for chunk in chunks}) == len(chunks)
+    assert [chunk.name for chunk in chunks] == sorted(chunk.name for chunk in chunks)
+
+
+@pytest.mark.parametrize("chunk_size", [0, -3, 2.5, None])
+def test_a_chunk_size_that_makes_no_sense_is_refused(chunk_size):
+    with pytest.raises(SettingsError, match="chunk_size"):
+        plan_chunks(10, "::", chunk_size)
+
+
+def test_a_chunk_file_stands_alone(small_grid, tmp_path):
+    grid = read_grid(small_grid)
+    (path,) = split_grid(grid, "3:15:4", 10, tmp_path / "chunks", *SGD)
+    chunk = read_chunk(path)
+    assert chunk.pixels.tolist() == [3, 7, 11]
+    assert (chunk.flux == grid.flux[:, [3, 7, 11]]).all()
+    assert (chunk.wavelength == grid.wavelength[[3, 7, 11]]).all()
+    assert chunk.grid_sha256 == grid.sha256
+
+
+def test_the_scaling_is_of_the_whole_training_half_in_every_chunk(small_grid, tmp_path):
+    """Earlier codes scaled each shard by its own random subset."""
+    grid = read_grid(small_grid)
+    for path in split_grid(grid, "::", 3, tmp_path / "chunks", *SGD):
+        chunk = read_chunk(path)
+        assert (chunk.x_min == grid.labels[::2].min(axis=0)).all()
+        assert (chunk.x_max == grid.labels[::2].max(axis=0)).all()
+
+
+def test_a_chunk_prepared_for_other_settings_is_refused_by_lm(small_grid, tmp_path, capsys):
+    assert cli.main(["split", str(small_grid), "--output", str(tmp_path), "--n-neurons", "3"]) == 0
+    chunk = str(tmp_path / "pixel00-19.npz")
+    for options in (["--n-neurons", "4"], ["--n-neurons", "3", "--seed", "1"], []):
+        assert cli.main(["train", chunk, "--output", str(tmp_path / "t.npz"), *options]) == 2
+        assert "this chunk was prepared for" in capsys.readouterr().err
+    assert cli.main(["train", chunk, "--output", str(tmp_path / "t.npz"), "--n-neurons", "3"]) == 0
+    assert cli.main(["train", chunk, "--output", str(tmp_path / "s.npz"), *QUICK]) == 0, "sgd needs no preparation"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut"])
+def test_a_damaged_chunk_file_is_refused(tmp_path, content):
+    (tmp_path / "pixel0-1.npz").write_bytes(content)
+    with pytest.raises(ChunkError, match="pixel0-1.npz"):
+        read_chunk(tmp_path / "pixel0-1.npz")
+    np.savez(tmp_path / "other.npz", flux=np.zeros(3))
+    with pytest.raises(ChunkError, match=r"other.npz: no chunk.*payneflow split"):
+        read_chunk(tmp_path / "other.npz")
+
+
+# --------------------------------------------------------------------------------------------- training and gathering
+
+
+@both
+def test_no_bit_depends_on_chunk_size_or_on_which_pixels_are_asked_for(small_grid, tmp_path, options):
+    whole = weights(trained(small_grid, tmp_path / "whole", options=options))
+    for chunk_size in (1, 7):
+        pieces = weights(trained(small_grid, tmp_path / f"pieces{chunk_size}", chunk_size=chunk_size, options=options))
+        assert all((whole[name] == pieces[name]).all() for name in whole)
+    some = weights(trained(small_grid, tmp_path / "some", pixels="5::3", options=options))
+    assert all((whole[name][5::3] == some[name]).all() for name in whole)
+
+
+def test_the_training_record_says_what_happened(small_grid, tmp_path, capsys):
+    paths = trained(small_grid, tmp_path / "chunks", chunk_size=6)
+    network, record = tmp_path / "net.npz", tmp_path / "record.ecsv"
+    assert cli.main(["gather", *map(str, paths), "--network", str(network), "--record", str(record)]) == 0
+    table = Table.read(record, format="ascii.ecsv")
+    networks, grid = read_networks(network), read_grid(small_grid)
+    error = np.abs(networks.predict_scaled(networks.scaler.scale(grid.labels)) - grid.flux)
+    assert table["pixel"].tolist() == list(range(20))
+    assert table["wavelength"].unit == "Angstrom" and (table["wavelength"] == grid.wavelength).all()
+    assert np.allclose(table["deviation"], error[::2].max(axis=0), rtol=0, atol=1e-12)
+    assert np.allclose(table["deviation_test"], error[1::2].max(axis=0), rtol=0, atol=1e-12)
+    assert np.allclose(table["median_deviation_test"], np.median(error[1::2], axis=0), rtol=0, atol=1e-12)
+    assert np.allclose(networks.flux_error, np.sqrt((error[1::2] ** 2).mean(axis=0)), rtol=0, atol=1e-12)
+    assert ((table["end"] == "converged") == (table["deviation"] <= 0.01)).all()
+    assert set(table["chunk"]) == {path.stem for path in paths}
+    printed = capsys.readouterr().out
+    assert f"converged      {np.sum(table['end'] == 'converged'):7d}" in printed
+    worst = table["wavelength"][np.argmax(table["deviation"])]
+    assert f"worst wavelengths: {worst:.2f} A" in printed
+    assert networks.provenance["settings"]["num_epochs"] == 200
+    assert networks.provenance["grid_sha256"] == grid.sha256
+
+
+@both
+def test_training_never_sees_the_test_half(small_grid, tmp_path, options):
+    """Earlier codes validated on the training spectra, or scaled by all. Here other test spectra change no weight."""
+    stored = dict(np.load(small_grid))
+    stored["Y_u_all"] = stored["Y_u_all"].copy()
+    stored["Y_u_all"][1::2] = 1.0 - 0.5 * np.random.default_rng(5).random(stored["Y_u_all"][1::2].shape)
+    other = write_small_grid(tmp_path / "other.npz", **stored)
+    a = gather_chunks(trained(small_grid, tmp_path / "a", options=options))
+    b = gather_chunks(trained(other, tmp_path / "b", options=options))
+    assert (a[0].w_array_0 == b[0].w_array_0).all() and (a[0].b_array_1 == b[0].b_array_1).all()
+    assert (a[1]["deviation"] == b[1]["deviation"]).all()
+    assert (a[1]["deviation_test"] != b[1]["deviation_test"]).all(), "but the accuracy quoted is that of the test half"
+    assert (a[0].flux_error != b[0].flux_error).all()
+
+
+def altered(path, **changes):
+    """A copy of a trained chunk with other contents, beside it."""
+    copy = path.with_name(f"altered-{path.name}")
+    np.savez(copy, **{**np.load(path), **changes})
+    return copy
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("pieces")
+    return trained(write_small_grid(directory / "grid.npz"), directory / "chunks", chunk_size=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"grid_sha256": "abc"}, "another grid"),
+        ({"settings": "{}"}, "other settings"),
+        ({"x_min": np.zeros(3)}, "another label scaling"),
+        ({"x_max": np.ones(3)}, "another label scaling"),
+        ({"label_names": np.array(["a", "b", "c"])}, "other labels"),
+        ({"preparation_note": "otherwise"}, "prepared in another way"),
+        ({"requested": np.array([0, 10, 1])}, "other pixels"),
+        ({"format_version": 99}, "format_version 99"),
+    ],
+)
+@pytest.mark.parametrize("which", [0, 2])
+def test_gather_names_the_chunk_that_does_not_belong(pieces, which, changes, says):
+    paths = list(pieces)
+    paths[which] = altered(paths[which], **changes)
+    with pytest.raises(ChunkError, match=f"{paths[which]}.*{says}"):
+        gather_chunks(paths)
+
+
+def test_gather_proves_that_every_requested_pixel_is_there_once(pieces):
+    with pytest.raises(ChunkError, match=r"5 of 20 requested pixels.*first is pixel 10"):
+        gather_chunks([pieces[0], pieces[1], pieces[3]])
+    with pytest.raises(ChunkError, match=r"altered-.*pixel 5 is also in"):
+        gather_chunks([*pieces, altered(pieces[1])])
+    with pytest.raises(ChunkError, match="nothing to gather"):
+        gather_chunks([])
+
+
+def test_gather_refuses_files_that_are_no_trained_chunks(pieces, small_grid, tmp_path):
+    half = tmp_path / "half.npz"
+    half.write_bytes(pieces[0].read_bytes()[:1000])
+    with pytest.raises(ChunkError, match=r"half.npz"):
+        gather_chunks([half, *pieces[1:]])
+    with pytest.raises(ChunkError, match=r"grid.npz: no chunk.*Train this chunk again"):
+        gather_chunks([small_grid])
+
+
+def test_the_order_of_the_chunks_does_not_matter(pieces):
+    a, b = gather_chunks(pieces), gather_chunks(pieces[::-1])
+    assert (a[0].w_array_0 == b[0].w_array_0).all()
+    assert (a[1]["pixel"] == b[1]["pixel"]).all()
+
+
+# ------------------------------------------------------------------------------------------------------------- kills
+
+# Long enough to be hit while it trains: no pixel can reach this criterion, so that every one runs all its loops.
+LONG = ["--trainer", "sgd", "--num-epochs", "20000", "--trunc-diff", "1e-9", "--max-iter", "30", "--min-eta", "1e-9"]
+
+
+def start_training(chunk, output):
+    command = [sys.executable, "-m", "payneflow.cli", "train", str(chunk), "--output", str(output), *LONG]
+    return subprocess.Popen([*command, "--checkpoint-seconds", "0.05"], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def long_chunk(tmp_path_factory):
+    """A chunk file and its trained chunk, made without any interruption."""
+    directory = tmp_path_factory.mktemp("long")
+    (chunk,) = split_grid(read_grid(write_small_grid(directory / "grid.npz")), "::", 100, directory, *SGD)
+    undisturbed = directory / "undisturbed.npz"
+    assert cli.main(["train", str(chunk), "--output", str(undisturbed), *LONG]) == 0
+    return chunk, undisturbed
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_again_and_again_it_ends_with_the_same_bits(long_chunk, tmp_path, how):
+    chunk, undisturbed = long_chunk
+    output = tmp_path / "trained.npz"
+    checkpoint = checkpoint_path(output)
+    for kill in range(3):
+        before = checkpoint.stat().st_mtime_ns if kill else 0
+        job = start_training(chunk, output)
+        wait_for(lambda before=before: checkpoint.exists() and checkpoint.stat().st_mtime_ns != before)
+        job.send_signal(how)
+        _, said = job.communicate(timeout=60)
+        assert job.returncode == (130 if how is signal.SIGINT else -how)
+        assert not output.exists()
+        assert "Traceback" not in said
+        assert ("resuming" in said) == (kill > 0)
+    job = start_training(chunk, output)
+    _, said = job.communicate(timeout=60)
+    assert job.returncode == 0 and "resuming" in said
+    assert same_but_seconds(output, undisturbed)
+    assert not checkpoint.exists(), "nothing is left behind after success"
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".npz" and "trained" not in path.name] == []
+
+
+def test_two_writers_of_one_chunk_are_harmless(long_chunk, tmp_path):
+    chunk, undisturbed = long_chunk
+    output = tmp_path / "trained.npz"
+    jobs = [start_training(chunk, output) for _ in range(2)]
+    for job in jobs:
+        job.communicate(timeout=120)
+        assert job.returncode == 0
+    assert same_but_seconds(output, undisturbed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trained.npz"]
+
+
+def test_a_checkpoint_of_other_settings_or_another_chunk_is_not_used(long_chunk, tmp_path, capsys):
+    chunk, _ = long_chunk
+    output = tmp_path / "trained.npz"
+    job = start_training(chunk, output)
+    wait_for(checkpoint_path(output).exists)
+    job.kill()
+    job.communicate()
+    stale = checkpoint_path(output).read_bytes()
+    fresh = tmp_path / "fresh.npz"
+    assert cli.main(["train", str(chunk), "--output", str(fresh), *QUICK]) == 0
+    assert cli.main(["train", str(chunk), "--output", str(output), *QUICK]) == 0
+    assert "another grid, chunk, version or settings: not used" in capsys.readouterr().err
+    assert same_but_seconds(output, fresh)
+    for damaged in (stale[: len(stale) // 2], b"", b"no zip"):
+        checkpoint_path(output).write_bytes(damaged)
+        assert cli.main(["train", str(chunk), "--output", str(output), *QUICK]) == 0
+        assert "cannot be read" in capsys.readouterr().err
+        assert same_but_seconds(output, fresh)
+
+
+def test_a_full_disk_costs_the_checkpoint_not_the_training(long_chunk, tmp_path, monkeypatch, capsys):
+    chunk, _ = long_chunk
+    fresh, output = tmp_path / "fresh.npz", tmp_path / "trained.npz"
+    assert cli.main(["train", str(chunk), "--output", str(fresh), *QUICK]) == 0
+
+    def no_room(*_):
+        raise PayneflowError(f"{checkpoint_path(output)}: cannot be written: No space left on device")
+
+    monkeypatch.setattr("payneflow.chunks.train.write_checkpoint", no_room)
+    assert cli.main(["train", str(chunk), "--output", str(output), *QUICK, "--checkpoint-seconds", "0"]) == 0
+    assert "No space left on device" in capsys.readouterr().err
+    assert same_but_seconds(output, fresh)
+
+
+def test_a_full_disk_leaves_no_half_file(pieces, tmp_path):
+    """A limit on the size of a file has the same effect on its writer as a full disk, and can be set by anyone."""
+    script = "import resource, signal, sys; from payneflow import cli; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    script += "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); sys.exit(cli.main(sys.argv[1:]))"
+    target = tmp_path / "limited"
+    arguments = ["gather", *map(str, pieces), "--network", str(target / "n.npz"), "--record", str(target / "r.ecsv")]
+    run = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2 and "n.npz: cannot be written" in run.stderr
+    assert list(target.iterdir()) == []
+
+
+def test_a_pixel_that_cannot_be_trained_is_flagged_and_stops_nothing(small_grid, tmp_path, monkeypatch):
+    """Plant an undefined weight in the first network of one pixel: the others do not notice."""
+    from payneflow.training.sgd import SgdTrainer
+
+    whole = weights(trained(small_grid, tmp_path / "whole"))
+    new_network = SgdTrainer.new_network
+
+    def poisoned(self, pixel, restart, flux):
+        return new_network(self, pixel, restart, flux) * (np.nan if pixel == 4 else 1.0)
+
+    monkeypatch.setattr(SgdTrainer, "new_network", poisoned)
+    networks, record = gather_chunks(trained(small_grid, tmp_path / "poisoned"))
+    others = np.arange(20) != 4
+    assert record["end"][4] == "failed" and np.isnan(record["deviation"][4])
+    assert np.isnan(networks.w_array_0[4]).all() and (networks.w_array_0[others] == whole["w_array_0"][others]).all()
+
+
+def test_progress_on_a_terminal_is_one_line_and_in_a_log_timestamped_lines(long_chunk, tmp_path):
+    chunk, _ = long_chunk
+    command = [sys.executable, "-m", "payneflow.cli", "train", str(chunk), "--output", str(tmp_path / "out.npz"), *LONG]
+    log = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stderr
+    assert "\r" not in log
+    lines = log.splitlines()
+    assert len(lines) == 2 and "20 of 20 pixels done, 0 converged" in lines[1]
+    assert all(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S") for line in lines)
+    terminal, its_other_end = pty.openpty()
+    subprocess.run(command, stderr=its_other_end, check=True, timeout=60)
+    os.close(its_other_end)
+    shown = os.read(terminal, 100_000).decode()
+    assert shown.count("\r\x1b[K") >= 2, "the line was renewed"
+    assert "20 of 20 pixels done, 0 converged" in shown.splitlines()[-1]

@@ -1,0 +1,219 @@
+"""The command line: help that teaches, and errors that end in status 2 and a message instead of a traceback."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import write_small_grid
+
+from payneflow import PixelNetworks, __version__, cli
+from payneflow.settings import SETTINGS
+from payneflow.spectra import find_files, find_shard, make_layout
+
+SUBCOMMANDS = [
+    *("check", "split", "train", "gather", "evaluate"),
+    *("calibrate", "fit", "gather_fits", "plot"),
+]
+
+
+def small_networks():
+    """Networks for the pixels of the small grid, of random weights."""
+    rng = np.random.default_rng(2)
+    return PixelNetworks(
+        w_array_0=rng.normal(size=(20, 5, 3)),
+        b_array_0=rng.normal(size=(20, 5)),
+        w_array_1=rng.normal(size=(20, 5)),
+        b_array_1=rng.normal(size=20),
+        x_min=np.array([4000.0, 1.0, -2.0]),
+        x_max=np.array([6500.0, 5.0, 0.5]),
+        wavelength=15000 + 0.2 * np.arange(20),
+        label_names=("Teff", "logg", "[Fe/H]"),
+        label_units=("K", "dex", "dex"),
+        flux_error=np.full(20, 1e-3),
+    )
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "payneflow.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_help_lists_the_subcommands_in_the_order_of_a_run(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--help"])
+    said = capsys.readouterr().out
+    assert exit_.value.code == 0
+    places = [re.search(rf"\n    {name}\s", said).start() for name in SUBCOMMANDS]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_each_subcommand_has_help_with_an_example(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    assert f"example:\n  payneflow {name} " in capsys.readouterr().out
+
+
+def test_every_setting_of_every_trainer_is_an_option_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    said = capsys.readouterr().out
+    for settings in SETTINGS.values():
+        for field in dataclasses.fields(settings):
+            assert f"--{field.name.replace('_', '-')} X" in said and f": {field.default}" in said.replace("\n", " ")
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"payneflow {__version__}\n"
+
+
+def test_a_wrong_grid_ends_in_status_2_and_one_message(tmp_path):
+    grid = write_small_grid(tmp_path / "grid.npz", Y_u_all=np.full((24, 20), np.nan, dtype=np.float32))
+    ended = run("check", grid)
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith(f"payneflow check: error: {grid}: Y_u_all") and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["check", "GRID", "--key", "flux=spectra"], "spectra"),
+        (["check", "GRID", "--key", "flx=spectra"], "one of wavelength, flux, labels"),
+        (["check", "GRID", "--key", "flux"], "expected WHAT=NAME"),
+        (["split", "GRID", "--pixels", "30:", "--output", "OUT"], "none of the grid's 20 pixels"),
+        (["split", "GRID", "--chunk-size", "0", "--output", "OUT"], "chunk_size is 0"),
+        (["split", "GRID", "--output", "GRID"], "cannot be written"),
+        (["train", "GRID", "--output", "OUT"], "expected a chunk file"),
+        (["train", "CHUNK", "--output", "OUT", "--trainer", "sgd", "--eta", "-1"], "eta is -1.0"),
+        (
+            ["train", "CHUNK", "--output", "OUT", "--trainer", "sgd", "--mini-batch-size", "99"],
+            "only 12 training",
+        ),
+        (["train", "CHUNK", "--output", "OUT", "--eta", "0.1"], "trainer lm has no setting eta"),
+        (["split", "GRID", "--output", "OUT", "--virtual-weight", "-1"], "virtual_weight is -1.0"),
+        (["train", "OUT/none.npz", "--output", "OUT"], "no such file"),
+        (["gather", "CHUNK", "--network", "OUT/n.npz", "--record", "OUT/r.ecsv"], "expected a trained chunk"),
+        (["evaluate", "GRID", "GRID", "--output", "OUT"], "a network file holds"),
+        (["fit", "CHUNK", "--grid", "GRID", "--output", "OUT"], "a network file holds"),
+        (["fit", "CHUNK", "--output", "OUT"], "expected files of observed spectra, or --grid"),
+        (
+            ["fit", "CHUNK", "GRID", "--grid", "GRID", "--output", "OUT"],
+            "expected files of observed spectra, or --grid",
+        ),
+        (["fit", "CHUNK", "--grid", "GRID", "--fix", "logg", "--output", "OUT"], "--fix logg: expected NAME=VALUE"),
+        (
+            ["fit", "CHUNK", "--grid", "GRID", "--prior", "logg=1", "--output", "OUT"],
+            "expected two numbers, MEAN,SIGMA",
+        ),
+        (["calibrate", "CHUNK", "GRID", "--output", "OUT"], "a network file holds"),
+        (["gather_fits", "OUT/none.ecsv", "--output", "OUT"], "none.ecsv: no such file; expected fits"),
+        (["plot", "flux_deviation", "GRID", "--output", "OUT/a.png"], "median_deviation"),
+        (["plot", "training_summary", "OUT/none.ecsv", "--output", "OUT/a.png"], "none.ecsv"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_said_and_where(tmp_path, capsys, arguments, says):
+    grid = write_small_grid(tmp_path / "grid.npz")
+    cli.main(["split", str(grid), "--output", str(tmp_path / "chunks")])
+    places = {"GRID": grid, "OUT": tmp_path / "out", "CHUNK": tmp_path / "chunks" / "pixel00-19.npz"}
+    for name, place in places.items():
+        arguments = [
+            argument.replace(name, str(place)) if argument.isupper() or "/" in argument else argument
+            for argument in arguments
+        ]
+    capsys.readouterr()
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert f"payneflow {arguments[0]}: error: " in said.splitlines()[-1] and says in said.splitlines()[-1]
+
+
+def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
+    grid = write_small_grid(tmp_path / "grid.npz")
+    steps = [
+        ["split", grid, "--pixels", "::5", "--output", tmp_path / "chunks"],
+        [
+            "train",
+            tmp_path / "chunks/pixel00-15-step5.npz",
+            "--output",
+            tmp_path / "t.npz",
+            "--trainer",
+            "sgd",
+            "--num-epochs",
+            "200",
+        ],
+        ["gather", tmp_path / "t.npz", "--network", tmp_path / "n.npz", "--record", tmp_path / "r.ecsv"],
+        ["evaluate", tmp_path / "n.npz", grid, "--output", tmp_path / "e.npz"],
+        ["fit", tmp_path / "n.npz", "--grid", grid, "--output", tmp_path / "fits"],
+    ]
+    for step in steps:
+        assert cli.main([str(word) for word in step]) == 0, step
+    said = capsys.readouterr().out
+    assert "test half:" in said and "12 spectra fitted" in said and "Teff: bias" in said
+    other = write_small_grid(tmp_path / "other.npz", wavelength=16000 + 0.2 * np.arange(20))
+    assert cli.main(["evaluate", str(tmp_path / "n.npz"), str(other), "--output", str(tmp_path / "e2.npz")]) == 2
+    assert "it has no pixel at 15000.0000 A" in capsys.readouterr().err
+    names = np.array(["logg", "Teff", "[Fe/H]"])
+    other = write_small_grid(tmp_path / "names.npz", label_names=names)
+    assert cli.main(["fit", str(tmp_path / "n.npz"), "--grid", str(other), "--output", str(tmp_path / "f2")]) == 2
+    assert "its labels are logg, Teff" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("", "uncertainty of the spectra is ''"),
+        ("--uncertainty ivar", "no array 'flux' (the flux)."),
+        ("--uncertainty ivar --array flx=a", "WHAT one of wavelength, flux"),
+        ("--uncertainty ivar --array flux", "--array flux: expected NAME=VALUE"),
+        ("--uncertainty ivar --mask-bits 1,x", "expected whole numbers with commas"),
+        ("--uncertainty ivar --spectra 5", 'expected "start:stop"'),
+        ("--uncertainty ivar --array flux=Y_u_all --start truth", "the true labels of observed spectra are unknown"),
+        ("--fix logg=a", "--fix logg=a: expected a number in the unit of the label"),
+        ("--tolerance 2", "tolerance is 2.0"),
+        ("--label-errors none.npz", "none.npz: no such file; expected label errors"),
+    ],
+)
+def test_what_a_user_says_wrongly_of_observed_spectra_is_said(tmp_path, capsys, options, says):
+    grid, networks = write_small_grid(tmp_path / "grid.npz"), tmp_path / "n.npz"
+    small_networks().write(networks)
+    assert cli.main(["fit", str(networks), str(grid), "--output", str(tmp_path / "fits"), *options.split()]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("payneflow fit: error: ") and says in said
+
+
+def test_a_job_whose_files_have_come_or_gone_since_it_was_planned_stops(tmp_path, capsys):
+    small_networks().write(tmp_path / "n.npz")
+    arrays = {"wavelength": 15000 + 0.2 * np.arange(20), "flux": np.ones((3, 20)), "ivar": np.ones(20)}
+    for name in ("b", "c"):
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    pattern = f"{tmp_path}/[a-c].npz"
+    planned = find_shard(find_files([pattern]), make_layout(uncertainty="ivar"), range(2, 4))
+    command = ["fit", str(tmp_path / "n.npz"), pattern, "--uncertainty", "ivar", "--output", str(tmp_path / "fits")]
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert cli.main([*command, "--spectra", "2:4", "--plan", planned.digest]) == 2
+    assert "the files have come or gone since this job was planned" in capsys.readouterr().err
+
+
+def test_no_permission_to_write_is_an_error_not_a_traceback(tmp_path, monkeypatch, capsys):
+    """Root may write anywhere, so the refusal is made by hand."""
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    grid = write_small_grid(tmp_path / "grid.npz")
+    monkeypatch.setattr("payneflow.files.tempfile.mkstemp", refuse)
+    assert cli.main(["split", str(grid), "--output", str(tmp_path / "chunks")]) == 2
+    assert "cannot be written: Permission denied. Check permission and free space" in capsys.readouterr().err
+
+
+def test_written_files_have_the_users_usual_permissions(tmp_path):
+    """Temporary files are private; the finished file must not stay so, or no colleague could read it."""
+    cli.main(["split", str(write_small_grid(tmp_path / "grid.npz")), "--output", str(tmp_path / "chunks")])
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "chunks/pixel00-19.npz").stat().st_mode & 0o777 == 0o666 & ~mask

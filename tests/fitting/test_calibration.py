@@ -1,0 +1,447 @@
+"""Label errors whose correction and covariance are known, because the tests made them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from known_networks import line_networks
+
+from payneflow import PixelNetworks, fit_spectra
+from payneflow.errors import CalibrationError
+from payneflow.fitting.calibration import measure_label_errors, read_label_errors, write_label_errors
+from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
+from payneflow.fitting.settings import FitSettings
+from payneflow.grid import SpectralGrid
+
+N_LABEL = 2
+MODE = "labels Teff logg; velocity"
+
+
+def networks(weight=0.0):
+    return PixelNetworks(
+        w_array_0=np.full((4, 3, N_LABEL), weight),
+        b_array_0=np.zeros((4, 3)),
+        w_array_1=np.ones((4, 3)),
+        b_array_1=np.zeros(4),
+        x_min=np.array([4000.0, 1.0]),
+        x_max=np.array([6000.0, 5.0]),
+        wavelength=15000.0 + np.arange(4),
+        label_names=("Teff", "logg"),
+        label_units=("K", "dex"),
+        flux_error=np.full(4, 1e-3),
+    )
+
+
+def label_errors(scaled, errors, lengths=None, nugget=1e-3, **replaced):
+    """Label errors at scaled labels (n, 2), odd rows held back; kriging's lengths searched for where none are given."""
+    if lengths is None:
+        lengths, nugget = smoothness(scaled + errors[:, :N_LABEL], errors, np.arange(len(scaled)) % 2 == 1)
+    every = np.arange(len(scaled))
+    arrays = {
+        "scaled": scaled,
+        "errors": errors,
+        "rows": every,
+        "held_back": every % 2 == 1,
+        "training": scaled[::2],
+        "lengths": np.asarray(lengths, dtype=float),
+        "nugget": nugget,
+        "mode": MODE,
+        "networks": digest(networks()),
+        "provenance": {"fitted": len(scaled)},
+        **replaced,
+    }
+    return LabelErrors(**arrays)
+
+
+def random_labels(n, seed=0):
+    return np.random.default_rng(seed).uniform(0.1, 0.9, (n, N_LABEL))
+
+
+@pytest.fixture(scope="module")
+def some():
+    """60 spectra with smooth errors of two labels and a velocity, and some scatter."""
+    scaled = random_labels(60)
+    smooth = np.column_stack([np.sin(5 * scaled[:, 0]), np.cos(4 * scaled.sum(1)), scaled.prod(1)])
+    scatter = 0.2 * np.random.default_rng(1).normal(size=smooth.shape)
+    return label_errors(scaled, 1e-3 * (smooth + scatter), lengths=[0.3, 0.5], nugget=0.03)
+
+
+# ------------------------------------------------------------------------------------------------------- known answers
+
+
+def test_scatter_of_a_known_covariance_comes_back_as_that_covariance():
+    known = 1e-6 * np.array([[4.0, 1.5], [1.5, 1.0]])
+    scaled = random_labels(1000)
+    scatter = np.random.default_rng(2).multivariate_normal(np.zeros(2), known, len(scaled))
+    errors = label_errors(scaled, scatter)
+    inside = 0.2 + 0.75 * (random_labels(200, seed=3) - 0.1)
+    correction, covariance = errors.estimate(inside)
+    sigma = np.sqrt(np.diag(known))
+    size = np.outer(sigma, sigma)
+    assert covariance.mean(axis=0) / size == pytest.approx(known / size, abs=0.1)
+    assert (np.abs(correction).mean(axis=0) < 0.4 * sigma).all(), "scatter cannot be corrected"
+    local = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)) / sigma
+    assert np.percentile(local, [2, 98]) == pytest.approx([0.85, 1.15], abs=0.15)
+
+
+def test_smooth_errors_are_corrected_also_where_none_was_measured():
+    def truth(scaled):
+        return 1e-3 * np.column_stack([np.sin(6 * scaled[:, 0]), np.cos(5 * scaled.sum(1))])
+
+    scaled = random_labels(300)
+    errors = label_errors(scaled, truth(scaled))
+    stars = random_labels(500, seed=5)
+    correction, covariance = errors.estimate(stars)
+    left = truth(stars) - correction
+    assert np.sqrt((left**2).mean()) < 0.02 * np.sqrt((truth(stars) ** 2).mean())
+    assert np.sqrt(np.trace(covariance, axis1=1, axis2=2)).max() < 0.1 * np.sqrt((truth(stars) ** 2).mean())
+
+
+def test_corrected_labels_of_noisy_fits_have_pulls_of_one():
+    """Smooth errors, scatter that grows with one label, and photon noise; with each star's own error left out."""
+    rng = np.random.default_rng(6)
+    scaled = random_labels(600)
+    scatter = rng.normal(size=scaled.shape) * (0.4 + scaled[:, :1])
+    errors = label_errors(scaled, 1e-3 * (3 * np.sin(4 * scaled) + scatter))
+    held = errors.held_back
+    for noise in (0.0, 5e-4, 2e-3):
+        fitted = scaled[held] + errors.errors[held] + noise * rng.normal(size=scaled[held].shape)
+        correction, covariance = errors.estimate(fitted, exclude=errors.rows[held])
+        sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2) + noise**2)
+        pulls = (fitted - correction - scaled[held]) / sigma
+        assert pulls.std(axis=0) == pytest.approx([1, 1], abs=0.1)
+        warm = scaled[held][:, 0] > 0.6
+        assert pulls[warm].std() == pytest.approx(1, abs=0.15) and pulls[~warm].std() == pytest.approx(1, abs=0.15)
+
+
+def test_far_from_all_spectra_nothing_is_corrected_and_the_covariance_is_largest(some):
+    away = 0.5 + np.array([[0.0], [1.0], [3.0], [30.0]]) * [1.0, 1.0]
+    correction, covariance = some.estimate(away)
+    assert np.abs(correction[3]) == pytest.approx(np.zeros(3), abs=1e-12)
+    assert (np.diff(np.trace(covariance, axis1=1, axis2=2)) > 0).all()
+    size = np.diag(some.errors.T @ some.errors) / len(some.errors)
+    assert (np.diag(covariance[3]) > 0.3 * size).all()
+
+
+def test_far_from_all_spectra_errors_are_thought_twice_as_large_as_those_measured_but_no_larger():
+    """Errors that rise with a label and hardly scatter: kriging's own variance grows to many times their square."""
+    scaled = random_labels(200)
+    scatter = np.random.default_rng(3).normal(size=scaled.shape)
+    errors = label_errors(scaled, 1e-3 * (5 * scaled - 2.5 + 0.1 * scatter), lengths=[1.5, 1.5], nugget=1e-4)
+    rms = np.sqrt((errors.errors[errors.held_back] ** 2).mean(axis=0))
+    away = np.array([[0.5, 0.5], [1.1, 1.1], [2.0, 2.0], [9.0, 9.0]])
+    correction, covariance = errors.estimate(away)
+    sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)) / rms
+    mean = np.sqrt((sigma**2).mean(axis=1))
+    assert mean[0] < 0.15 and mean[2:] == pytest.approx([2, 2], rel=0.05)
+    assert (np.abs(correction[2]) < rms).all() and correction[3] == pytest.approx([0, 0], abs=1e-7)
+
+
+def test_an_emulator_without_error_needs_no_correction():
+    errors = label_errors(random_labels(40), np.zeros((40, 3)))
+    correction, covariance = errors.estimate(random_labels(5))
+    assert (correction == 0).all() and (covariance == 0).all()
+
+
+def test_a_label_that_the_mode_fixes_stays_as_it_is(some):
+    errors = replace(some, errors=some.errors * [1, 0, 1])
+    correction, covariance = errors.estimate(random_labels(9, seed=8))
+    assert (correction[:, 1] == 0).all() and (covariance[:, 1] == 0).all() and (covariance[:, :, 1] == 0).all()
+    assert (np.diagonal(covariance, axis1=1, axis2=2)[:, [0, 2]] > 0).all()
+
+
+def test_the_parts_are_those_of_the_whole(some):
+    stars, rows = random_labels(7, seed=9), np.arange(7)
+    correction, covariance = some.estimate(stars, rows)
+    assert (some.correction(stars, rows) == correction[:, :2]).all()
+    assert (some.covariance(stars, rows) == covariance[:, :2, :2]).all()
+    assert (some.velocity_variance(stars, rows) == covariance[:, 2, 2]).all()
+    with pytest.raises(CalibrationError, match="say nothing about velocities"):
+        replace(some, errors=some.errors[:, :2]).velocity_variance(stars)
+
+
+# ---------------------------------------------------------------------------------------------------------- held back
+
+
+@pytest.mark.parametrize("row", [4, 7])
+def test_exclude_is_as_if_the_spectrum_had_never_been_fitted(some, row):
+    """A training spectrum (even) and a held-back one (odd)."""
+    kept = some.rows != row
+    names = ("scaled", "errors", "rows", "held_back")
+    never = replace(some, **{name: getattr(some, name)[kept] for name in names})
+    for star in (some.scaled[[row]], random_labels(1, seed=row)):
+        with_exclude, without = some.estimate(star, np.array([row])), never.estimate(star)
+        assert with_exclude[0] == pytest.approx(without[0], rel=1e-7, abs=1e-12)
+        assert with_exclude[1] == pytest.approx(without[1], rel=1e-7, abs=1e-15)
+        assert with_exclude[0] != pytest.approx(some.estimate(star)[0], rel=1e-3)
+
+
+def test_an_excluded_spectrum_may_be_any_grid_row_or_none(some):
+    stars = random_labels(4, seed=1)
+    everything = some.estimate(stars)
+    for rows in (np.full(4, -1), np.full(4, 10**6)):
+        assert all((one == other).all() for one, other in zip(some.estimate(stars, rows), everything, strict=True))
+
+
+def test_without_forgets_the_rows_and_searches_for_the_smoothness_again(some):
+    fold = some.rows[some.rows % 5 == 0]
+    errors = some.without(fold)
+    assert not np.isin(errors.rows, fold).any() and len(errors.rows) == 48
+    assert errors.nugget != some.nugget
+    changed = replace(some, errors=np.where(np.isin(some.rows, fold)[:, None], 1.0, some.errors)).without(fold)
+    assert (changed.estimate(some.scaled)[1] == errors.estimate(some.scaled)[1]).all()
+
+
+def test_too_few_held_back_spectra_are_refused(some):
+    with pytest.raises(CalibrationError, match="9 held-back spectra: at least 10"):
+        some.without(some.rows[1:43:2])
+
+
+# --------------------------------------------------------------------------------------------------------- invariants
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_order_and_company_change_no_bit_and_the_order_of_the_grid_only_rounding(some, seed):
+    rng = np.random.default_rng(seed)
+    stars, rows = random_labels(12, seed=2), rng.integers(-1, 60, 12)
+    correction, covariance = some.estimate(stars, rows)
+    order = rng.permutation(12)[: rng.integers(1, 13)]
+    again = some.estimate(stars[order], rows[order])
+    assert (again[0] == correction[order]).all() and (again[1] == covariance[order]).all()
+    grid = rng.permutation(60)
+    names = ("scaled", "errors", "held_back")
+    shuffled = replace(some, **{name: getattr(some, name)[grid] for name in names})
+    place = np.where(rows < 0, -1, np.argsort(grid)[rows])
+    correction_too, covariance_too = shuffled.estimate(stars, place)
+    assert correction_too == pytest.approx(correction, rel=1e-7, abs=1e-12)
+    assert covariance_too == pytest.approx(covariance, rel=1e-7, abs=1e-15)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_mixing_the_parameters_mixes_the_answers(some, seed):
+    """Errors e -> A e at the same fitted labels: correction c -> A c, covariance V -> A V A'; and V is positive."""
+    mix = np.random.default_rng(seed).normal(size=(3, 3))
+    stars, rows = random_labels(6, seed=4), np.arange(6)
+    correction, covariance = some.estimate(stars, rows)
+    errors = some.errors @ mix.T
+    mixed, mixed_covariance = replace(some, scaled=some.fitted - errors[:, :2], errors=errors).estimate(stars, rows)
+    assert mixed == pytest.approx(correction @ mix.T, rel=1e-7, abs=1e-12)
+    assert mixed_covariance == pytest.approx(mix @ covariance @ mix.T, rel=1e-7, abs=1e-15)
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+def test_a_failed_fit_stays_nan_and_disturbs_no_other(some):
+    stars = random_labels(5, seed=7)
+    correction, covariance = some.estimate(stars)
+    stars[2, 0] = np.nan
+    with_nan = some.estimate(stars)
+    others = [0, 1, 3, 4]
+    assert np.isnan(with_nan[0][2]).all() and np.isnan(with_nan[1][2]).all()
+    assert (with_nan[0][others] == correction[others]).all() and (with_nan[1][others] == covariance[others]).all()
+    assert not some.far(stars)[2]
+
+
+# ---------------------------------------------------------------------------------------------------------------- far
+
+
+def test_far_is_farther_from_training_than_any_held_back_spectrum():
+    """Training labels on a square lattice of step 0.1, held-back ones in the middle of its cells."""
+    side = 0.1 * np.arange(1, 10)
+    training = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
+    middle = np.stack(np.meshgrid(side[:-1] + 0.05, side[:-1] + 0.05), -1).reshape(-1, 2)
+    scaled = np.concatenate([training, middle])
+    held_back = np.arange(len(scaled)) >= len(training)
+    scatter = np.random.default_rng(0).normal(size=scaled.shape)
+    errors = label_errors(scaled, scatter, [0.1, 0.1], held_back=held_back, training=training)
+    reach = 0.05 * np.sqrt(2)
+    assert errors.reach == pytest.approx(reach)
+    corner = np.array([0.9, 0.9])
+    stars = [[0.42, 0.57], corner + 0.99 * reach / np.sqrt(2), corner + 1.01 * reach / np.sqrt(2), [0.5, 0.99], [2, 2]]
+    assert errors.far(np.array(stars)).tolist() == [False, False, True, True, True]
+
+
+# ------------------------------------------------------------------------------------------- what belongs to what; file
+
+
+def test_label_errors_of_other_networks_or_another_mode_are_refused(some):
+    some.check(networks(), MODE)
+    with pytest.raises(CalibrationError, match="those of other networks.*run `payneflow calibrate`"):
+        some.check(networks(weight=1e-9), MODE)
+    with pytest.raises(
+        CalibrationError, match=f"mode '{MODE}', not 'labels Teff; velocity'.*run `payneflow calibrate`"
+    ):
+        some.check(networks(), "labels Teff; velocity")
+
+
+def test_round_trip(some, tmp_path):
+    write_label_errors(some, tmp_path / "errors.npz")
+    again = read_label_errors(tmp_path / "errors.npz")
+    stars = random_labels(8)
+    assert all((a == b).all() for a, b in zip(again.estimate(stars), some.estimate(stars), strict=True))
+    assert (again.mode, again.networks, again.provenance) == (some.mode, some.networks, some.provenance)
+    assert [path.name for path in tmp_path.iterdir()] == ["errors.npz"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"errors": None}, "no errors; expected label errors"),
+        ({"mode": None, "nugget": None}, "no nugget, mode; expected"),
+        ({"format_version": np.array(99)}, "format_version 99 is newer"),
+        ({"errors": np.zeros((59, 2))}, r"errors has shape \(59, 2\), expected \(60, n_parameter\)"),
+        ({"errors": np.zeros((60, 4))}, "errors has 4 columns.*2 labels"),
+        ({"scaled": np.zeros(60)}, r"scaled has shape \(60,\), expected \(n_row, n_label\)"),
+        ({"lengths": np.ones(3)}, r"lengths has shape \(3,\), expected \(2\)"),
+        ({"training": np.full((30, 2), np.nan)}, "training is not finite"),
+        ({"held_back": np.zeros(60)}, "held_back is float64, expected true or false"),
+        ({"held_back": np.zeros(60, bool)}, "0 held-back spectra"),
+        ({"mode": np.array(3)}, "mode is int64, expected text"),
+        ({"provenance": np.array("{")}, "provenance is not JSON"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name_and_key(some, tmp_path, change, says):
+    path = tmp_path / "errors.npz"
+    write_label_errors(some, path)
+    arrays = {**np.load(path), **change}
+    np.savez(path, **{key: array for key, array in arrays.items() if array is not None})
+    with pytest.raises(CalibrationError, match=says) as raised:
+        read_label_errors(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_file_that_is_no_npz_is_refused(tmp_path):
+    (tmp_path / "errors.npz").write_text("labels")
+    with pytest.raises(CalibrationError, match="errors.npz: not an npz file"):
+        read_label_errors(tmp_path / "errors.npz")
+
+
+# ---------------------------------------------------------------------------------------------------------- measured
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    """Networks of 60 pixels and three labels."""
+    rng = np.random.default_rng(2)
+    return PixelNetworks(
+        w_array_0=rng.normal(size=(60, 5, 3)),
+        b_array_0=rng.normal(size=(60, 5)),
+        w_array_1=rng.normal(size=(60, 5)),
+        b_array_1=rng.normal(size=60),
+        x_min=np.array([4000.0, 1.0, -2.0]),
+        x_max=np.array([6500.0, 5.0, 0.5]),
+        wavelength=15000 + 0.2 * np.arange(60),
+        label_names=("Teff", "logg", "[Fe/H]"),
+        label_units=("K", "dex", "dex"),
+        flux_error=np.full(60, 1e-3),
+        provenance={"grid_sha256": "of the grid"},
+    )
+
+
+def known_errors(labels):
+    """A smooth label error (n, 3) in K, dex, dex."""
+    unit = (labels - [4000, 1, -2]) / [2500, 4, 2.5]
+    return np.column_stack([20 * np.sin(3 * unit[:, 0]), 0.05 * np.cos(3 * unit[:, 1]), 0.03 * unit[:, 0] * unit[:, 2]])
+
+
+@pytest.fixture(scope="module")
+def grid(emulator):
+    """A grid whose spectra the networks take for those of other labels, off by `known_errors`."""
+    labels = np.random.default_rng(3).uniform([4100, 1.2, -1.9], [6400, 4.8, 0.4], (120, 3))
+    flux = emulator.predict(labels + known_errors(labels))
+    names, units = emulator.label_names, emulator.label_units
+    return SpectralGrid("grid.npz", emulator.wavelength, flux, labels, names, units, "of the grid")
+
+
+@pytest.fixture(scope="module")
+def measured(emulator, grid):
+    return measure_label_errors(emulator, grid, FitSettings())
+
+
+def test_measured_errors_are_those_that_were_put_in(emulator, grid, measured):
+    assert measured.errors * emulator.scaler.width == pytest.approx(known_errors(grid.labels), rel=1e-3, abs=1e-4)
+    assert measured.scaled == pytest.approx(emulator.scaler.scale(grid.labels))
+    assert measured.rows.tolist() == list(range(120)) and (measured.held_back == (measured.rows % 2 == 1)).all()
+    assert (measured.training == measured.scaled[::2]).all()
+    assert measured.provenance["grid_sha256"] == "of the grid" and measured.provenance["left_out"] == 0
+    measured.check(emulator, "labels Teff logg [Fe/H]")
+
+
+def test_fits_are_corrected_and_say_how_well(emulator, measured):
+    """Stars that are not in the grid, with noise: without label errors they are off by many of their sigma."""
+    rng = np.random.default_rng(4)
+    labels = rng.uniform([4300, 1.6, -1.6], [6200, 4.4, 0.1], (300, 3))
+    flux = emulator.predict(labels + known_errors(labels)) + rng.normal(0, 1e-3, (300, 60))
+    pulls = {}
+    for name, errors in (("formal", None), ("calibrated", measured)):
+        fits = fit_spectra(emulator, flux, 1e-3, settings=FitSettings(emulator_error=False), label_errors=errors)
+        off = np.column_stack([fits[label] for label in emulator.label_names]) - labels
+        pulls[name] = off / np.column_stack([fits[f"{label}_error"] for label in emulator.label_names])
+    assert (np.sqrt((pulls["formal"] ** 2).mean(axis=0)) > 1.5).all()
+    assert np.sqrt((pulls["calibrated"] ** 2).mean(axis=0)) == pytest.approx(np.ones(3), abs=0.12)
+
+
+def test_a_fixed_label_is_fixed_at_each_spectrum_s_true_value(emulator, grid):
+    """Not at the one value that all stars are to have; and priors, which would draw the labels, take no part."""
+    wanted = FitSettings(fixed={"logg": 3.0}, priors={"Teff": (5000.0, 1.0)})
+    errors = measure_label_errors(emulator, grid, wanted)
+    errors.check(emulator, "labels Teff [Fe/H]")
+    assert (errors.errors[:, 1] == 0).all() and (errors.errors[:, [0, 2]] != 0).all()
+    assert np.abs(errors.errors[:, 0] * emulator.scaler.width[0]).max() < 100, "not drawn to 5000 K"
+    stars = emulator.scaler.scale(grid.labels[:5])
+    correction, covariance = errors.estimate(stars)
+    assert (correction[:, 1] == 0).all() and (covariance[:, 1] == 0).all()
+
+
+def test_the_velocity_is_one_more_parameter():
+    """Labels known to be off, velocity not; the covariance of both serves fits in the same mode and no other."""
+    emulator = line_networks(2, 3, n_pixel=400, seed=4)
+    width, rng = emulator.scaler.width, np.random.default_rng(5)
+    labels = emulator.scaler.unscale(rng.uniform(0.2, 0.8, (100, 2)))
+    off = 0.02 * width * np.sin(3 * emulator.scaler.scale(labels))
+    flux = emulator.predict(labels + off)
+    names, units = emulator.label_names, emulator.label_units
+    grid = SpectralGrid("grid.npz", emulator.wavelength, flux, labels, names, units, "of the grid")
+    wanted = FitSettings(velocity=True, continuum=2, max_velocity=100.0)
+    errors = measure_label_errors(emulator, grid, wanted)
+    assert errors.errors[:, :2] * width == pytest.approx(off, rel=1e-2, abs=1e-4)
+    assert np.abs(errors.errors[:, 2]).max() < 1e-2, "km/s"
+    kept = errors.held_back
+    fits = fit_spectra(emulator, flux[kept], 1e-3, settings=wanted, label_errors=errors, exclude=errors.rows[kept])
+    left = np.column_stack([fits[name] for name in names]) - labels[kept]
+    assert (np.sqrt((left**2).mean(axis=0)) < 0.1 * np.sqrt((off**2).mean(axis=0))).all()
+    assert (errors.velocity_variance(errors.scaled) >= 0).all() and (fits["RV_error"] > 0).all()
+    with pytest.raises(CalibrationError, match="run `payneflow calibrate`"):
+        fit_spectra(emulator, flux[:1], 1e-3, label_errors=errors)
+
+
+def test_a_spectrum_that_cannot_be_fitted_is_left_out_and_counted(emulator, grid):
+    flux = grid.flux.copy()
+    flux[[4, 7]] = np.nan
+    errors = measure_label_errors(emulator, replace(grid, flux=flux), FitSettings())
+    assert len(errors.rows) == 118 and not np.isin([4, 7], errors.rows).any()
+    assert errors.provenance["fitted"] == 120 and errors.provenance["left_out"] == 2
+    assert len(errors.training) == 60, "distances are to all training spectra"
+
+
+def test_a_large_grid_gives_as_many_spectra_of_each_half(emulator, grid, monkeypatch):
+    monkeypatch.setattr("payneflow.fitting.calibration.MOST_OF_A_HALF", 20)
+    done = []
+    errors = measure_label_errors(emulator, grid, FitSettings(), done.append)
+    assert errors.held_back.sum() == 20 and len(errors.rows) == 40 and done[-1] == 40
+    assert len(errors.training) == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sha256": "of another"}, "grid.npz: not the grid that the networks were trained on"),
+        ({"flux": np.full((120, 60), np.nan)}, "no noiseless spectrum of the grid could be fitted"),
+    ],
+)
+def test_a_grid_that_cannot_calibrate_is_refused(emulator, grid, change, says):
+    with pytest.raises(CalibrationError, match=says):
+        measure_label_errors(emulator, replace(grid, **change), FitSettings())

@@ -1,0 +1,200 @@
+"""The workflow end to end, on a few pixels and with short training: what it writes, what it repeats, what it says.
+
+One run is shared by all tests; each Snakemake start costs a second. The tests that only ask what would be run use `-n`.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from workflow_runs import AFTER_TRAINING, GRID, PROGRAMS, RESULTS, new_directory, planned, snakemake
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A directory in which the whole workflow has run once, and what Snakemake printed."""
+    directory = new_directory(tmp_path_factory.mktemp("workflow") / "run")
+    dry_status, dry = snakemake(directory, "--dry-run")
+    assert dry_status == 0, dry
+    assert planned(dry) == {"check_grid": 1, "split_pixels": 1, "train_chunk": 3} | dict.fromkeys(AFTER_TRAINING, 1)
+    assert not (directory / "results").exists()
+    status, output = snakemake(directory)
+    assert status == 0, output
+    for said in ("17 pixels in 3 chunks, trainer lm", "test half:", "160 spectra fitted", "Everything is in results/"):
+        assert said in output, "the summary at the end"
+    return directory
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A directory in which nothing has run yet."""
+    return new_directory(tmp_path / "workflow")
+
+
+def test_a_run_writes_every_result(run):
+    assert [name for name in RESULTS if not (run / "results" / name).stat().st_size] == []
+    assert json.loads((run / "results/grid_summary.json").read_text())
+    with np.load(run / "results/neural_network.npz", allow_pickle=False) as network:
+        assert network["w_array_0"].shape == (17, 10, 3)
+    assert len(list((run / "results/logs/train_chunk").glob("*.log"))) == 3
+    assert len(list((run / "results/benchmarks/train_chunk").glob("*.tsv"))) == 3
+
+
+def test_nothing_is_written_beside_the_results(run):
+    assert {path.name for path in run.iterdir()} <= {"config.yaml", "results", ".snakemake", "cache"}
+
+
+def test_a_second_run_has_nothing_to_do(run):
+    status, output = snakemake(run)
+    assert status == 0
+    assert "Nothing to be done" in output
+
+
+def test_an_environment_that_is_not_activated_is_enough(directory, monkeypatch):
+    bare = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != PROGRAMS)
+    monkeypatch.setenv("PATH", bare)
+    status, output = snakemake(directory, "results/grid_summary.json")
+    assert status == 0, output
+
+
+CHANGES = {
+    "fit.flux_error": (
+        ["fit={flux_error: 0.02}"],
+        {"fit_spectra", "gather_fits", "plot_fitting_results", "plot_fit_overview"},
+    ),
+    "fit.start": (["fit={start: truth}"], {"fit_spectra", "gather_fits", "plot_fitting_results", "plot_fit_overview"}),
+    "seed": (["seed=1"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
+    "lm.n_starts": (["lm={n_starts: 1}"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
+    "trainer": (["trainer=sgd"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
+    "sgd.eta": (["sgd={eta: 0.05}"], set()),
+    "chunk_size": (["chunk_size=9"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
+    "ranks": (["ranks=2", "launcher=srun"], set()),
+    "pixels": (["pixels=::900"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
+}
+
+
+@pytest.mark.parametrize(("change", "repeated"), CHANGES.values(), ids=CHANGES)
+def test_a_changed_setting_repeats_what_depends_on_it_and_only_that(run, change, repeated):
+    status, output = snakemake(run, "--dry-run", "--config", *change)
+    assert status == 0, output
+    assert set(planned(output)) == repeated
+
+
+def test_chunk_size_and_pixels_change_no_bit_of_a_network(run, tmp_path):
+    other = new_directory(tmp_path / "other", chunk_size=4, pixels="0:7214:900")
+    status, output = snakemake(other, "results/neural_network.npz")
+    assert status == 0, output
+    with (
+        np.load(run / "results/neural_network.npz") as first,
+        np.load(other / "results/neural_network.npz") as second,
+    ):
+        for key in ("wavelength", "w_array_0", "b_array_0", "w_array_1", "b_array_1", "flux_error"):
+            assert first[key][::2].tobytes() == second[key].tobytes(), key
+
+
+def test_the_report_holds_the_figures_with_their_captions(run):
+    status, output = snakemake(run, "--report", "results/report.html")
+    assert status == 0, output
+    page = (run / "results/report.html").read_text()
+    figures = ("flux_prediction", "flux_deviation", "fitting_results", "fit_overview", "training_summary")
+    assert all(f"{name}.png" in page for name in figures)
+    assert "training_record.ecsv" in page
+    assert page.count("data:image/png;") == len(figures)
+    (run / "results/report.html").unlink()
+
+
+# ------------------------------------------------------------------------------------------ what a user gets wrong
+
+
+def refusal(directory, *options):
+    """What Snakemake says when it refuses the settings: no traceback, and short enough to be read."""
+    status, output = snakemake(directory, "--dry-run", *options)
+    assert status != 0
+    assert "Traceback" not in output
+    assert len(output.splitlines()) < 20, output
+    return output
+
+
+def test_unquoted_pixels_are_explained(directory):
+    path = directory / "config.yaml"
+    path.write_text(re.sub("pixels: .*", "pixels: 1:50:2", path.read_text()))
+    output = refusal(directory)
+    assert "pixels is 6602" in output
+    assert 'pixels: "1:50:2"' in output
+    assert "--config 'pixels=\"1:50:2\"'" in output
+
+
+def test_pixels_that_the_command_line_takes_for_a_mapping_are_explained(directory):
+    assert "--config 'pixels=\"1:50:2\"'" in refusal(directory, "--config", "pixels=100:")
+
+
+@pytest.mark.parametrize("written", ["pixels=1:50:2", 'pixels="1:50:2"'])
+def test_pixels_on_the_command_line_are_read_as_meant(directory, written):
+    status, output = snakemake(directory, "--dry-run", "--config", written, "chunk_size=100")
+    assert status == 0, output
+    assert "Splitting the pixels 1:50:2 " in output
+
+
+def test_a_misspelt_setting_is_refused_with_the_right_one(directory):
+    output = refusal(directory, "--config", "chunksize=3", "sgd={num_epoch: 200}", "zzz=1")
+    assert "chunksize: no such setting; did you mean chunk_size?" in output
+    assert "sgd.num_epoch: no such setting; did you mean num_epochs?" in output
+    assert "zzz: no such setting; expected grid, " in output
+
+
+def test_wrong_values_are_refused_all_at_once_with_their_meaning(directory):
+    output = refusal(directory, "--config", "chunk_size=0", "sgd={eta: fast}", "fit={start: end}", "trainer=adam")
+    assert "chunk_size: 0 is less than the minimum of 1. Pixels that one job trains" in output
+    assert "sgd.eta: 'fast' is not of type 'number'. First step size." in output
+    assert "fit.start: 'end' is not one of ['estimate', 'middle', 'truth']. Where a fit starts" in output
+    assert "trainer: 'adam' is not one of ['lm', 'sgd', 'theano']" in output
+
+
+def test_a_missing_setting_is_named(directory):
+    path = directory / "config.yaml"
+    path.write_text(re.sub("seed: .*\n", "", path.read_text()))
+    assert "'seed' is a required property" in refusal(directory)
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(directory):
+    path = directory / "config.yaml"
+    path.write_text(re.sub("trunc_diff: .*", "trunc_diff: 3e-3", path.read_text()))
+    status, output = snakemake(
+        directory, "--dry-run", "--printshellcmds", "--config", "trainer=sgd", "sgd={num_epochs: 300}"
+    )
+    assert status == 0, output
+    assert "--trunc-diff 0.003 " in output
+    assert "--num-epochs 300 " in output
+
+
+def test_pixels_that_do_not_exist_are_refused_with_the_message_of_the_command(directory):
+    assert "none of the grid's 7214 pixels" in refusal(directory, "--config", "pixels=9000:9100")
+
+
+def test_a_missing_grid_is_named(directory):
+    assert "nowhere.npz" in refusal(directory, "--config", "grid=nowhere.npz")
+
+
+def test_a_grid_that_fails_its_check_gives_its_message_and_the_log(directory):
+    with np.load(GRID, allow_pickle=False) as grid:
+        arrays = {key: grid[key] for key in grid.files}
+    arrays["Y_u_all"][4, 100] = np.nan
+    np.savez(directory / "bad grid.npz", **arrays)
+    status, output = snakemake(directory, "--config", "grid=bad grid.npz")
+    assert status != 0
+    assert "results/logs/check_grid.log" in output
+    assert "payneflow check: error: bad grid.npz" in output
+    assert "Traceback" not in output
+    assert not (directory / "results/chunks").exists()
+
+
+def test_a_grid_with_its_own_key_names(directory):
+    with np.load(GRID, allow_pickle=False) as grid:
+        arrays = {("flux of all" if key == "Y_u_all" else key): grid[key] for key in grid.files}
+    np.savez(directory / "mine.npz", **arrays)
+    options = ["--config", "grid=mine.npz", "grid_keys={flux: flux of all}", "pixels=0:3"]
+    status, output = snakemake(directory, "results/chunks/pixel0000-0002.npz", *options)
+    assert status == 0, output
