@@ -136,8 +136,10 @@ def test_one_rank_with_mpi_gives_the_same_bits(short, tmp_path):
     """On the command line one rank means no MPI; the benchmark uses this to tell what MPI costs."""
     options, chunk, serial = short
     output = tmp_path / "trained.npz"
-    script = "from payneflow import cli; from payneflow.training import ranks; "
+    script = (
+        "from payneflow import cli; from payneflow.training import ranks; "
         "ranks.run_on_ranks = ranks.run_with_mpi; cli.main()"
+    )
     status, said = ended(start(1, chunk, "--output", output, *options, program=[sys.executable, "-c", script]))
     assert status == 0 and "pixels that each rank trained: 20\n" in said, said
     assert same_but_seconds(output, serial)
