@@ -46,7 +46,7 @@ sacct_is() { sacct_states "$1" | grep -qE "^[0-9]+\|$2"; }
 sacct_answers() {
     local name=check-$$-$RANDOM
     submit --job-name="$name" --wait --wrap 'exit 3' || true
-    wait_until 10 sacct_is "$name" FAILED
+    wait_until 100 sacct_is "$name" FAILED
 }
 accounting() { (. "$BASE/env.sh" && [ "$CLUSTER_ACCOUNTING" = yes ]); }
 wrong_account() { ! submit --account=nobodys --wrap true; }
@@ -54,31 +54,31 @@ database_restart() {
     local name=check-$$-$RANDOM
     submit --job-name="$name" --wait --wrap true || return 1
     kill -KILL "$(pid_of slurmdbd)" "$(pid_of mariadbd)"
-    wait_until 10 gone slurmdbd && wait_until 10 gone mariadbd || return 1
+    wait_until 100 gone slurmdbd && wait_until 100 gone mariadbd || return 1
     sacct_states "$name" && return 1
-    "$here/start.sh" && wait_until 20 sacct_is "$name" COMPLETED
+    "$here/start.sh" && wait_until 200 sacct_is "$name" COMPLETED
 }
 failing() { local job; job=$(submit --wait --wrap 'exit 3') || true; is_state "$job" FAILED; }
 cancelled() {
-    local job; job=$(submit --wrap 'sleep 60'); wait_until 10 is_state "$job" RUNNING || return 1
-    scancel "$job"; wait_until 20 is_state "$job" CANCELLED
+    local job; job=$(submit --wrap 'sleep 600'); wait_until 100 is_state "$job" RUNNING || return 1
+    scancel "$job"; wait_until 200 is_state "$job" CANCELLED
 }
 memory() {  # 1 GB in a 100 MB job
-    local job; job=$(submit --mem=100 --wait --wrap "$PYTHON -c 'import time; x = b\"x\" * 10**9; time.sleep(30)'") || true
+    local job; job=$(submit --mem=100 --wait --wrap "$PYTHON -c 'import time; x = b\"x\" * 10**9; time.sleep(300)'") || true
     ! is_state "$job" COMPLETED && grep -q 'exceeded memory limit' "$work/$job.out"
 }
 same_daemons() {
     local before after; before=$(cat "$BASE"/run/*.pid); "$here/start.sh"; after=$(cat "$BASE"/run/*.pid); [ "$before" = "$after" ]
 }
 survives_restart() {
-    local job; job=$(submit --wrap 'sleep 6'); wait_until 10 is_state "$job" RUNNING || return 1
-    kill -TERM "$(pid_of slurmctld)"; wait_until 10 gone slurmctld && "$here/start.sh" || return 1
-    wait_until 20 is_state "$job" COMPLETED
+    local job; job=$(submit --wrap 'sleep 12'); wait_until 100 is_state "$job" RUNNING || return 1
+    kill -TERM "$(pid_of slurmctld)"; wait_until 100 gone slurmctld && "$here/start.sh" || return 1
+    wait_until 200 is_state "$job" COMPLETED
 }
 
 check 'start' "$here/start.sh"
 [ $failed = 0 ] || exit 1
-check 'four idle nodes' wait_until 20 idle
+check 'four idle nodes' wait_until 200 idle
 check 'a batch job runs' batch
 check 'a step spans the four nodes' all_nodes
 check 'srun works in a job whose SLURM_ variables were removed' without_environment
