@@ -87,7 +87,7 @@ def test_normal_equations_are_those_of_numpy(n_label, n_neurons):
     assert engine.advance() == list(range(LANES))
     gradient, step, sums = engine._working[0], engine._working[1], engine._working[9]
     for lane in range(LANES):
-        rows = to_rows(start[lane], n_label, n_neurons)
+        rows = to_rows(start[lane], n_label)
         y, jacobian = predicted(rows, labels, n_neurons)
         jacobian *= np.sqrt(spectrum_weights)[:, None]
         residual = (y - flux[lane]) * np.sqrt(spectrum_weights)
@@ -106,7 +106,7 @@ def test_normal_equations_are_those_of_numpy(n_label, n_neurons):
 
 def test_layouts_are_inverse_and_mean_the_same_network():
     labels, weights = make_labels(9, 2), new_network(5, 0, 0, 0.4, 2, 3)
-    rows = to_rows(weights, 2, 3)
+    rows = to_rows(weights, 2)
     np.testing.assert_allclose(from_rows(rows, 2, 3), weights, rtol=1e-14)
     np.testing.assert_allclose(predicted(rows, labels, 3)[0], published_flux(weights, labels, 3), rtol=1e-13)
 
@@ -127,7 +127,7 @@ def test_one_step_lowers_the_cost_as_reported():
     engine.start(3, new_network(0, 0, 0, 0.5, 3, 10), flux, 25, 1e-2)
     run = finish(engine)[3]
     error = published_flux(run.weights, labels, 10) - flux
-    cost = (spectrum_weights * error**2).sum() + 1e-6 * (to_rows(run.weights, 3, 10) ** 2).sum()
+    cost = (spectrum_weights * error**2).sum() + 1e-6 * (to_rows(run.weights, 3) ** 2).sum()
     assert run.cost == pytest.approx(cost, rel=1e-8)
     assert run.deviation == pytest.approx(np.abs(error[:30]).max() / 0.8, rel=1e-8)  # of the training spectra only
     assert run.steps == 25
