@@ -8,6 +8,7 @@ from astropy.table import Table
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import PaddedAxis, emulator_of
 from payneflow.fitting.engine.shift import HALF, NOWHERE, RestAxis, tap_weights, to_places
+from payneflow.fitting.parameters import VELOCITY
 from payneflow.fitting.quality import WINDOW
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
@@ -55,7 +56,7 @@ def best_fits(
     model, continuum, sigma = np.full(shape, np.nan), np.ones(shape), np.full(shape, np.nan)
     used = np.zeros(shape, dtype=bool)
     labels = np.column_stack([np.asarray(fits[name], dtype=float) for name in networks.label_names])
-    velocity = np.asarray(fits["RV"], dtype=float) if settings.velocity else np.zeros(len(fits))
+    velocity = np.asarray(fits[VELOCITY], dtype=float) if settings.velocity else np.zeros(len(fits))
     for i in np.flatnonzero(np.isfinite(labels).all(axis=1)):
         at_rest = np.nan_to_num(networks.predict_scaled(networks.scaler.scale(labels[i])))
         place = np.where(places == NOWHERE, NOWHERE, places - to_places(velocity[i], rest.log_step))
