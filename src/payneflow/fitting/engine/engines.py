@@ -6,6 +6,7 @@ import numpy as np
 
 from payneflow.errors import SpectraError
 from payneflow.fitting.engine.continuum import chebyshev
+from payneflow.fitting.engine.contract import FitEngine
 from payneflow.fitting.engine.correlation import Correlation, flattened
 from payneflow.fitting.engine.emulator import Emulator, PaddedAxis, emulator_of
 from payneflow.fitting.engine.general_fit import build_general_fit
@@ -39,7 +40,9 @@ def estimate_of(emulator: Emulator, wavelength: np.ndarray, n_flat: int) -> Labe
     return made[n_flat]
 
 
-def engine_for(networks: PixelNetworks, settings: FitSettings, wavelength: np.ndarray | None, own_start: bool):
+def engine_for(
+    networks: PixelNetworks, settings: FitSettings, wavelength: np.ndarray | None, own_start: bool
+) -> FitEngine:
     """The engine for spectra on `wavelength` (None: the networks' own) with these settings."""
     if wavelength is None and not settings.velocity and not settings.continuum:
         return LabelEngine(networks, settings, own_start)
