@@ -7,6 +7,7 @@ _MODULES = {
     "FLAG_MEANINGS": "flags",
     "FitFlag": "flags",
     "FitSettings": "settings",
+    "SpectralModel": "model",
     "add_true_labels": "table",
     "fit_spectra": "fit",
     "fits_names": "results",

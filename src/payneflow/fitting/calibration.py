@@ -15,6 +15,7 @@ from payneflow.errors import CalibrationError
 from payneflow.files import read_npz, write_npz
 from payneflow.fitting.fit import fit_spectra
 from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
+from payneflow.fitting.parameters import VELOCITY, ParameterLayout, Parameters
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import TEST, TRAINING, SpectralGrid
 from payneflow.network import PixelNetworks
@@ -49,9 +50,10 @@ def measure_label_errors(
     flux = grid.flux[rows][:, columns]
     fits = fit_spectra(networks, flux, FLUX_ERROR, settings=mode, start=true, progress=progress)
     scaled, width = networks.scaler.scale(grid.labels), networks.scaler.width
-    free = [name not in settings.fixed for name in networks.label_names]
+    parameters = Parameters.of(networks, settings)
+    free, layout = parameters.free, parameters.layout
     found = [free[j] * (fits[name] - true[:, j]) / width[j] for j, name in enumerate(networks.label_names)]
-    errors = np.column_stack([*found, fits["RV"]] if settings.velocity else found)
+    errors = layout.joined(np.column_stack(found), np.asarray(fits[VELOCITY]) if layout.has_velocity else 0.0)
     good = np.isfinite(errors).all(axis=1)
     if not good.any():
         raise CalibrationError(
@@ -59,7 +61,7 @@ def measure_label_errors(
             f"{len(errors[0])} parameters. Train more pixels, fit less, or do without (fit: calibrate: false in "
             "config.yaml)."
         )
-    fitted = scaled[rows][good] + errors[good][:, : len(width)]
+    fitted = scaled[rows][good] + errors[good][:, layout.labels]
     held_back = np.isin(rows[good], every[TEST])
     lengths, nugget = smoothness(fitted, errors[good], held_back)
     return LabelErrors(
@@ -147,8 +149,7 @@ def _check_arrays(path: str | Path, stored: dict[str, np.ndarray], keys: dict[st
             raise CalibrationError(f"{path}: {key} is {array.dtype}, expected {_KINDS[kind]}.")
         if kind == "f" and not np.isfinite(array).all():
             raise CalibrationError(f"{path}: {key} is not finite everywhere. Run `payneflow calibrate` again.")
-    if sizes["n_parameter"] - sizes["n_label"] not in (0, 1):
-        raise CalibrationError(
-            f"{path}: errors has {sizes['n_parameter']} columns, expected one for each of {sizes['n_label']} labels "
-            "and at most one more, for the velocity."
-        )
+    try:
+        ParameterLayout.of_width(sizes["n_label"], sizes["n_parameter"])
+    except CalibrationError as error:
+        raise CalibrationError(f"{path}: errors has {error}") from error

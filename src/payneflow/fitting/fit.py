@@ -8,9 +8,10 @@ import numpy as np
 from astropy.table import Column, Table
 
 from payneflow.errors import SettingsError, SpectraError
-from payneflow.fitting.engine.engines import BLOCK, HIGHEST, LOWEST, engine_for
+from payneflow.fitting.engine.engines import BLOCK, engine_for
 from payneflow.fitting.engine.starts import spread
-from payneflow.fitting.quality import Fits, judge
+from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
+from payneflow.fitting.quality import Fits, quality_of
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.table import fits_table
 from payneflow.network import PixelNetworks
@@ -61,8 +62,8 @@ def fit_spectra(
     engine = engine_for(networks, settings, axis, own_start)
     fits = engine.no_fits(len(flux))
     _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
-    verdict = judge(networks, settings, fits, label_errors, exclude)
-    table = fits_table(networks, settings, fits, verdict, flux.shape[1])
+    quality = quality_of(networks, settings, fits, label_errors, exclude)
+    table = fits_table(networks, settings, fits, quality, flux.shape[1])
     table.meta["errors"] = "formal" if label_errors is None else "calibrated"
     if spectrum is not None:
         table["spectrum"][:] = spectrum
@@ -118,7 +119,7 @@ def _starts(networks, settings, start, n) -> tuple[np.ndarray, bool]:
     given = networks.scaler.scale(start)
     for j, name in enumerate(networks.label_names):
         if name not in settings.fixed:
-            starts[:, 0, j] = np.clip(given[:, j], LOWEST, HIGHEST)
+            starts[:, 0, j] = np.clip(given[:, j], LOWEST_LABEL, HIGHEST_LABEL)
         elif settings.fixed[name] is None:
             starts[:, :, j] = given[:, j, None]
     return starts, False

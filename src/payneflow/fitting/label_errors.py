@@ -23,13 +23,14 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from payneflow.errors import CalibrationError
+from payneflow.fitting.parameters import ParameterLayout
 from payneflow.kriging import matern, solve
 from payneflow.network import PixelNetworks
 from payneflow.simd import kernel
 
 KERNEL_WIDTH = 0.12  # standard deviation of the kernel in scaled labels, and
 PRIOR_SPECTRA = 1.0  # weight of the mean over all held-back spectra: chosen by benchmarks/label_errors.py
-LARGEST = 2.0  # times the rms of the held-back errors: no star's error is thought to be larger
+LARGEST = 2.0  # times the rms of the held-back errors: a star's error is capped there
 LEAST_HELD_BACK = 10  # held-back spectra; fewer cannot tell a covariance
 SEARCH_SPECTRA = 400  # the search for kriging's lengths looks at no more, evenly spread
 LENGTH_START, LENGTH_STEP, LENGTH_LEAST, LENGTH_MOST = 0.3, 1.5, 0.05, 3.0  # in scaled labels
@@ -42,7 +43,7 @@ class LabelErrors:
     """Label errors of noiseless fits of a grid's spectra, and what they say about other fits.
 
     `scaled` (n_row, n_label): true scaled labels of the fitted spectra. `errors` (n_row, n_parameter): fitted less
-    true, scaled labels and, where the mode fits it, last the velocity in km/s; n_parameter = n_label or n_label + 1.
+    true, in the order of `layout` (parameters.py), scaled labels and, where the mode fits it, the velocity in km/s.
     A label that the mode fixes has errors of zero. `rows` (n_row,): the spectra's rows in the grid, increasing.
     `held_back` (n_row,) bool: not in the networks' training. `training` (n_training, n_label): scaled labels of all
     spectra that are. `lengths` (n_label,) and `nugget`: of the kriging. `mode`: of the fits (FitSettings.mode).
@@ -73,9 +74,14 @@ class LabelErrors:
         return self.scaled.shape[1]
 
     @property
+    def layout(self) -> ParameterLayout:
+        """Which column of `errors`, of corrections and of covariances is which parameter."""
+        return ParameterLayout.of_width(self.n_label, self.errors.shape[1])
+
+    @property
     def fitted(self) -> np.ndarray:
         """(n_row, n_label): fitted scaled labels. Errors are looked up by these: a star's true ones are unknown."""
-        return self.scaled + self.errors[:, : self.n_label]
+        return self.scaled + self.errors[:, self.layout.labels]
 
     def estimate(self, scaled: np.ndarray, exclude: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Correction (n, n_parameter), to be subtracted from the fitted parameters, and covariance of what is left.
@@ -100,7 +106,7 @@ class LabelErrors:
     def _shrink(self, covariance: np.ndarray, without: np.ndarray) -> np.ndarray:
         """(n,), factors that keep kriging from carrying slopes on and on, far from all spectra.
 
-        r is the ratio of covariance (n, n_parameter, n_parameter) to the largest that is thought possible, averaged
+        r is the ratio of covariance (n, n_parameter, n_parameter) to the capped one, averaged
         over all directions. 1 / sqrt(1 + r^2) is 1 where spectra are near, and takes r to 1 far from them.
         """
         held = self.errors * self.held_back[:, None]
@@ -113,20 +119,20 @@ class LabelErrors:
 
     def correction(self, scaled: np.ndarray, exclude: np.ndarray | None = None) -> np.ndarray:
         """(n, n_label), to be subtracted from the fitted scaled labels; arguments as those of `estimate`."""
-        return self.estimate(scaled, exclude)[0][:, : self.n_label]
+        return self.estimate(scaled, exclude)[0][:, self.layout.labels]
 
     def covariance(self, scaled: np.ndarray, exclude: np.ndarray | None = None) -> np.ndarray:
         """(n, n_label, n_label) of the corrected scaled labels; arguments as those of `estimate`."""
-        return self.estimate(scaled, exclude)[1][:, : self.n_label, : self.n_label]
+        return self.estimate(scaled, exclude)[1][:, self.layout.labels, self.layout.labels]
 
     def velocity_variance(self, scaled: np.ndarray, exclude: np.ndarray | None = None) -> np.ndarray:
         """(n,), (km/s)^2, of the corrected velocity; arguments as those of `estimate`.
 
         Raises CalibrationError where the mode has no velocity.
         """
-        if self.errors.shape[1] == self.n_label:
+        if not self.layout.has_velocity:
             raise CalibrationError(f"label errors of the mode '{self.mode}' say nothing about velocities.")
-        return self.estimate(scaled, exclude)[1][:, -1, -1]
+        return self.estimate(scaled, exclude)[1][:, self.layout.velocity, self.layout.velocity]
 
     def far(self, scaled: np.ndarray) -> np.ndarray:
         """(n,) bool: is a star with these scaled labels (n, n_label) farther from all training spectra than is known?
@@ -175,7 +181,7 @@ class LabelErrors:
 
 
 def smoothness(fitted: np.ndarray, errors: np.ndarray, held_back: np.ndarray) -> tuple[np.ndarray, float]:
-    """Kriging's lengths (n_label,) and nugget that foretell the held-back errors best, each from all the others.
+    """Kriging's lengths (n_label,) and nugget that predict the held-back errors best, each from all the others.
 
     Arguments as in LabelErrors. Best is the greatest leave-one-out likelihood (Rasmussen & Williams, section 5.4.2),
     each parameter with the variance that suits it. A walk in steps of a factor: nugget, all lengths together, each.

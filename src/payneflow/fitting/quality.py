@@ -7,6 +7,7 @@ import numpy as np
 from payneflow.fitting.engine.minimiser import STUCK
 from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
 from payneflow.fitting.flags import FitFlag
+from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 from payneflow.scaling import OFFSET, SPAN
@@ -70,7 +71,7 @@ class Fits:
 
 
 @dataclass
-class Verdict:
+class Quality:
     """Of each fit, NaN where it failed: scaled labels (n, n_label), their covariance (n, n_label, n_label), the radial
     velocity and its error in km/s (n,), NaN where none is fitted; the degrees of freedom and the flags (n,).
     """
@@ -83,10 +84,10 @@ class Verdict:
     flags: np.ndarray
 
 
-def judge(networks: PixelNetworks, settings: FitSettings, fits: Fits, label_errors=None, exclude=None) -> Verdict:
+def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label_errors=None, exclude=None) -> Quality:
     """Errors and flags of fits; `label_errors` and `exclude` as in `fit_spectra`."""
-    n_label = len(networks.x_min)
-    free = np.array([name not in settings.fixed for name in networks.label_names] + [True] * settings.velocity)
+    parameters = Parameters.of(networks, settings)
+    free, layout = parameters.free, parameters.layout
     used, _, ended, disagree, linear = fits.counts.T
     dof = used - free.sum() - linear
     formal, solved = _inverse(fits.matrix, free)
@@ -94,19 +95,22 @@ def judge(networks: PixelNetworks, settings: FitSettings, fits: Fits, label_erro
     reduced = np.divide(fits.chi2, dof, out=np.ones(len(dof)), where=~failed)
     mismatch = ~failed & (reduced > MISMATCH + NOISE_WIDTHS * np.sqrt(2.0 / np.maximum(dof, 1)))
     x, covariance = fits.x.copy(), formal * np.where(mismatch, reduced, 1.0)[:, None, None]
-    at_bound = ((x < AT_BOUND_WITHIN) | (x > 1.0 - AT_BOUND_WITHIN)) & free
-    at_bound[:, n_label:] = False
-    if settings.velocity:  # places -> km/s
-        velocity = to_velocity(x[:, -1], fits.log_step)
+    at_bound = np.zeros(x.shape, dtype=bool)
+    labels = x[:, layout.labels]
+    beyond = (labels < LOWEST_LABEL + AT_BOUND_WITHIN) | (labels > HIGHEST_LABEL - AT_BOUND_WITHIN)
+    at_bound[:, layout.labels] = beyond & free[layout.labels]
+    if layout.has_velocity:  # places -> km/s
+        column = layout.velocity
+        velocity = to_velocity(x[:, column], fits.log_step)
         slope = C_KM_S * fits.log_step * (1.0 - (velocity / C_KM_S) ** 2)
-        x[:, -1] = velocity
-        covariance[:, -1, :] *= slope[:, None]
-        covariance[:, :, -1] *= slope[:, None]
+        x[:, column] = velocity
+        covariance[:, column, :] *= slope[:, None]
+        covariance[:, :, column] *= slope[:, None]
     flags = np.zeros(len(dof), np.int64)
     if label_errors is not None:
         label_errors.check(networks, settings.mode(networks.label_names))
         good = np.flatnonzero(~failed)
-        scaled = fits.x[good, :n_label]
+        scaled = fits.x[good, layout.labels]
         correction, added = label_errors.estimate(scaled, None if exclude is None else np.asarray(exclude)[good])
         x[good] -= np.where(at_bound[good] | ~free, 0.0, correction)
         covariance[good] += added
@@ -115,20 +119,24 @@ def judge(networks: PixelNetworks, settings: FitSettings, fits: Fits, label_erro
     outside = (x - error > OFFSET + SPAN) | (x + error < OFFSET)
     flags[ended >= STUCK] |= FitFlag.NOT_CONVERGED
     flags[at_bound.any(axis=1)] |= FitFlag.AT_BOUND
-    flags[outside[:, :n_label].any(axis=1)] |= FitFlag.OUTSIDE_TRAINING
+    flags[outside[:, layout.labels].any(axis=1)] |= FitFlag.OUTSIDE_TRAINING
     flags[mismatch] |= FitFlag.MODEL_MISMATCH
     flags[used < FEW * (free.sum() + linear)] |= FitFlag.FEW_PIXELS
     flags[disagree > 0] |= FitFlag.STARTS_DISAGREE
-    if settings.velocity:
-        _, score, second = fits.shifts.T
-        moved = np.abs(fits.x[:, -1] - fits.shifts[:, 0]) > to_places(WINDOW, fits.log_step) - EDGE
-        beyond = np.abs(fits.x[:, -1]) > to_places(settings.max_velocity, fits.log_step) - EDGE
+    if layout.has_velocity:
+        start, score, second = fits.shifts.T
+        shift = fits.x[:, layout.velocity]
+        moved = np.abs(shift - start) > to_places(WINDOW, fits.log_step) - EDGE
+        beyond = np.abs(shift) > to_places(settings.max_velocity, fits.log_step) - EDGE
         flags[moved | beyond] |= FitFlag.RV_EDGE
         flags[score**2 - second**2 < CERTAIN * np.maximum(reduced, 1.0)] |= FitFlag.RV_UNSURE
     flags[failed] = FitFlag.FAILED
     x[failed], covariance[failed], error[failed] = np.nan, np.nan, np.nan
-    speed = (x[:, -1], error[:, -1]) if settings.velocity else (np.full(len(x), np.nan), np.full(len(x), np.nan))
-    return Verdict(x[:, :n_label], covariance[:, :n_label, :n_label], *speed, dof, flags)
+    velocity = velocity_error = np.full(len(x), np.nan)
+    if layout.has_velocity:
+        velocity, velocity_error = x[:, layout.velocity], error[:, layout.velocity]
+    labels = layout.labels
+    return Quality(x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags)
 
 
 def _inverse(matrix: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

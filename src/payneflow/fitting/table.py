@@ -4,12 +4,13 @@ import numpy as np
 from astropy.table import Table
 
 from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
-from payneflow.fitting.quality import Fits, Verdict
+from payneflow.fitting.parameters import VELOCITY, VELOCITY_UNIT
+from payneflow.fitting.quality import Fits, Quality
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 
 
-def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, verdict: Verdict, n_data: int) -> Table:
+def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, quality: Quality, n_data: int) -> Table:
     """The fits, one row a spectrum of `n_data` pixels, in the labels' own units.
 
     Columns: `spectrum` (its row in the flux); each label and its 1 sigma error (`Teff`, `Teff_error`, ...) in its unit,
@@ -19,9 +20,9 @@ def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, verdi
     Meta: `label_names`, `flags` (name: bit), `mode` (FitSettings.mode).
     """
     width = networks.scaler.width
-    labels = networks.scaler.unscale(verdict.scaled)
-    covariance = verdict.covariance * width[:, None] * width
-    failed = (verdict.flags & FitFlag.FAILED) > 0
+    labels = networks.scaler.unscale(quality.scaled)
+    covariance = quality.covariance * width[:, None] * width
+    failed = (quality.flags & FitFlag.FAILED) > 0
     used, passes = fits.counts[:, 0], fits.counts[:, 1]
     table = Table({"spectrum": np.arange(len(labels))})
     table["spectrum"].description = "row of the spectrum in the flux"
@@ -29,12 +30,12 @@ def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, verdi
         _add(table, name, labels[:, j], f"fitted {name}", unit)
         _add(table, f"{name}_error", np.sqrt(covariance[:, j, j]), f"1 sigma error of {name}", unit)
     if settings.velocity:
-        _add(table, "RV", verdict.velocity, "radial velocity, positive away from the observer", "km/s")
-        _add(table, "RV_error", verdict.velocity_error, "1 sigma error of RV", "km/s")
+        _add(table, VELOCITY, quality.velocity, "radial velocity, positive away from the observer", VELOCITY_UNIT)
+        _add(table, f"{VELOCITY}_error", quality.velocity_error, f"1 sigma error of {VELOCITY}", VELOCITY_UNIT)
     _add(table, "covariance", covariance, "covariance of the labels, in the order and units of the label columns")
     _add(table, "SNR", fits.snr, "median of flux / flux_error over the used pixels")
     _add(table, "chi2", np.where(failed, np.nan, fits.chi2), "sum of (flux - model)^2 / variance over the used pixels")
-    _add(table, "dof", verdict.dof, "degrees of freedom: used pixels less fitted parameters")
+    _add(table, "dof", quality.dof, "degrees of freedom: used pixels less fitted parameters")
     _add(table, "iterations", passes, "passes over the spectrum, in single and double precision")
     _add(table, "n_pixel", used, "pixels used")
     _add(table, "n_masked", n_data - used, "pixels not used: masked, bad, or without a network")
@@ -42,7 +43,7 @@ def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, verdi
     described = "scatter of the flux, beyond its errors, that makes chi2 / dof 1; 0 where none is needed"
     _add(table, "extra_scatter", scatter, described)
     meanings = "; ".join(f"{int(flag)} {flag.name}: {meaning}" for flag, meaning in FLAG_MEANINGS.items())
-    _add(table, "flags", verdict.flags, f"sum of {meanings}")
+    _add(table, "flags", quality.flags, f"sum of {meanings}")
     table.meta["label_names"] = list(networks.label_names)
     table.meta["flags"] = {flag.name: int(flag) for flag in FitFlag}
     table.meta["mode"] = settings.mode(networks.label_names)

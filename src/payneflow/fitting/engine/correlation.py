@@ -15,7 +15,7 @@ from payneflow.fitting.engine.continuum import build_flatten_all
 from payneflow.fitting.engine.emulator import LINE, Emulator
 from payneflow.fitting.engine.shift import RestAxis, to_places
 from payneflow.fitting.engine.starts import predicted, spread
-from payneflow.simd import aligned, get, like, load_line, part, put, registers_like, store
+from payneflow.simd import LANES, aligned, get, like, load_line, part, put, registers_like, store
 
 TEMPLATES = LINE  # in one register
 TILE = 12  # lags whose sums are in registers together
@@ -43,14 +43,14 @@ class Correlation:
             [end - n_bin - self.n_lag, n_bin]
         )  # of the data: first, behind half the lags; number
         self.n_bins = int(end[-1])
-        coarse = aligned(int(n_bin.sum()) * TEMPLATES // 8, np.float32).reshape(-1, TEMPLATES)
+        coarse = aligned(int(n_bin.sum()) * TEMPLATES // LANES, np.float32).reshape(-1, TEMPLATES)
         row = 0
         for start, size, number in zip(rest.starts, length, n_bin, strict=True):
             filled = np.zeros((TEMPLATES, number * self.bin))
             filled[:, :size] = pixels[:, start : start + size]
             coarse[row : row + number] = filled.reshape(TEMPLATES, number, self.bin).mean(axis=2).T
             row += number
-        fine = aligned(pixels.size // 8, np.float32)
+        fine = aligned(pixels.size // LANES, np.float32)
         fine[:] = pixels.ravel()
         self.tables = coarse.ravel(), fine, self.bins, rest.starts, length
         self.numbers = self.bin, self.first_lag, self.n_lag, to_places(AWAY, rest.log_step)

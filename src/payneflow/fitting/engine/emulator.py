@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from payneflow.network import PixelNetworks
-from payneflow.simd import CACHE_LINE, aligned
+from payneflow.simd import CACHE_LINE, LANES, aligned
 from payneflow.wavelength import is_gap
 
 LINE = 16  # pixels of a float32 register: the longer one, so that both precisions have whole groups
@@ -38,7 +38,7 @@ class PaddedAxis:
     def padded(self, values: np.ndarray, dtype=np.float64) -> np.ndarray:
         """Values (..., n) on the padded axis: (..., n_place), 0 in the padding, at the start of a cache line."""
         shape = (*np.shape(values)[:-1], self.n_place)
-        result = aligned(int(np.prod(shape)) // 8, dtype).reshape(shape)
+        result = aligned(int(np.prod(shape)) // LANES, dtype).reshape(shape)
         result[..., self.place] = values
         return result
 
@@ -79,7 +79,7 @@ class Emulator:
 
 def _in_lanes(rows: np.ndarray, dtype: type) -> np.ndarray:
     lanes = CACHE_LINE // np.dtype(dtype).itemsize
-    result = aligned(rows.size // 8, dtype)
+    result = aligned(rows.size // LANES, dtype)
     result[:] = rows.reshape(-1, lanes, rows.shape[1]).transpose(0, 2, 1).ravel()
     return result
 

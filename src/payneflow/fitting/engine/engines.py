@@ -6,20 +6,21 @@ import numpy as np
 
 from payneflow.errors import SpectraError
 from payneflow.fitting.engine.continuum import chebyshev
+from payneflow.fitting.engine.contract import FitEngine
 from payneflow.fitting.engine.correlation import Correlation, flattened
 from payneflow.fitting.engine.emulator import Emulator, PaddedAxis, emulator_of
 from payneflow.fitting.engine.general_fit import build_general_fit
 from payneflow.fitting.engine.general_pass import RESAMPLE, SHIFT, STAY
 from payneflow.fitting.engine.label_fit import build_label_fit
+from payneflow.fitting.engine.minimiser import Box
 from payneflow.fitting.engine.shift import NOWHERE, RestAxis, tap_table, to_places
 from payneflow.fitting.engine.starts import SAMPLES, LabelEstimate, predicted, spread
+from payneflow.fitting.parameters import ParameterLayout, Parameters
 from payneflow.fitting.quality import WINDOW, Fits
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
-from payneflow.scaling import OFFSET
 from payneflow.simd import LANES, aligned
 
-LOWEST, HIGHEST = 0.0, 1.0  # bounds of the scaled labels (published listing); training labels fill 0.1 ... 0.9
 MARGIN = 0.05  # a fit ends so many tolerances from the minimum, as it predicts it: predictions err
 BLOCK = 32  # spectra that a thread takes at a time
 FLAT_TERMS = 4  # of the continuum that spectra are divided by before correlation, where none is fitted
@@ -39,7 +40,9 @@ def estimate_of(emulator: Emulator, wavelength: np.ndarray, n_flat: int) -> Labe
     return made[n_flat]
 
 
-def engine_for(networks: PixelNetworks, settings: FitSettings, wavelength: np.ndarray | None, own_start: bool):
+def engine_for(
+    networks: PixelNetworks, settings: FitSettings, wavelength: np.ndarray | None, own_start: bool
+) -> FitEngine:
     """The engine for spectra on `wavelength` (None: the networks' own) with these settings."""
     if wavelength is None and not settings.velocity and not settings.continuum:
         return LabelEngine(networks, settings, own_start)
@@ -53,7 +56,7 @@ class LabelEngine:
         emulator = emulator_of(networks)
         estimate = estimate_of(emulator, networks.wavelength, 0)
         self.axis, self.n_label = emulator.axis, emulator.n_label
-        self._box = _box(networks, settings, emulator.n_label)
+        self._box = _box(networks, settings)
         self._kernel = build_label_fit(emulator.n_label, emulator.n_neurons, estimate.n_projection)
         variance = emulator.variance if settings.emulator_error else np.zeros_like(emulator.variance)
         usable = (~emulator.dead).astype(float)
@@ -67,7 +70,7 @@ class LabelEngine:
 
     def working(self) -> tuple[np.ndarray, ...]:
         """Working memory of one thread: a block of spectra, and the spectrum under way in both precisions."""
-        n_row = self.axis.n_place // 8
+        n_row = self.axis.n_place // LANES
         block = (aligned(BLOCK * n_row).reshape(BLOCK, -1) for _ in range(2))
         one = aligned(n_row)
         one[:] = 1.0
@@ -89,7 +92,8 @@ class GeneralEngine:
 
     def __init__(self, networks: PixelNetworks, settings: FitSettings, wavelength: np.ndarray | None, own_start: bool):
         emulator = emulator_of(networks)
-        self.n_label, self._velocity = emulator.n_label, settings.velocity
+        self._layout = ParameterLayout(emulator.n_label, settings.velocity)
+        self.n_label = emulator.n_label
         self.axis = emulator.axis if wavelength is None else PaddedAxis(wavelength)
         move = RESAMPLE if wavelength is not None else SHIFT if settings.velocity else STAY
         self._n_term, n_flat = settings.continuum, settings.continuum or FLAT_TERMS
@@ -121,7 +125,7 @@ class GeneralEngine:
             (emulator.axis.ranges, self.axis.ranges, rest.starts, places),
             (usable, left, fraction, rest.interior, variance),
             estimate.tables, self._correlation.tables, self._correlation.numbers, own_start,
-            _box(networks, settings, self.n_label + settings.velocity), to_places(WINDOW, rest.log_step),
+            _box(networks, settings), to_places(WINDOW, rest.log_step),
             MARGIN * settings.tolerance, settings.most_iterations,
         )  # fmt: skip
         self._n_rest, self._n_place_own = rest.n_place, emulator.axis.n_place
@@ -133,11 +137,11 @@ class GeneralEngine:
     def no_fits(self, n: int) -> Fits:
         """Room for the fits of n spectra."""
         n_segment = len(self.axis.segments)
-        return Fits.empty(n, self.n_label + self._velocity, n_segment, self._n_term, self.log_step)
+        return Fits.empty(n, self._layout.n, n_segment, self._n_term, self.log_step)
 
     def working(self) -> tuple:
         """Working memory of one thread: a block of spectra, the spectrum under way, the emulator moved to it."""
-        n, n_own, n_rest = self.axis.n_place // 8, self._n_place_own // 8, self._n_rest // 8
+        n, n_own, n_rest = self.axis.n_place // LANES, self._n_place_own // LANES, self._n_rest // LANES
         block = (aligned(BLOCK * n).reshape(BLOCK, -1) for _ in range(2))
         one = aligned(n)
         one[:] = 1.0
@@ -148,7 +152,7 @@ class GeneralEngine:
             (
                 aligned((1 + self.n_label) * n_rest, kind),
                 aligned((2 + self.n_label) * n, kind),
-                aligned(self._columns // 8, kind),
+                aligned(self._columns // LANES, kind),
             )
             for kind in (np.float64, np.float32)
         ]
@@ -160,27 +164,18 @@ class GeneralEngine:
         n = len(flux)
         self.axis.lay(flux, padded_flux[:n])
         self.axis.lay(error, padded_error[:n])
-        if self._velocity:
-            starts = np.concatenate([starts, np.zeros((*starts.shape[:2], 1))], axis=2)
+        starts = self._layout.joined(starts)
         written = fits.x, fits.matrix, fits.chi2, fits.snr, fits.counts, fits.extra_scatter, fits.shifts, fits.continua
         self._kernel(*self._given, padded_flux[:n], padded_error[:n], starts, *written, *rest)
 
 
 def _single(values: np.ndarray) -> np.ndarray:
-    result = aligned(values.size // 8, np.float32)
+    result = aligned(values.size // LANES, np.float32)
     result[:] = values.ravel()
     return result
 
 
-def _box(networks: PixelNetworks, settings: FitSettings, n_parameter: int) -> tuple[np.ndarray, ...]:
-    """Bounds of the scaled labels, which are held, and their priors; see `minimise`."""
-    lowest, highest = np.full(n_parameter, LOWEST), np.full(n_parameter, HIGHEST)
-    held, mean, weight = np.zeros(n_parameter, bool), np.zeros(n_parameter), np.zeros(n_parameter)
-    width = networks.scaler.width
-    for name in settings.fixed:
-        held[networks.label_names.index(name)] = True
-    for name, (centre, sigma) in settings.priors.items():
-        j = networks.label_names.index(name)
-        mean[j] = (centre - networks.x_min[j]) / width[j] + OFFSET
-        weight[j] = (width[j] / sigma) ** 2
-    return lowest, highest, held, mean, weight
+def _box(networks: PixelNetworks, settings: FitSettings) -> Box:
+    """What a search needs of the parameters."""
+    given = Parameters.of(networks, settings)
+    return Box(given.lowest, given.highest, ~given.free, given.prior_mean, given.prior_weight)

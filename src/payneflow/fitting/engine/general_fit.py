@@ -11,6 +11,7 @@ import numpy as np
 from payneflow.fitting.engine.continuum import build_flatten, build_terms
 from payneflow.fitting.engine.correlation import build_correlate
 from payneflow.fitting.engine.general_pass import STAY, build_general_pass
+from payneflow.fitting.engine.minimiser import Box
 from payneflow.fitting.engine.pixels import prepare
 from payneflow.fitting.engine.scatter import extra_scatter, is_needed
 from payneflow.fitting.engine.search import bound, build_search, without_priors
@@ -111,8 +112,8 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
         rest, moved, columns = rest_memory
         rest_single, moved_single, columns_single = rest_memory_single
         lowest, highest, gradient = np.empty(n_parameter), np.empty(n_parameter), np.empty(n_parameter)
-        square, held = np.empty((n_parameter, n_parameter)), box[2].sum()
-        own_box = lowest, highest, box[2], box[3], box[4]
+        square, held = np.empty((n_parameter, n_parameter)), box.held.sum()
+        own_box = Box(lowest, highest, box.held, box.prior_mean, box.prior_weight)
         factor = np.empty((max(n_term, 1), max(n_term, 1)))
         for i in range(len(flux)):
             used, snr[i] = prepare(flux[i], error[i], usable, y, weight, y_single)

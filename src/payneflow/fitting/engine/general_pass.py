@@ -1,7 +1,7 @@
 """One pass over a spectrum with everything: the emulator moved to the data, times a continuum, against the flux.
 
-Unlike the pass of labels alone (passes.py), flux and derivatives go through memory: from the emulator's own pixels to
-the rest axis, moved to the data's pixels (shifting.py), and from there, with the continuum of each segment
+Unlike the pass of labels alone (label_pass.py), flux and derivatives go through memory: from the emulator's own pixels
+to the rest axis, moved to the data's pixels (shift.py), and from there, with the continuum of each segment
 (continuum.py), into the sums. Parameters are the scaled labels and, where a velocity is fitted, the shift in places.
 """
 
@@ -46,6 +46,7 @@ def build_normal(n_parameter, n_term):
     """The part that sums chi2, gradient, matrix, and the cross terms with the continuum, over one segment."""
     n_matrix = n_parameter * (n_parameter + 1) // 2
     n_sum = 1 + n_parameter + n_matrix + n_parameter * n_term
+    n_factor = max(n_term, 1)  # registers for the continuum's coefficients; there is no array of none
 
     @part
     def normal(moved, n_data, flux, inverse_variance, terms, continuum, first, end, out):
@@ -53,7 +54,8 @@ def build_normal(n_parameter, n_term):
         width = CACHE_LINE // moved.itemsize
         zero = like(load_line(moved, 0), 0.0)
         one = like(zero, 1.0)
-        sums, slopes, factors = registers_like(zero, n_sum), registers_like(zero, n_parameter), registers_like(zero, 32)
+        sums, slopes = registers_like(zero, n_sum), registers_like(zero, n_parameter)
+        factors = registers_like(zero, n_factor)
         for m in range(n_sum):
             put(sums, m, zero)
         for k in range(n_term):

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 
 from payneflow.fitting.engine.label_pass import build_label_pass, build_subtract
+from payneflow.fitting.engine.minimiser import Box
 from payneflow.fitting.engine.pixels import add_variance, prepare
 from payneflow.fitting.engine.scatter import extra_scatter, is_needed
 from payneflow.fitting.engine.search import bound, build_search, without_priors
@@ -25,9 +26,9 @@ def build_label_fit(n_label, n_neurons, n_projection):
         x, matrix, chi2, snr, counts, scatter, one, y, weight, y_single, weight_single,
     ):  # fmt: skip
         """Fit flux (n, n_place) with errors, from starts (n, n_start, n_label); the last line is what is written."""
-        held = box[2].sum()
+        held = box.held.sum()
         lowest, highest = np.empty(n_label), np.empty(n_label)
-        own_box = lowest, highest, box[2], box[3], box[4]
+        own_box = Box(lowest, highest, box.held, box.prior_mean, box.prior_weight)
         for i in range(len(flux)):
             # y_single serves as working memory first
             used, snr[i] = prepare(flux[i], error[i], usable, y, weight, y_single)

@@ -11,6 +11,7 @@ is taken without another pass.
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,13 +27,23 @@ ROUNDING_STEP = 1e-3  # sigma: chi2 of so short a step differs by rounding alone
 CONVERGED, ROUNDED, STUCK, TOO_MANY = range(4)  # how a search ended
 
 
+class Box(NamedTuple):
+    """What a search needs of the n parameters: scaled labels and, where it is fitted, the shift in places."""
+
+    lowest: np.ndarray  # (n,) bounds, in the parameter's unit
+    highest: np.ndarray  # (n,)
+    held: np.ndarray  # (n,) bool, parameters that stay where they start
+    prior_mean: np.ndarray  # (n,) in the parameter's unit
+    prior_weight: np.ndarray  # (n,) 1/sigma^2 of the prior; 0: none
+
+
 @part
 def bounded_step(matrix, gradient, damping, x, box, step):
     """The damped step that stays in the box; returns its length in sigma.
 
     A parameter that would leave the box goes to its bound, and the others are solved for again.
     """
-    lowest, highest, held = box[0], box[1], box[2]
+    lowest, highest, held = box.lowest, box.highest, box.held
     n = len(x)
     free = np.empty(n, np.bool_)
     a = np.empty((n, n))
@@ -78,12 +89,12 @@ def build_minimiser(evaluate, n):
         """chi2 with the priors; gradient and matrix are written."""
         single, double = problem
         chi2 = evaluate(single, x, gradient, matrix) if rough else evaluate(double, x, gradient, matrix)
-        mean, weight = box[3], box[4]
+        mean, weight = box.prior_mean, box.prior_weight
         for i in range(n):
             if weight[i] > 0.0:
-                pull = mean[i] - x[i]
-                chi2 += weight[i] * pull * pull
-                gradient[i] += weight[i] * pull
+                away = mean[i] - x[i]
+                chi2 += weight[i] * away * away
+                gradient[i] += weight[i] * away
                 matrix[i, i] += weight[i]
         return chi2
 
@@ -92,23 +103,22 @@ def build_minimiser(evaluate, n):
         """Move x (n,) to the least chi2 in the box.
 
         `problem`: in single and in double precision; `rough`: the first of them, and only until it is near.
-        `box`: lowest, highest (n,); held (n,) parameters that stay; mean and 1/sigma^2 (n,) of priors, 0 where there
-        is none. `tolerance` in sigma; `most` passes; `last`: length of the step before, in sigma. `matrix` (n, n) is
+        `box`: Box. `tolerance` in sigma; `most` passes; `last`: length of the step before, in sigma. `matrix` (n, n) is
         that of the last pass, priors included.
         Returns chi2 with priors at the end, as the last pass predicts it, the number of passes, how the search ended
         (CONVERGED, ROUNDED, STUCK, TOO_MANY), and the length of the last step.
         """
         gradient, step, x_new, gradient_new, change = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-        matrix_new, steepness, beyond, trial = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+        matrix_new, hessian, beyond, trial = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
         chi2 = measure(problem, rough, box, x, gradient, matrix)
         for i in range(n):
             for j in range(n):
-                steepness[i, j], beyond[i, j] = matrix[i, j], 0.0
+                hessian[i, j], beyond[i, j] = matrix[i, j], 0.0
         passes, damping = 1, 0.0
         while True:
-            length = bounded_step(steepness, gradient, damping, x, box, step)
+            length = bounded_step(hessian, gradient, damping, x, box, step)
             for i in range(n):
-                x_new[i] = min(max(x[i] + step[i], box[0][i]), box[1][i])
+                x_new[i] = min(max(x[i] + step[i], box.lowest[i]), box.highest[i])
             if damping < FIRST_DAMPING:
                 if rough:
                     near = length < tolerance
@@ -130,7 +140,7 @@ def build_minimiser(evaluate, n):
                         change[i] = gradient[i] - gradient_new[i]
                         for j in range(n):
                             change[i] -= (matrix_new[i, j] + beyond[i, j]) * step[j]
-                        if box[2][i]:
+                        if box.held[i]:
                             change[i] = 0.0
                         along += change[i] * step[i]
                         square += change[i] * change[i]
@@ -153,7 +163,7 @@ def build_minimiser(evaluate, n):
                     for j in range(n):
                         beyond[i, j] = 0.0 if bad else beyond[i, j]
                         matrix[i, j] = matrix_new[i, j]
-                        steepness[i, j] = matrix[i, j] + beyond[i, j]
+                        hessian[i, j] = matrix[i, j] + beyond[i, j]
                 damping = damping * DAMPING_DOWN if damping > NO_DAMPING else 0.0
             elif rough and length < 1.0:
                 return chi2, passes, ROUNDED, last
@@ -162,7 +172,7 @@ def build_minimiser(evaluate, n):
                 last = 0.0
                 for i in range(n):
                     for j in range(n):
-                        steepness[i, j], beyond[i, j] = matrix[i, j], 0.0
+                        hessian[i, j], beyond[i, j] = matrix[i, j], 0.0
                 if not damping < MOST_DAMPING:
                     return chi2, passes, STUCK, last
 

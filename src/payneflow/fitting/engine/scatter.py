@@ -28,10 +28,10 @@ def extra_scatter(residual, inverse_variance, continuum, dof):
             term = w * r * r * down
             value = value + term
             slope = slope + term * down * share
-        excess, steepness = total(value) - dof, total(slope)
-        if not (excess > 0.0 and steepness > 0.0):
+        excess, slope_sum = total(value) - dof, total(slope)
+        if not (excess > 0.0 and slope_sum > 0.0):
             break
-        square += excess / steepness
-        if excess / steepness < CLOSE * square:
+        square += excess / slope_sum
+        if excess / slope_sum < CLOSE * square:
             break
     return square**0.5

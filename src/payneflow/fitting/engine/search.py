@@ -28,7 +28,7 @@ def build_search(evaluate, n):
         best, best_ended, passes, disagree = np.inf, 0, 0, False
         for s in range(len(starts)):
             for i in range(n):
-                trial[i] = min(max(starts[s, i], box[0][i]), box[1][i])
+                trial[i] = min(max(starts[s, i], box.lowest[i]), box.highest[i])
             chi2, ended, last = np.inf, 0, 0.0
             for stage in range(2):
                 rough = stage == 0
@@ -58,14 +58,14 @@ def build_search(evaluate, n):
 def bound(box, start, lowest, highest):
     """Bounds of one spectrum's parameters: those of the box; what is held stays where it starts."""
     for i in range(len(start)):
-        lowest[i] = start[i] if box[2][i] else box[0][i]
-        highest[i] = start[i] if box[2][i] else box[1][i]
+        lowest[i] = start[i] if box.held[i] else box.lowest[i]
+        highest[i] = start[i] if box.held[i] else box.highest[i]
 
 
 @part
 def without_priors(chi2, box, x):
     """chi2 of the data alone."""
     for i in range(len(x)):
-        if box[4][i] > 0.0:
-            chi2 -= box[4][i] * (box[3][i] - x[i]) ** 2
+        if box.prior_weight[i] > 0.0:
+            chi2 -= box.prior_weight[i] * (box.prior_mean[i] - x[i]) ** 2
     return chi2

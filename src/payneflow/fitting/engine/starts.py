@@ -13,7 +13,7 @@ from scipy.linalg import eigh
 
 from payneflow.fitting.engine.emulator import LINE, Emulator
 from payneflow.fitting.engine.label_pass import build_predict
-from payneflow.simd import aligned, get, like, load_line, part, put, registers_like, total, where_less
+from payneflow.simd import LANES, aligned, get, like, load_line, part, put, registers_like, total, where_less
 
 SAMPLES = 512  # spectra
 PROJECTIONS, MOST_PROJECTIONS = 24, 64  # principal components; twice the number of labels where that is more
@@ -39,7 +39,7 @@ def spread(n: int, n_label: int) -> np.ndarray:
 def predicted(emulator: Emulator, scaled: np.ndarray) -> np.ndarray:
     """Flux (n, n_place) float32 of scaled labels (n, n_label) on the emulator's padded axis."""
     predict = build_predict(emulator.n_label, emulator.n_neurons)
-    flux = aligned(len(scaled) * emulator.axis.n_place // 8, np.float32).reshape(len(scaled), -1)
+    flux = aligned(len(scaled) * emulator.axis.n_place // LANES, np.float32).reshape(len(scaled), -1)
     for labels, one in zip(scaled, flux, strict=True):
         predict(emulator.weights[np.float32], labels, one)
     return flux
@@ -66,9 +66,9 @@ class LabelEstimate:
         matrix[np.diag_indices_from(matrix)] *= 1.0 + RIDGE  # networks may have fewer components than there are tables
         form = np.linalg.solve(matrix, features.T @ np.tile(scaled, (len(NOISE), 1)))
         groups = (components / size[:, None]).reshape(self.n_projection, -1, LINE).transpose(1, 0, 2)
-        table = aligned(groups.size // 8, np.float32)
+        table = aligned(groups.size // LANES, np.float32)
         table[:] = groups.ravel()
-        mean_flux = aligned(len(mean) // 8, np.float32)
+        mean_flux = aligned(len(mean) // LANES, np.float32)
         mean_flux[:] = mean
         self.tables = mean_flux, table, np.ascontiguousarray(form.T)
 

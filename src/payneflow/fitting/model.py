@@ -1,0 +1,154 @@
+"""The forward model of a fit: labels, velocity and continuum -> flux, and how likely an observed spectrum makes them.
+
+The same model as the engine's kernels, in plain numpy: for samplers, for best-fit spectra, and to check the kernels by.
+"""
+
+import numpy as np
+
+from payneflow.errors import SpectraError
+from payneflow.fitting.bad_pixels import good_pixels
+from payneflow.fitting.engine.continuum import chebyshev
+from payneflow.fitting.engine.emulator import PaddedAxis, emulator_of
+from payneflow.fitting.engine.shift import HALF, NOWHERE, RestAxis, tap_weights, to_places
+from payneflow.fitting.quality import WINDOW
+from payneflow.fitting.settings import FitSettings
+from payneflow.network import PixelNetworks
+
+SOLUTIONS = 2  # of the continuum: the emulator's error in the weights is a share of it, so a first one must be known
+DEFAULT = FitSettings()
+
+
+class SpectralModel:
+    """Spectra of `networks` on a wavelength axis (n_data,) in Angstrom, vacuum; None: the networks' own.
+
+    Of `settings` it takes whether there is a velocity (and `max_velocity`), how many terms a continuum has, and whether
+    the emulator's own error is part of the noise. Raises SpectraError where the networks must be moved and their
+    wavelengths are not even in ln(wavelength).
+    """
+
+    def __init__(
+        self, networks: PixelNetworks, settings: FitSettings = DEFAULT, wavelength: np.ndarray | None = None
+    ) -> None:
+        self.networks, self.settings = networks, settings
+        self._emulator, own = emulator_of(networks), networks.wavelength
+        self._moves = settings.velocity or wavelength is not None
+        fastest, window = (settings.max_velocity, WINDOW) if settings.velocity else (0.0, 0.0)
+        self._rest = RestAxis(self._emulator, own, fastest, window, self._moves)
+        self.wavelength = own if wavelength is None else np.asarray(wavelength, dtype=float)
+        on_own = wavelength is None
+        self._places = self._rest.own_places(self._emulator.axis) if on_own else self._rest.place(self.wavelength)
+        self._axis, n_term = PaddedAxis(self.wavelength), settings.continuum
+        self._terms = chebyshev(self._axis, self.wavelength, n_term)[:, self._axis.place] if n_term else None
+
+    def predict(
+        self, labels: np.ndarray, velocity: float | np.ndarray = 0.0, continuum: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Flux (n_spectrum, n_data) of labels (n_spectrum, n_label) in their units, or (n_data,) of labels (n_label,).
+
+        `velocity`: km/s, one or (n_spectrum,). `continuum`: (n_data,) or (n_spectrum, n_data), what the normalised flux
+        is multiplied by; None: 1. NaN where the networks do not reach. Raises SpectraError as `log_likelihood` does.
+        """
+        one = np.ndim(labels) == 1
+        rows, velocity = self._rows(labels, velocity)
+        flux = np.full((len(rows), len(self.wavelength)), np.nan)
+        for i, row in enumerate(rows):
+            found, _, inside = self.at(row, velocity[i])
+            flux[i, inside] = found[inside]
+        if continuum is not None:
+            flux *= continuum
+        return flux[0] if one else flux
+
+    def log_likelihood(
+        self,
+        labels: np.ndarray,
+        flux: np.ndarray,
+        flux_error: np.ndarray | float,
+        velocity: float | np.ndarray = 0.0,
+        continuum: np.ndarray | None = None,
+    ) -> float | np.ndarray:
+        """ln of the probability of flux (n_spectrum, n_data), or (n_data,), given labels (n_spectrum, n_label).
+
+        -1/2 sum [(flux - c m)^2 / s^2 + ln(2 pi s^2)] over the pixels that count (`good_pixels`, and the networks
+        reach), m the normalised model, c the continuum and s^2 = flux_error^2 + c^2 e^2, with e the emulator's rms
+        error of the pixel where `settings.emulator_error` says so, else 0. `continuum` as in `predict`; None: the best
+        Chebyshev polynomials of `settings.continuum` terms, solved linearly, 1 where that is 0. `flux_error`: 1 sigma,
+        in the unit of flux. One labels (n_label,) for a spectrum (n_data,) gives a number, else (n_spectrum,). -inf
+        where no pixel counts or a label is not finite. Raises SpectraError where shapes do not fit or a velocity is
+        given that the settings do not have.
+        """
+        one = np.ndim(labels) == 1 and np.ndim(flux) == 1
+        rows, velocity = self._rows(labels, velocity)
+        shape = len(rows), len(self.wavelength)
+        try:
+            flux, flux_error = np.broadcast_to(flux, shape), np.broadcast_to(flux_error, shape)
+            given = None if continuum is None else np.broadcast_to(continuum, shape)
+        except ValueError:
+            raise SpectraError(f"flux, flux_error or continuum does not have the shape {shape}.") from None
+        result = np.full(len(rows), -np.inf)
+        for i in np.flatnonzero(np.isfinite(rows).all(axis=1) & np.isfinite(velocity)):
+            level = None if given is None else given[i]
+            model, _, sigma, used = self.compare(rows[i], velocity[i], flux[i], flux_error[i], level)
+            if used.any():
+                residual = (flux[i, used] - model[used]) / sigma[used]
+                result[i] = (
+                    -0.5 * (residual @ residual) - np.log(sigma[used]).sum() - 0.5 * used.sum() * np.log(2 * np.pi)
+                )
+        return float(result[0]) if one else result
+
+    def compare(self, labels, velocity, flux, flux_error, continuum=None) -> tuple[np.ndarray, ...]:
+        """Model with continuum, continuum, 1 sigma of flux - model, and the pixels that count, all (n_data,).
+
+        Of labels (n_label,), a velocity, and one spectrum (n_data,); `continuum` as in `log_likelihood`.
+        """
+        model, variance, inside = self.at(labels, velocity)
+        used = inside & good_pixels(flux, flux_error)
+        noise = variance if self.settings.emulator_error else np.zeros_like(variance)
+        if continuum is None and self._terms is not None:
+            continuum = _continuum(self._axis, self._terms, model, noise, flux, flux_error, used)
+        elif continuum is None:
+            continuum = np.ones(len(model))
+        sigma = np.sqrt(np.asarray(flux_error, dtype=float) ** 2 + noise * continuum**2)
+        return model * continuum, continuum, sigma, used
+
+    def at(self, labels: np.ndarray, velocity: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Normalised flux, variance of the networks' error, and where there are networks around: (n_data,) each."""
+        rest, axis = self._rest, self._emulator.axis
+        at_rest = np.nan_to_num(self.networks.predict_scaled(self.networks.scaler.scale(labels)))
+        shifted = self._places - to_places(velocity, rest.log_step)
+        place = np.where(self._places == NOWHERE, NOWHERE, shifted)
+        flux = rest.laid(axis, axis.padded(at_rest))
+        nearest = np.clip(np.floor(place + 0.5).astype(int), 0, rest.n_place - 1)
+        inside = (place >= 0.0) & (rest.interior[nearest] > 0.0)
+        if not self._moves:
+            return flux[nearest], rest.variance[nearest], inside
+        whole = np.clip(np.floor(place).astype(int), HALF - 1, rest.n_place - HALF - 1)
+        taps = whole[:, None] + np.arange(1 - HALF, HALF + 1)
+        return (tap_weights(place - whole) * flux[taps]).sum(axis=1), rest.variance[nearest], inside
+
+    def _rows(self, labels, velocity) -> tuple[np.ndarray, np.ndarray]:
+        """Labels (n, n_label) and velocities (n,)."""
+        rows, n_label = np.atleast_2d(np.asarray(labels, dtype=float)), len(self.networks.x_min)
+        if rows.ndim != 2 or rows.shape[1] != n_label:
+            raise SpectraError(f"labels of shape {np.shape(labels)}: expected ({n_label},) or (n_spectrum, {n_label}).")
+        if np.ndim(velocity) > 1 or (np.ndim(velocity) == 1 and len(velocity) != len(rows)):
+            raise SpectraError(f"velocity has shape {np.shape(velocity)}, expected one number or ({len(rows)},).")
+        if np.any(velocity) and not self.settings.velocity:
+            raise SpectraError("a velocity is given, but the settings have none: FitSettings(velocity=True).")
+        return rows, np.broadcast_to(np.asarray(velocity, dtype=float), len(rows))
+
+
+def _continuum(axis: PaddedAxis, terms, model, variance, flux, flux_error, used) -> np.ndarray:
+    """Chebyshev polynomials of each segment that go best with the model, (n_data,); NaN where no pixel tells them."""
+    continuum = np.full(len(flux), np.nan)
+    for first, behind in axis.segments:
+        rows = np.flatnonzero(used[first:behind]) + first
+        if not len(rows):
+            continue
+        level = np.zeros(len(rows))
+        for _ in range(SOLUTIONS):
+            sigma = np.sqrt(flux_error[rows] ** 2 + variance[rows] * level**2)
+            matrix = (terms[:, rows] * (model[rows] / sigma)).T
+            solution = np.linalg.lstsq(matrix, flux[rows] / sigma, rcond=None)[0]
+            level = solution @ terms[:, rows]
+        continuum[first:behind] = solution @ terms[:, first:behind]
+    return continuum

@@ -1,0 +1,109 @@
+"""The parameter vector of a fit: what its numbers are, in which order, and between which bounds they stay.
+
+First the scaled labels, in the networks' order; after them, where it is fitted, the velocity. In the vector that a
+search moves, the velocity is a shift in places of the rest axis (engine/shift.py); in tables and in label errors it is
+in km/s. Whoever needs one of the parameters asks this file where it is.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from payneflow.errors import CalibrationError
+from payneflow.fitting.settings import FitSettings
+from payneflow.network import PixelNetworks
+from payneflow.scaling import OFFSET
+
+LOWEST_LABEL, HIGHEST_LABEL = 0.0, 1.0  # bounds of scaled labels (published listing); training labels fill 0.1 ... 0.9
+VELOCITY, VELOCITY_UNIT = "RV", "km/s"  # the column of a table
+
+
+@dataclass(frozen=True)
+class ParameterLayout:
+    """Where each parameter stands in the vector (n,) of a fit of `n_label` labels, with a velocity or without."""
+
+    n_label: int
+    has_velocity: bool = False
+
+    @classmethod
+    def of_width(cls, n_label: int, n: int) -> "ParameterLayout":
+        """That of vectors of n parameters. Raises CalibrationError where there is none of that width."""
+        for has_velocity in (False, True):
+            layout = cls(n_label, has_velocity)
+            if layout.n == n:
+                return layout
+        raise CalibrationError(
+            f"{n} columns, expected one for each of {n_label} labels and at most one more, for the velocity."
+        )
+
+    @property
+    def n(self) -> int:
+        """How many parameters there are."""
+        return self.n_label + self.has_velocity
+
+    @property
+    def labels(self) -> slice:
+        """The scaled labels."""
+        return slice(0, self.n_label)
+
+    @property
+    def velocity(self) -> int:
+        """The velocity. Raises ValueError where none is fitted."""
+        if not self.has_velocity:
+            raise ValueError("the parameter vector of this fit has no velocity.")
+        return self.n_label
+
+    def joined(self, labels: np.ndarray, velocity: float | np.ndarray = 0.0) -> np.ndarray:
+        """Vectors (..., n) of scaled labels (..., n_label) and velocities (...,), which are left out where none fits.
+
+        A velocity comes in the unit that the vectors shall have.
+        """
+        vectors = np.empty((*np.shape(labels)[:-1], self.n))
+        vectors[..., self.labels] = labels
+        if self.has_velocity:
+            vectors[..., self.velocity] = velocity
+        return vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """The parameters of one fit.
+
+    `names`, `units`: (n,) of the table's columns. `free`: (n,) bool, false for a label that `fixed` holds. `lowest`,
+    `highest`: (n,) bounds; those of the velocity are set for each spectrum, around what its correlation finds.
+    `prior_mean`, `prior_weight`: (n,) mean and 1/sigma^2 of Gaussian priors, weight 0 where there is none. Bounds and
+    priors of labels are in scaled labels.
+    """
+
+    layout: ParameterLayout
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    free: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
+    prior_mean: np.ndarray
+    prior_weight: np.ndarray
+
+    @classmethod
+    def of(cls, networks: PixelNetworks, settings: FitSettings) -> "Parameters":
+        """Those of fits with these settings."""
+        layout = ParameterLayout(len(networks.x_min), settings.velocity)
+        n, velocity = layout.n, settings.velocity
+        free, mean, weight = np.ones(n, bool), np.zeros(n), np.zeros(n)
+        width = networks.scaler.width
+        for name in settings.fixed:
+            free[networks.label_names.index(name)] = False
+        for name, (centre, sigma) in settings.priors.items():
+            j = networks.label_names.index(name)
+            mean[j] = (centre - networks.x_min[j]) / width[j] + OFFSET
+            weight[j] = (width[j] / sigma) ** 2
+        return cls(
+            layout=layout,
+            names=(*networks.label_names, *([VELOCITY] * velocity)),
+            units=(*networks.label_units, *([VELOCITY_UNIT] * velocity)),
+            free=free,
+            lowest=np.full(n, LOWEST_LABEL),
+            highest=np.full(n, HIGHEST_LABEL),
+            prior_mean=mean,
+            prior_weight=weight,
+        )

@@ -1,0 +1,71 @@
+"""The public forward model: the networks' formula in numpy, and the chi2 that the engine found."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from smooth_stars import networks, stars  # noqa: F401 - fixtures
+
+from payneflow.errors import SpectraError
+from payneflow.fitting import FitSettings, SpectralModel, fit_spectra
+from payneflow.fitting.bad_pixels import good_pixels
+from payneflow.fitting.engine.contract import FitEngine
+from payneflow.fitting.engine.engines import engine_for
+from payneflow.fitting.engine.pixels import prepare
+
+
+def test_predicts_what_the_formula_of_the_networks_gives(networks):
+    labels = networks.scaler.unscale(np.random.default_rng(0).uniform(0.2, 0.8, (3, 3)))
+    x = (labels - networks.x_min) * 0.8 / (networks.x_max - networks.x_min) + 0.1
+    hidden = 1 / (1 + np.exp(-(np.einsum("pnl,sl->spn", networks.w_array_0, x) + networks.b_array_0)))
+    output = 1 / (1 + np.exp(-((networks.w_array_1 * hidden).sum(axis=2) + networks.b_array_1)))
+    model = SpectralModel(networks)
+    assert model.predict(labels) == pytest.approx((output - 0.1) / 0.8, rel=1e-12)
+    assert model.predict(labels[0], continuum=np.full(400, 2.0)) == pytest.approx((output[0] - 0.1) / 0.4, rel=1e-12)
+
+
+def test_log_likelihood_is_minus_half_the_engines_chi2_and_the_normalisation(networks, stars):
+    flux, error = stars
+    fits = fit_spectra(networks, flux, error)
+    labels = np.array([fits[name] for name in networks.label_names]).T
+    model = SpectralModel(networks)
+    found = model.log_likelihood(labels, flux, error)
+    assert found[5] == -np.inf, "a spectrum without pixels"
+    for i in range(5):
+        used = np.isfinite(flux[i]) & np.isfinite(error[i])
+        variance = error[i, used] ** 2 + networks.flux_error[0] ** 2
+        expected = -0.5 * fits["chi2"][i] - 0.5 * np.log(2 * np.pi * variance).sum()
+        assert found[i] == pytest.approx(expected, rel=1e-10)
+        assert model.log_likelihood(labels[i], flux[i], error[i]) == found[i]
+
+
+def test_both_engines_keep_the_contract(networks):
+    for settings in (FitSettings(), FitSettings(continuum=2)):
+        assert isinstance(engine_for(networks, settings, None, True), FitEngine)
+
+
+def test_what_does_not_fit_is_refused(networks, stars):
+    model = SpectralModel(networks, FitSettings())
+    with pytest.raises(SpectraError, match=r"expected \(3,\)"):
+        model.predict(np.ones(2))
+    with pytest.raises(SpectraError, match="velocity is given"):
+        model.predict(networks.x_min, velocity=10.0)
+    with pytest.raises(SpectraError, match="does not have the shape"):
+        model.log_likelihood(networks.x_min, stars[0][0, :7], 0.01)
+
+
+NASTY = st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-300, 1e-3, 1.0, 99.0, 100.0, 101.0, 1e10, 1e30])
+PIXELS = st.lists(
+    st.tuples(NASTY | st.floats(-10, 10), NASTY | st.floats(0, 200), st.booleans()), min_size=16, max_size=16
+)
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(PIXELS)
+def test_numpy_and_the_kernel_count_the_same_pixels(pixels):
+    flux, error, usable = (np.array(values, dtype=float) for values in zip(*pixels, strict=True))
+    weight = np.empty(16)
+    n, _ = prepare(flux, error, usable, np.empty(16), weight, np.empty(16, np.float32))
+    good = good_pixels(flux, error, usable > 0)
+    assert n == good.sum() and ((weight > 0) <= good).all()
