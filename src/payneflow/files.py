@@ -10,11 +10,14 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from payneflow.errors import PayneflowError
+
+LOCAL_HEADER = 30  # bytes of a zip member's own header before its name; bytes 26 to 29 are two lengths
 
 
 @contextmanager
@@ -57,38 +60,146 @@ def write_npz(path: str | Path, arrays: dict[str, np.ndarray | str | float]) -> 
         np.savez(stream, **arrays)
 
 
-def read_npz(
-    path: str | Path, kind: type[PayneflowError], what: str, keys: tuple[str, ...] | None = None
-) -> dict[str, np.ndarray]:
-    """Read every array of an npz file, or only those of `keys` that it holds; nothing is ever unpickled.
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What an npz file says of an array before the array is read.
+
+    `fortran`: whether the first index runs fastest; `begin`: bytes of the header itself; `stored`: bytes of header and
+    array together, before any compression; `compressed`: whether they are.
+    """
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    begin: int
+    stored: int
+    compressed: bool
+
+
+class NpzArchive:
+    """An npz file that is open: its arrays by key, whole or by rows, and their headers; nothing is ever unpickled.
 
     `what` names such a file in the messages of `kind` that a missing, damaged or pickled one raises.
     """
-    path = Path(path)
-    key = None
-    try:
-        with open(path, "rb") as stream:
-            if not stream.read(1):
-                raise kind(f"{path}: the file is empty; expected {what}.")
-            if not zipfile.is_zipfile(stream):
-                raise kind(f"{path}: not an npz file, or a truncated one; expected {what}, as np.savez writes it.")
-            stream.seek(0)
-            arrays = {}
-            with np.load(stream, allow_pickle=False) as archive:
-                for key in archive.files if keys is None else [key for key in keys if key in archive.files]:
-                    arrays[key] = archive[key]
-            return arrays
-    except PayneflowError:
-        raise
-    except FileNotFoundError as error:
-        raise kind(f"{path}: no such file; expected {what}.") from error
-    except IsADirectoryError as error:
-        raise kind(f"{path}: a directory; expected {what}: name the file inside it.") from error
-    except PermissionError as error:
-        raise kind(f"{path}: no permission to read {what}.") from error
-    except Exception as error:  # the zip, zlib and npy decoders raise a dozen kinds on damaged bytes
-        place = path if key is None else f"{path}: {key}"
-        raise kind(f"{place}: not a readable npz file ({error}); expected {what}. Is the file truncated?") from error
+
+    def __init__(self, path: str | Path, kind: type[PayneflowError], what: str):
+        self.path, self._kind, self._what = Path(path), kind, what
+        with self._problems_said():
+            self._stream = open(self.path, "rb")  # noqa: SIM115 - closed by close()
+        try:
+            with self._problems_said():
+                self._archive = self._load()
+        except BaseException:
+            self._stream.close()
+            raise
+        self._members = {info.filename.removesuffix(".npy"): info for info in self._archive.zip.infolist()}
+        self._headers: dict[str, ArrayHeader] = {}
+
+    def _load(self) -> np.lib.npyio.NpzFile:
+        if not self._stream.read(1):
+            raise self._kind(f"{self.path}: the file is empty; expected {self._what}.")
+        if not zipfile.is_zipfile(self._stream):
+            raise self._kind(
+                f"{self.path}: not an npz file, or a truncated one; expected {self._what}, as np.savez writes it."
+            )
+        self._stream.seek(0)
+        return np.load(self._stream, allow_pickle=False)
+
+    def __enter__(self) -> "NpzArchive":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._archive.close()
+        self._stream.close()
+
+    def keys(self) -> list[str]:
+        return list(self._members)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._members
+
+    def read(self, key: str) -> np.ndarray:
+        """The array `key`, whole."""
+        with self._problems_said(key):
+            return self._archive[key]
+
+    def header(self, key: str) -> ArrayHeader:
+        """What the header of the array `key` says; the array is not read."""
+        if key not in self._headers:
+            try:
+                self._headers[key] = self._read_header(self._members[key])
+            except Exception as error:  # the zip, zlib and npy decoders raise a dozen kinds on damaged bytes
+                raise self._kind(
+                    f"{self.path}: {key}: not a readable array ({error}). Is the file truncated? Make it again."
+                ) from error
+        return self._headers[key]
+
+    def _read_header(self, member: zipfile.ZipInfo) -> ArrayHeader:
+        with self._archive.zip.open(member) as stream:
+            # Versions above 1.0 have a longer length field; 3.0 differs from 2.0 by non-ASCII field names only.
+            first = np.lib.format.read_magic(stream) == (1, 0)
+            read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(stream)
+            compressed = member.compress_type != zipfile.ZIP_STORED
+            return ArrayHeader(shape, fortran, dtype, stream.tell(), member.file_size, compressed)
+
+    def has_rows_in_place(self, key: str) -> bool:
+        """Does each row of the array lie at a known place of the file, so that `rows` can read it alone?"""
+        header = self.header(key)
+        return not header.compressed and not (header.fortran and len(header.shape) > 1)
+
+    def rows(self, key: str, first: int, last: int) -> np.ndarray:
+        """Rows `first` ... `last` - 1 of an array whose rows lie in place; nothing else of it is read."""
+        header = self.header(key)
+        length = int(np.prod(header.shape[1:]))
+        self._stream.seek(self._data_offset(key) + header.begin + first * length * header.dtype.itemsize)
+        array = np.fromfile(self._stream, header.dtype, (last - first) * length)
+        if array.size != (last - first) * length:
+            raise self._kind(f"{self.path}: {key} ends before row {last}. Was the file changed meanwhile?")
+        return array.reshape(last - first, *header.shape[1:])
+
+    def row(self, key: str, row: int) -> np.ndarray:
+        """One row of an array, read alone where that is possible."""
+        return self.rows(key, row, row + 1)[0] if self.has_rows_in_place(key) else self.read(key)[row]
+
+    def _data_offset(self, key: str) -> int:
+        """Where a member's bytes begin: after its local header, whose extra field the directory does not know."""
+        place = self._members[key].header_offset
+        self._stream.seek(place)
+        header = self._stream.read(LOCAL_HEADER)
+        return place + LOCAL_HEADER + sum(int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
+
+    @contextmanager
+    def _problems_said(self, key: str | None = None) -> Iterator[None]:
+        """Raise whatever goes wrong as an error of the kind asked for, naming the file and the array `key`."""
+        path, what = self.path, self._what
+        try:
+            yield
+        except PayneflowError:
+            raise
+        except FileNotFoundError as error:
+            raise self._kind(f"{path}: no such file; expected {what}.") from error
+        except IsADirectoryError as error:
+            raise self._kind(f"{path}: a directory; expected {what}: name the file inside it.") from error
+        except PermissionError as error:
+            raise self._kind(f"{path}: no permission to read {what}.") from error
+        except Exception as error:  # the zip, zlib and npy decoders raise a dozen kinds on damaged bytes
+            place = path if key is None else f"{path}: {key}"
+            raise self._kind(
+                f"{place}: not a readable npz file ({error}); expected {what}. Is the file truncated?"
+            ) from error
+
+
+def read_npz(
+    path: str | Path, kind: type[PayneflowError], what: str, keys: tuple[str, ...] | None = None
+) -> dict[str, np.ndarray]:
+    """Read every array of an npz file, or only those of `keys` that it holds; see `NpzArchive`."""
+    with NpzArchive(path, kind, what) as archive:
+        wanted = archive.keys() if keys is None else [key for key in keys if key in archive]
+        return {key: archive.read(key) for key in wanted}
 
 
 def sha256_of(path: str | Path) -> str:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payneflow.errors import GridError
-from payneflow.grid import TEST, TRAINING, GridKeys, count_pixels, read_grid
+from payneflow.grid import TEST, TRAINING, GridKeys, count_pixels, count_test, count_training, grid_shape, read_grid
 from payneflow.grid.summary import summarise, summary_text
 
 SHIPPED = ROOT / "resources" / "hband_grid.npz"
@@ -65,7 +65,7 @@ def test_shipped_grid():
         np.testing.assert_array_equal(grid.labels[7], stored["labels_array"][:, 7])
 
 
-def test_scaler_knows_the_training_half_only():
+def test_scaler_knows_the_training_set_only():
     grid = read_grid(SHIPPED)
     np.testing.assert_allclose(grid.scaler.x_min, [3690.41883, 1.01760649, -1.99576694], rtol=1e-8)
     np.testing.assert_allclose(grid.scaler.x_max, [6851.20105, 4.93385076, 0.495898697], rtol=1e-8)
@@ -174,7 +174,7 @@ def the_same_labels_twice(arrays):
     arrays["labels_array"][:, 3] = arrays["labels_array"][:, 4]
 
 
-def the_same_spectrum_twice_in_one_half(arrays):
+def the_same_spectrum_twice_in_one_set(arrays):
     arrays["Y_u_all"][6] = arrays["Y_u_all"][2]
 
 
@@ -198,7 +198,7 @@ def weak_emission_and_noise(arrays):
         whole_numbers,
         text_in_bytes,
         the_same_labels_twice,
-        the_same_spectrum_twice_in_one_half,
+        the_same_spectrum_twice_in_one_set,
         something_pickled_that_nobody_asked_for,
         deep_lines,
         weak_emission_and_noise,
@@ -385,7 +385,7 @@ REFUSED = [
     Refused(
         "negative", at("Y_u_all", (4, slice(6, 8)), -0.2), ("[4, 6]", "-0.2", "pixel 6", "of 2 values", "negative flux")
     ),
-    # halves
+    # training set and test set
     Refused(
         "seen in training",
         put("Y_u_all", lambda y: y[[*range(9), 2, 10, 6]]),
@@ -438,13 +438,35 @@ def test_one_bad_value_is_found_wherever_it_is(spectrum, pixel, value):
 
 @settings(max_examples=40)
 @given(training=st.integers(0, N_SPECTRUM // 2 - 1), test=st.integers(0, N_SPECTRUM // 2 - 1))
-def test_a_spectrum_in_both_halves_is_found_wherever_it_is(training, test):
+def test_a_spectrum_in_both_sets_is_found_wherever_it_is(training, test):
     arrays = good()
     arrays["Y_u_all"][2 * test + 1] = arrays["Y_u_all"][2 * training]
     with tempfile.TemporaryDirectory() as directory:
         message = refusal(write(Path(directory) / "grid.npz", arrays))
     assert f"Y_u_all[{2 * test + 1}] (spectrum {2 * test + 1}, which tests)" in message
     assert f"Y_u_all[{2 * training}] (spectrum {2 * training}, which trains), the first of 1" in message
+
+
+@pytest.mark.parametrize("reader", [read_grid, grid_shape, count_pixels])
+def test_the_archive_is_opened_once(monkeypatch, reader):
+    """Once a grid was opened seven times. Beside the archive, the format is told, and read_grid takes the SHA-256."""
+    opened, archives = [], []
+
+    def counted(path, mode):
+        opened.append(path)
+        return open(path, mode)
+
+    class CountedZip(zipfile.ZipFile):
+        def __init__(self, *args, **kwargs):
+            archives.append(args)
+            super().__init__(*args, **kwargs)
+
+    for module in ("files", "grid.hdf5"):
+        monkeypatch.setattr(f"payneflow.{module}.open", counted, raising=False)
+    monkeypatch.setattr(zipfile, "ZipFile", CountedZip)
+    reader(SHIPPED)
+    assert len(archives) == 1
+    assert opened == [SHIPPED] * (3 if reader is read_grid else 2)
 
 
 # --- Refused grids: the file ------------------------------------------------------------------------------------------
@@ -582,3 +604,13 @@ def test_count_pixels_reads_no_array(monkeypatch):
 
     monkeypatch.setattr(np.lib.format, "read_array", read_array)
     assert count_pixels(SHIPPED) == 7214
+
+
+# --- The two sets -----------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 1000))
+def test_every_spectrum_is_in_one_of_the_two_sets(n_spectrum):
+    spectra = range(n_spectrum)
+    assert sorted([*spectra[TRAINING], *spectra[TEST]]) == list(spectra)
+    assert (count_training(n_spectrum), count_test(n_spectrum)) == (len(spectra[TRAINING]), len(spectra[TEST]))

@@ -18,7 +18,7 @@ from payneflow.chunks import writing as chunk_writing
 from payneflow.chunks.writing import Piece, write_pieces
 from payneflow.errors import GridError
 from payneflow.evaluation import evaluate_networks
-from payneflow.grid import GridKeys, count_pixels, read_grid
+from payneflow.grid import GridKeys, count_pixels, grid_shape, read_grid
 from payneflow.grid import blocks as grid_blocks
 from payneflow.grid.blocks import for_each_block, rows_at_once
 from payneflow.grid.hdf5 import is_hdf5
@@ -189,6 +189,24 @@ def test_counting_pixels_reads_no_array(pair, monkeypatch):
     for name in ("__getitem__", "read_direct", "__array__"):
         monkeypatch.setattr(h5py.Dataset, name, read)
     assert count_pixels(pair[1]) == 33
+
+
+def test_the_file_is_opened_once_and_once_for_each_block_of_flux(pair, monkeypatch):
+    opened = []
+
+    class CountedFile(h5py.File):
+        def __init__(self, *args):
+            opened.append(args)
+            super().__init__(*args)
+
+    monkeypatch.setattr(h5py, "File", CountedFile)
+    assert count_pixels(pair[1]) == 33 and grid_shape(pair[1])[:2] == (24, 33)
+    assert len(opened) == 2
+    monkeypatch.setattr(grid_blocks, "BLOCK_BYTES", 8 * 33 * 8)  # blocks of 8 of 24 spectra
+    n_block = -(-24 // rows_at_once((24, 33), read_grid(pair[1]).flux.dtype, read_grid(pair[1]).flux.unit))
+    opened.clear()
+    read_grid(pair[1])
+    assert len(opened) == 1 + n_block
 
 
 # ---------------------------------------------------------------------------------------------------- what is refused

@@ -16,7 +16,7 @@ from snakemake.settings.types import DeploymentMethod
 try:
     from payneflow.run import sizing
     from payneflow.errors import PayneflowError
-    from payneflow.grid.layout import GridKeys, grid_shape
+    from payneflow.grid import GridKeys, count_training, grid_shape
     from payneflow.chunks.selection import parse_pixels, plan_chunks
     from payneflow.settings import make_settings
 except ModuleNotFoundError as error:
@@ -194,7 +194,7 @@ BENCHMARKS = RESULTS / "benchmarks"
 
 try:
     n_spectrum, n_pixel, n_label = grid_shape(GRID, GridKeys(**config["grid_keys"]))
-    n_training = (n_spectrum + 1) // 2
+    n_training = count_training(n_spectrum)
     TRAINING = make_settings(config["trainer"], settings_of_trainer())
     SECONDS_A_PIXEL = sizing.seconds_a_pixel(config["trainer"], TRAINING, n_training, n_label)
     n_wanted = len(parse_pixels(config["pixels"], n_pixel))

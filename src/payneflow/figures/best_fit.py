@@ -19,9 +19,7 @@ from payneflow.figures.flux_prediction import broken_at_gaps, is_finely_sampled,
 from payneflow.figures.numbers import MINUS, count, padded, residual_limit, symbol, value_and_error, wrapped
 from payneflow.figures.reading import require
 from payneflow.figures.style import BLUE, FAINT, INK, PAGE, STYLE, VERMILION, InchFigure, limit_residuals, write_image
-from payneflow.files import read_npz
-from payneflow.spectra.layout import SpectraLayout
-from payneflow.spectra.npz import NpzStore
+from payneflow.files import NpzArchive
 from payneflow.wavelength import is_gap
 
 _WHAT = "a file of best-fit spectra (payneflow fit --best-fits)"
@@ -55,15 +53,11 @@ def plot_best_fit(input_path: str | Path, output_path: str | Path, spectrum: str
 
 def _read_one(path: str | Path, spectrum: str | None) -> dict[str, np.ndarray]:
     """What the file holds of one spectrum, by key; of a large file its row alone is read."""
-    read_npz(path, PayneflowError, _WHAT, keys=())  # refuses what is no npz file, and says what was expected
-    store = NpzStore(Path(path), SpectraLayout())
-    try:
-        require(path, store.names(), (*_WHOLE, *_BY_ROW, *_RESULTS), "key", _WHAT)
-        row = row_of(path, [str(name) for name in store.whole("identifier")], spectrum)
-        keys = [*_BY_ROW, *_RESULTS, *(key for key in _VELOCITY if key in store.names())]
-        return {key: store.whole(key) for key in _WHOLE} | {key: store.rows(key, row, row + 1)[0] for key in keys}
-    finally:
-        store.close()
+    with NpzArchive(path, PayneflowError, _WHAT) as archive:
+        require(path, archive, (*_WHOLE, *_BY_ROW, *_RESULTS), "key", _WHAT)
+        row = row_of(path, [str(name) for name in archive.read("identifier")], spectrum)
+        keys = [*_BY_ROW, *_RESULTS, *(key for key in _VELOCITY if key in archive)]
+        return {key: archive.read(key) for key in _WHOLE} | {key: archive.row(key, row) for key in keys}
 
 
 def row_of(path: str | Path, identifiers: Sequence[str], spectrum: str | None) -> int:

@@ -1,7 +1,19 @@
 """The grid of synthetic spectra: its file, what is checked of it, and its training and test set."""
 
-from payneflow.grid.halves import TEST, TRAINING
-from payneflow.grid.layout import GridKeys, count_pixels
+from payneflow.grid.layout import GridKeys
+from payneflow.grid.sets import TEST, TRAINING, count_test, count_training
 from payneflow.grid.spectral_grid import SpectralGrid, default_names, read_grid
+from payneflow.grid.stored import count_pixels, grid_shape
 
-__all__ = ["TEST", "TRAINING", "GridKeys", "SpectralGrid", "count_pixels", "default_names", "read_grid"]
+__all__ = [
+    "TEST",
+    "TRAINING",
+    "GridKeys",
+    "SpectralGrid",
+    "count_pixels",
+    "count_test",
+    "count_training",
+    "default_names",
+    "grid_shape",
+    "read_grid",
+]

@@ -1,6 +1,6 @@
 """Blocks of spectra: the flux of a grid, in memory or in its file, in pieces of a limited size.
 
-Flux (n_spectrum, n_pixel) is an array (npz) or a `StoredFlux` (HDF5, grid_hdf5.py); both have a shape and a dtype, and
+Flux (n_spectrum, n_pixel) is an array (npz) or a `StoredFlux` (HDF5, hdf5.py); both have a shape and a dtype, and
 `flux[first:last]` is a part of either that `np.asarray` reads.
 """
 

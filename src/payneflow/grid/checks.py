@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import GridError
-from payneflow.grid.halves import TRAINING
+from payneflow.grid.sets import TRAINING
 from payneflow.scaling import LabelScaler, unscale_flux
 
 LOWEST_WAVELENGTH = 1000.0  # Angstrom; a median below it is another unit: no stellar grid lies there

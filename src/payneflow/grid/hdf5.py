@@ -12,9 +12,9 @@ import numpy as np
 
 from payneflow.errors import GridError
 from payneflow.grid.blocks import rows_at_once
-from payneflow.grid.stored import WHAT, Header
+from payneflow.grid.layout import WHAT, Header
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"  # at byte 0, or at 512, 1024, 2048, ... behind a user block (HDF5 file format, II.A)
+SIGNATURE = b"\x89HDF\r\n\x1a\n"  # at byte 0, or at 512, 1024, 2048, ... after a user block (HDF5 file format, II.A)
 
 
 def is_hdf5(path: Path) -> bool:
@@ -33,18 +33,10 @@ def is_hdf5(path: Path) -> bool:
 
 
 @contextmanager
-def _opened(path: Path, key: str | None = None) -> Iterator:
-    """The open file. Raises GridError where h5py is missing or the file, or its array `key`, cannot be read."""
+def _problems_said(path: Path, key: str | None = None) -> Iterator[None]:
+    """Raise whatever goes wrong inside as GridError, naming the file and the array `key`."""
     try:
-        import h5py
-    except ImportError as error:
-        raise GridError(
-            f"{path}: this grid is an HDF5 file, which is read with h5py, and that cannot be loaded ({error}). "
-            "Install it with: pip install 'payneflow[hdf5]'. Or store the grid as npz."
-        ) from error
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
+        yield
     except GridError:
         raise
     except Exception as error:  # h5py raises half a dozen kinds on damaged files and filters that are not there
@@ -55,58 +47,78 @@ def _opened(path: Path, key: str | None = None) -> Iterator:
         ) from error
 
 
-def read_headers(path: Path, wanted: list[str]) -> tuple[dict[str, Header], list[str]]:
-    """Key -> header of those of the `wanted` arrays that the file holds, and the keys of all that it holds.
+class Hdf5Store:
+    """The arrays of an HDF5 file, which is opened once. A key may be a path in the file, such as spectra/flux.
 
-    A key may be a path in the file, such as spectra/flux. Raises GridError for a damaged file, a group in place of an
-    array, and an array that lies in another file.
+    Raises GridError where h5py is missing, for a damaged file, a group in place of an array, and an array that lies in
+    another file.
     """
-    with _opened(path) as file:
-        names = _names(file)
-    headers = {}
-    for key in wanted:
-        with _opened(path, key) as file:
-            if key in file:
-                headers[key] = _header(path, key, file[key])
-    return headers, [*headers, *(name for name in names if name not in headers)]
 
+    def __init__(self, path: Path):
+        try:
+            import h5py
+        except ImportError as error:
+            raise GridError(
+                f"{path}: this grid is an HDF5 file, which is read with h5py, and that cannot be loaded ({error}). "
+                "Install it with: pip install 'payneflow[hdf5]'. Or store the grid as npz."
+            ) from error
+        self._path, self._h5py = path, h5py
+        self._headers: dict[str, Header] = {}
+        with _problems_said(path):
+            self._file = h5py.File(path, "r")
+        try:
+            self._paths = self._all_paths()
+        except BaseException:
+            self.close()
+            raise
 
-def _header(path: Path, key: str, item) -> Header:
-    import h5py
+    def _all_paths(self) -> list[str]:
+        """The paths of all arrays in the file."""
+        paths: list[str] = []
+        with _problems_said(self._path):
+            self._file.visititems(
+                lambda name, item: paths.append(name) if isinstance(item, self._h5py.Dataset) else None
+            )
+        return paths
 
-    if not isinstance(item, h5py.Dataset):
-        inside = ", ".join(repr(f"{key}/{name}") for name in getattr(item, "keys", list)()) or "nothing"
-        raise GridError(f"{path}: {key} is no array but holds {inside}; expected an array. Name the one inside it.")
-    if item.is_virtual or item.external or Path(item.file.filename) != path:
-        raise GridError(
-            f"{path}: {key} lies in another file (an external link, external storage or a virtual dataset), whose "
-            "changes the SHA-256 of the grid would not show. Copy all arrays into one file, with h5copy or h5py."
-        )
-    text = h5py.check_string_dtype(item.dtype) is not None
-    return Header(item.shape or (), item.dtype, text, pickled=False)  # no shape: an empty dataspace
+    def close(self) -> None:
+        self._file.close()
 
+    def names(self) -> list[str]:
+        """First the keys that arrays were found by, which may be links, then the paths of all others."""
+        return [*self._headers, *(name for name in self._paths if name not in self._headers)]
 
-def _names(file) -> list[str]:
-    """The paths of all arrays in the file."""
-    import h5py
+    def header(self, key: str) -> Header | None:
+        with _problems_said(self._path, key):
+            if key not in self._headers and key in self._file:
+                self._headers[key] = self._judged_header(key, self._file[key])
+        return self._headers.get(key)
 
-    names = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return names
+    def _judged_header(self, key: str, item) -> Header:
+        if not isinstance(item, self._h5py.Dataset):
+            inside = ", ".join(repr(f"{key}/{name}") for name in getattr(item, "keys", list)()) or "nothing"
+            raise GridError(
+                f"{self._path}: {key} is no array but holds {inside}; expected an array. Name the one inside it."
+            )
+        if item.is_virtual or item.external or Path(item.file.filename) != self._path:
+            raise GridError(
+                f"{self._path}: {key} lies in another file (an external link, external storage or a virtual dataset), "
+                "whose changes the SHA-256 of the grid would not show. Copy all arrays into one file, with h5copy or "
+                "h5py."
+            )
+        text = self._h5py.check_string_dtype(item.dtype) is not None
+        return Header(item.shape or (), item.dtype, text, pickled=False)  # no shape: an empty dataspace
 
+    def read(self, key: str) -> np.ndarray:
+        """An array of the file, whole; text as bytes."""
+        with _problems_said(self._path, key):
+            return self._file[key][()]
 
-def read_arrays(path: Path, keys: list[str]) -> dict[str, np.ndarray]:
-    """Key -> array; text as bytes. Raises GridError where one is damaged."""
-    arrays = {}
-    for key in keys:
-        with _opened(path, key) as file:
-            arrays[key] = file[key][()]
-    return arrays
-
-
-def read_flux(path: Path, key: str, header: Header) -> "StoredFlux":
-    """The flux, which stays in the file."""
-    return StoredFlux(path, key, header)
+    def flux(self, key: str) -> "StoredFlux":
+        """The flux, which stays in the file."""
+        with _problems_said(self._path, key):
+            unit = (self._file[key].chunks or (1,))[0]
+        return StoredFlux(self._path, key, self.header(key), unit)
 
 
 class StoredFlux:
@@ -115,16 +127,15 @@ class StoredFlux:
     `flux[rows]` is a part of it, still in the file; `flux[rows, pixels]`, `flux[one_row]` and `np.asarray(flux)` are
     arrays of `dtype`, read block by block. Rows are a slice or increasing indices, pixels any index of one axis; in
     `flux[rows][:, pixels]` they mean what they mean for an array. `unit`: spectra that are stored, and decompressed,
-    together. Reading raises GridError for a damaged file, or one that was changed since its headers were read.
+    together. Reading opens the file, for the flux outlives the `GridFile` it comes from; it raises GridError for a
+    damaged file, or one that was changed since its headers were read.
     """
 
-    def __init__(self, path: Path, key: str, header: Header):
+    def __init__(self, path: Path, key: str, header: Header, unit: int):
         self._path, self._key = path, key
         self._rows, self._n_pixel = np.arange(header.shape[0]), header.shape[1]
-        self.dtype = header.trained_dtype
-        with _opened(path, key) as file:
-            self._state = _state(path)
-            self.unit = (file[key].chunks or (1,))[0]
+        self.dtype, self.unit = header.trained_dtype, unit
+        self._state = _state(path)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -156,7 +167,9 @@ class StoredFlux:
         chosen = all_pixels[pixels]
         flux = np.empty((len(rows), len(chosen)), self.dtype)
         step = rows_at_once(self.shape, self.dtype, self.unit)
-        with _opened(self._path, self._key) as file:
+        import h5py
+
+        with _problems_said(self._path, self._key), h5py.File(self._path, "r") as file:
             if _state(self._path) != self._state:
                 raise GridError(f"{self._path}: it was changed while it was read. Leave it alone and start again.")
             stored, done = file[self._key], 0

@@ -1,4 +1,4 @@
-"""Which arrays a grid file holds: their names, kinds and shapes, all judged by their headers before any is read.
+"""Which arrays a grid file must hold: their names, kinds and shapes, judged by their headers before any is read.
 
 A refusal here costs no time on a grid of many gigabytes, and no pickled array is ever touched. A key that is missing
 is answered with the one that was probably meant. What an npz and an HDF5 file say is judged by the same code.
@@ -11,11 +11,25 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import GridError
-from payneflow.grid import hdf5 as grid_hdf5
-from payneflow.grid import npz as grid_npz
-from payneflow.grid.halves import check_enough_spectra
-from payneflow.grid.hdf5 import StoredFlux
-from payneflow.grid.stored import Header
+from payneflow.grid.sets import check_enough_spectra
+
+WHAT = "a grid of spectra (npz or HDF5)"  # in messages on a file that is none
+
+
+@dataclass(frozen=True)
+class Header:
+    """Shape and dtype of an array that is not read yet. `text`, `pickled`: whether it holds text, or Python objects."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    text: bool
+    pickled: bool
+
+    @property
+    def trained_dtype(self) -> np.dtype:
+        """What flux of this dtype is read and trained as: native float32 where the file has float32, else float64."""
+        single = self.dtype.kind == "f" and self.dtype.itemsize == 4
+        return np.dtype(np.float32 if single else np.float64)
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,7 @@ _MEANING = {
     "label_names": "the label names, (n_label,)",
     "label_units": "the label units, (n_label,)",
 }
-_ROLES = tuple(_MEANING)
+ROLES = tuple(_MEANING)
 _OPTIONAL = ("label_names", "label_units")  # and of text; the others are of numbers
 
 # What else authors call these arrays, in lower case; only ever suggested, never taken.
@@ -51,52 +65,10 @@ _ALIASES = {
 }
 
 
-def read_arrays(path: Path, keys: GridKeys) -> dict[str, np.ndarray | StoredFlux]:
-    """Key -> array, for all of `keys` that the file holds, once their headers show that they fit together.
-
-    The flux of an HDF5 file stays there. Raises GridError for what is no grid file, a missing key, or an array of the
-    wrong kind or shape.
-    """
-    headers = _read_headers(path, keys, _ROLES)
-    _check_shapes(path, keys, {key: header.shape for key, header in headers.items()})
-    file_format = _format_of(path)
-    arrays = file_format.read_arrays(path, [key for key in headers if key != keys.flux])
-    return {**arrays, keys.flux: file_format.read_flux(path, keys.flux, headers[keys.flux])}
-
-
-def count_pixels(path: str | Path, keys: GridKeys = PUBLISHED) -> int:
-    """The number of pixels of a grid file, from the header of its wavelength array alone: no array is read.
-
-    Raises GridError as `read_grid` does, for the file and its wavelength key only.
-    """
-    path = Path(path)
-    headers = _read_headers(path, keys, ("wavelength",))
-    return _check_axis(path, keys.wavelength, headers[keys.wavelength].shape)
-
-
-# --- Headers ----------------------------------------------------------------------------------------------------------
-
-
-def _format_of(path: Path):
-    """The module that reads this file, chosen by its content."""
-    return grid_hdf5 if grid_hdf5.is_hdf5(path) else grid_npz
-
-
-def _read_headers(path: Path, keys: GridKeys, roles: tuple[str, ...]) -> dict[str, Header]:
-    """Key -> header of the arrays that play `roles`: all there but for optional ones, each of the right kind."""
-    wanted = [getattr(keys, role) for role in roles]
-    headers, stored = _format_of(path).read_headers(path, wanted)
-    _check_keys(path, keys, roles, stored)
-    for role, key in zip(roles, wanted, strict=True):
-        if key in headers:
-            _check_kind(path, key, headers[key], text=role in _OPTIONAL)
-    return headers
-
-
 # --- Names ------------------------------------------------------------------------------------------------------------
 
 
-def _check_keys(path: Path, keys: GridKeys, roles: tuple[str, ...], stored: list[str]) -> None:
+def check_keys(path: Path, keys: GridKeys, roles: tuple[str, ...], stored: list[str]) -> None:
     """Refuse missing keys, all in one message; `stored` are the keys of the file."""
     problems = " ".join(filter(None, (_missing(keys, role, stored) for role in roles)))
     if problems:
@@ -133,9 +105,9 @@ def _likely_key(keys: GridKeys, role: str, stored: list[str]) -> str | None:
 # --- Kinds ------------------------------------------------------------------------------------------------------------
 
 
-def _check_kind(path: Path, key: str, header: Header, text: bool) -> None:
-    """Refuse an array that is pickled, or not of real numbers (`text`: not of text)."""
-    dtype = header.dtype
+def check_kind(path: Path, key: str, header: Header, role: str) -> None:
+    """Refuse an array that is pickled, or not of what its role asks for: text or real numbers."""
+    dtype, text = header.dtype, role in _OPTIONAL
     if header.pickled:
         remedy = "np.array(names, dtype=str)" if text else "np.asarray(values, dtype=float)"
         raise GridError(
@@ -150,9 +122,9 @@ def _check_kind(path: Path, key: str, header: Header, text: bool) -> None:
 # --- Shapes -----------------------------------------------------------------------------------------------------------
 
 
-def _check_shapes(path: Path, keys: GridKeys, shapes: dict[str, tuple[int, ...]]) -> None:
+def check_shapes(path: Path, keys: GridKeys, shapes: dict[str, tuple[int, ...]]) -> None:
     """Refuse shapes (by key) that do not agree on the numbers of spectra, pixels and labels."""
-    n_pixel = _check_axis(path, keys.wavelength, shapes[keys.wavelength])
+    n_pixel = check_axis(path, keys.wavelength, shapes[keys.wavelength])
     n_spectrum = _check_flux_shape(path, keys, shapes[keys.flux], n_pixel)
     n_label = _check_labels_shape(path, keys, shapes[keys.labels], n_spectrum)
     for key in (keys.label_names, keys.label_units):
@@ -163,7 +135,7 @@ def _check_shapes(path: Path, keys: GridKeys, shapes: dict[str, tuple[int, ...]]
             )
 
 
-def _check_axis(path: Path, key: str, shape: tuple[int, ...]) -> int:
+def check_axis(path: Path, key: str, shape: tuple[int, ...]) -> int:
     """The number of pixels on a wavelength axis of this shape."""
     if len(shape) != 1:
         raise GridError(
@@ -209,13 +181,3 @@ def _check_labels_shape(path: Path, keys: GridKeys, shape: tuple[int, ...], n_sp
             "spectrum."
         )
     return shape[0]
-
-
-def grid_shape(path: str | Path, keys: GridKeys = PUBLISHED) -> tuple[int, int, int]:
-    """(n_spectrum, n_pixel, n_label) of a grid file, from the headers of its arrays alone.
-
-    Raises GridError as `read_grid` does, for names, kinds and shapes.
-    """
-    headers = _read_headers(Path(path), keys, _ROLES)
-    _check_shapes(Path(path), keys, {key: header.shape for key, header in headers.items()})
-    return *headers[keys.flux].shape, headers[keys.labels].shape[0]

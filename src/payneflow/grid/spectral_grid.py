@@ -1,9 +1,9 @@
-"""The grid of synthetic spectra: read from its file, checked once, split into a training half and a test half.
+"""The grid of synthetic spectra: read from its file, checked once, split into a training set and a test set.
 
 A grid file (npz or HDF5) holds one wavelength axis, `n_spectrum` normalised spectra on it, and the labels of each
 spectrum. What cannot be trained on is refused here, with the file, the key, the spectrum and the pixel in the message,
-so that no later stage has to look again: grid_layout.py judges the headers of the arrays, grid_content.py their values,
-grid_halves.py the split. The flux of an HDF5 grid stays in its file and is looked at block by block.
+so that no later stage has to look again: layout.py judges the headers of the arrays, checks.py their values, sets.py
+the split. The flux of an HDF5 grid stays in its file and is looked at block by block.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,11 @@ import numpy as np
 from payneflow.files import sha256_of
 from payneflow.grid.blocks import for_each_block
 from payneflow.grid.checks import FluxCheck, check_labels, check_names, check_wavelength
-from payneflow.grid.halves import TEST, TRAINING, TwinCheck
 from payneflow.grid.hdf5 import StoredFlux
-from payneflow.grid.layout import PUBLISHED, GridKeys, count_pixels, read_arrays
+from payneflow.grid.layout import PUBLISHED, GridKeys
+from payneflow.grid.sets import TRAINING, TwinCheck
+from payneflow.grid.stored import GridFile
 from payneflow.scaling import LabelScaler
-
-__all__ = ["TEST", "TRAINING", "GridKeys", "SpectralGrid", "count_pixels", "default_names", "read_grid"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +52,14 @@ def read_grid(path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
     Raises GridError that names file, key, spectrum and pixel, what was expected, and what to do.
     """
     path = Path(path)
-    arrays = read_arrays(path, keys)
-    wavelength = arrays[keys.wavelength].astype(float)
-    flux = arrays[keys.flux]
-    labels = np.ascontiguousarray(arrays[keys.labels].T, dtype=float)
+    with GridFile(path, keys) as file:
+        wavelength = file.read("wavelength").astype(float)
+        labels = np.ascontiguousarray(file.read("labels").T, dtype=float)
+        names, units = file.read("label_names"), file.read("label_units")
+        flux = file.flux()
     n_label = labels.shape[1]
-    names = _text(arrays[keys.label_names]) if keys.label_names in arrays else default_names(n_label)
-    units = _text(arrays[keys.label_units]) if keys.label_units in arrays else ("",) * n_label
+    names = default_names(n_label) if names is None else _text(names)
+    units = ("",) * n_label if units is None else _text(units)
     check_names(path, keys.label_names, names)
     check_wavelength(path, keys.wavelength, wavelength)
     check_labels(path, keys.labels, labels, names, units)

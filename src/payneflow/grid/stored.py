@@ -1,23 +1,104 @@
-"""What the header of a stored array says of it, in the same words for every format of grid file."""
+"""One grid file, whatever its format: opened once, its arrays judged by their headers, then read.
 
-from dataclasses import dataclass
+A store (one class a format: npz.py, hdf5.py) answers by the file's own names for arrays; `GridFile` knows what each of
+them means for a grid.
+"""
+
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-WHAT = "a grid of spectra (npz or HDF5)"  # in messages on a file that is none
+from payneflow.grid.hdf5 import Hdf5Store, StoredFlux, is_hdf5
+from payneflow.grid.layout import PUBLISHED, ROLES, GridKeys, Header, check_axis, check_keys, check_kind, check_shapes
+from payneflow.grid.npz import NpzStore
 
 
-@dataclass(frozen=True)
-class Header:
-    """Shape and dtype of an array that is not read yet. `text`, `pickled`: whether it holds text, or Python objects."""
+class GridStore(Protocol):
+    """What `GridFile` needs of a format. A file stays open until `close`; every failure is a GridError that names it.
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    text: bool
-    pickled: bool
+    `header(key)` is None where there is no such array, and reads no array. `names()` are the keys of all arrays, those
+    that `header` was asked for and found among them. `read(key)` gives an array whole. `flux(key)` gives (n_spectrum,
+    n_pixel) of the header's `trained_dtype`, in memory or, as `StoredFlux`, in the file; it outlives the store.
+    """
+
+    def names(self) -> list[str]: ...
+    def header(self, key: str) -> Header | None: ...
+    def read(self, key: str) -> np.ndarray: ...
+    def flux(self, key: str) -> np.ndarray | StoredFlux: ...
+    def close(self) -> None: ...
+
+
+class GridFile:
+    """A grid file that is open, whose arrays are there, of the right kinds, and fit together, by their headers.
+
+    `roles`: those of ROLES that are asked for and judged. Raises GridError for what is no grid file, a missing key, or
+    an array of the wrong kind or shape.
+    """
+
+    def __init__(self, path: str | Path, keys: GridKeys = PUBLISHED, roles: tuple[str, ...] = ROLES):
+        self.path, self.keys = Path(path), keys
+        self._store: GridStore = Hdf5Store(self.path) if is_hdf5(self.path) else NpzStore(self.path)
+        try:
+            self._headers = self._judged_headers(roles)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _judged_headers(self, roles: tuple[str, ...]) -> dict[str, Header]:
+        """Key -> header of the arrays that play `roles`, those of optional ones that are there."""
+        found = {key: self._store.header(key) for key in (getattr(self.keys, role) for role in roles)}
+        headers = {key: header for key, header in found.items() if header is not None}
+        check_keys(self.path, self.keys, roles, self._store.names())
+        for role in roles:
+            key = getattr(self.keys, role)
+            if key in headers:
+                check_kind(self.path, key, headers[key], role)
+        shapes = {key: header.shape for key, header in headers.items()}
+        if roles == ROLES:
+            check_shapes(self.path, self.keys, shapes)
+        else:
+            check_axis(self.path, self.keys.wavelength, shapes[self.keys.wavelength])
+        return headers
+
+    def __enter__(self) -> "GridFile":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._store.close()
 
     @property
-    def trained_dtype(self) -> np.dtype:
-        """What flux of this dtype is read and trained as: native float32 where the file has float32, else float64."""
-        single = self.dtype.kind == "f" and self.dtype.itemsize == 4
-        return np.dtype(np.float32 if single else np.float64)
+    def n_pixel(self) -> int:
+        return self._headers[self.keys.wavelength].shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_spectrum, n_pixel, n_label)."""
+        return *self._headers[self.keys.flux].shape, self._headers[self.keys.labels].shape[0]
+
+    def read(self, role: str) -> np.ndarray | None:
+        """The array that plays `role`, one of ROLES, as it is stored; None for an optional one that is not there."""
+        key = getattr(self.keys, role)
+        return self._store.read(key) if key in self._headers else None
+
+    def flux(self) -> np.ndarray | StoredFlux:
+        """The flux (n_spectrum, n_pixel): that of an npz file in memory, that of an HDF5 file still in the file."""
+        return self._store.flux(self.keys.flux)
+
+
+def count_pixels(path: str | Path, keys: GridKeys = PUBLISHED) -> int:
+    """The number of pixels of a grid file, from the header of its wavelength array alone: no array is read.
+
+    Raises GridError as `GridFile` does, for the file and its wavelength key only.
+    """
+    with GridFile(path, keys, roles=("wavelength",)) as file:
+        return file.n_pixel
+
+
+def grid_shape(path: str | Path, keys: GridKeys = PUBLISHED) -> tuple[int, int, int]:
+    """(n_spectrum, n_pixel, n_label) of a grid file, from the headers of its arrays alone.
+
+    Raises GridError as `GridFile` does.
+    """
+    with GridFile(path, keys) as file:
+        return file.shape

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from payneflow.grid import TEST, TRAINING, SpectralGrid, default_names
+from payneflow.grid import TEST, SpectralGrid, count_test, count_training, default_names
 from payneflow.grid.blocks import for_each_block
 from payneflow.wavelength import is_gap
 
@@ -11,7 +11,7 @@ FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more of
 
 def summarise(grid: SpectralGrid) -> dict:
     """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader."""
-    n_training = len(grid.labels[TRAINING])
+    n_spectrum = len(grid.labels)
     wavelength = {
         "unit": "Angstrom",
         "first": float(grid.wavelength[0]),
@@ -23,9 +23,9 @@ def summarise(grid: SpectralGrid) -> dict:
     return {
         "path": str(grid.path),
         "sha256": grid.sha256,
-        "n_spectrum": len(grid.labels),
-        "n_training": n_training,
-        "n_test": len(grid.labels) - n_training,
+        "n_spectrum": n_spectrum,
+        "n_training": count_training(n_spectrum),
+        "n_test": count_test(n_spectrum),
         "n_pixel": len(grid.wavelength),
         "n_label": len(grid.label_names),
         "wavelength": wavelength,
@@ -104,6 +104,6 @@ def _label_line(label: dict) -> str:
     name = f"{label['name']} [{label['unit']}]" if label["unit"] else label["name"]
     line = (
         f"            {name:<14} {label['min']:g} ... {label['max']:g}, "
-        f"training half {label['training_min']:g} ... {label['training_max']:g}"
+        f"training set {label['training_min']:g} ... {label['training_max']:g}"
     )
     return line + (f" (test spectra outside it: {label['n_test_outside']})" if label["n_test_outside"] else "")

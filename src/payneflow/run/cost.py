@@ -7,6 +7,7 @@ from pathlib import Path
 
 from payneflow.chunks.selection import parse_pixels
 from payneflow.errors import SettingsError
+from payneflow.grid import count_training
 from payneflow.progress import say
 from payneflow.run.config import RunConfig
 from payneflow.run.sizing import seconds_a_pixel, seconds_of_preparation
@@ -60,7 +61,7 @@ def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
 
 def _preparation(config: RunConfig, grid) -> float:
     n_spectrum, n_label = grid.labels.shape
-    n_training = (n_spectrum + 1) // 2
+    n_training = count_training(n_spectrum)
     return seconds_of_preparation(config.trainer, config.settings, n_training, n_label, len(grid.wavelength))
 
 

@@ -9,7 +9,7 @@ from math import ceil
 
 from payneflow.chunks.selection import PixelChunk, parse_pixels, plan_chunks
 from payneflow.errors import SettingsError
-from payneflow.grid.layout import grid_shape
+from payneflow.grid import count_training, grid_shape
 from payneflow.run.config import AUTO, RunConfig
 from payneflow.run.cost import PixelCost, cost_by_law
 from payneflow.run.profile import Profile
@@ -80,7 +80,7 @@ def make_plan(
     What the profile sets for rule train_chunk stands above config.yaml. Raises SettingsError or GridError.
     """
     n_spectrum, n_pixel, n_label = shape = grid_shape(config.grid, config.keys)
-    n_training = (n_spectrum + 1) // 2
+    n_training = count_training(n_spectrum)
     cost = find_cost(config) if find_cost else cost_by_law(config, n_training, n_label)
     ranks = profile.ranks if profile and profile.ranks else config.ranks
     size = config.chunk_size
@@ -106,7 +106,7 @@ def plan_text(plan: Plan) -> str:
     """The plan in lines for a user, without its warnings."""
     config = plan.config
     n_spectrum, n_pixel, n_label = plan.shape
-    n_training = (n_spectrum + 1) // 2
+    n_training = count_training(n_spectrum)
     ranks = "1 rank" if plan.ranks == 1 else f"{plan.ranks} ranks"
     where = f"Slurm, {plan.profile.path}" if plan.on_cluster else "this machine"
     rows = [

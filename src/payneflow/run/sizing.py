@@ -6,6 +6,7 @@ measured on one core of an AMD EPYC (Zen 4, AVX-512); docs/scaling.md has the ta
 
 from math import ceil
 
+from payneflow.grid import count_training
 from payneflow.settings import LmSettings, SgdSettings
 from payneflow.training.lm.limits import (
     FIT_SPECTRA,
@@ -125,7 +126,7 @@ def memory_mb_per_rank(
 
 def working_mb(n_spectrum: int, n_label: int, settings: LmSettings | SgdSettings) -> float:
     """Megabytes that every rank needs beside its process and the pixels it holds."""
-    n_training = (n_spectrum + 1) // 2
+    n_training = count_training(n_spectrum)
     if isinstance(settings, SgdSettings):
         return n_training * LANES * (n_label + 2) * 8 / MB
     judged = min(n_training, FIT_SPECTRA)

@@ -16,7 +16,7 @@ from payneflow.chunks.checkpoint import checkpoint_path
 from payneflow.chunks.selection import PixelChunk, parse_pixels, plan_chunks
 from payneflow.errors import PayneflowError
 from payneflow.files import read_npz
-from payneflow.grid.layout import count_pixels
+from payneflow.grid import count_pixels
 from payneflow.progress import clock
 from payneflow.run.config import RunConfig
 from payneflow.run.sizing import MACHINE_PIXELS

@@ -1,6 +1,6 @@
-"""Which spectra of a grid train and which test (the published split), and what it asks of a grid.
+"""The training set and the test set of a grid (the published split): how many spectra each has, and what both must be.
 
-Both halves need spectra enough, and no spectrum may be in both.
+Both sets need spectra enough, and no spectrum may be in both.
 """
 
 import hashlib
@@ -10,15 +10,25 @@ import numpy as np
 
 from payneflow.errors import GridError
 
-TRAINING = slice(0, None, 2)  # published split: spectra 0, 2, 4, ... train
-TEST = slice(1, None, 2)  # and 1, 3, 5, ... test
+TRAINING = slice(0, None, 2)  # published split: spectra 0, 2, 4, ... are the training set
+TEST = slice(1, None, 2)  # and 1, 3, 5, ... the test set
 
 MIN_TRAINING, MIN_TEST = 3, 1  # spectra; fewer leave nothing to learn from, or nothing to check it with
 
 
+def count_training(n_spectrum: int) -> int:
+    """The number of training spectra in a grid of `n_spectrum` spectra."""
+    return len(range(n_spectrum)[TRAINING])
+
+
+def count_test(n_spectrum: int) -> int:
+    """The number of test spectra in a grid of `n_spectrum` spectra."""
+    return len(range(n_spectrum)[TEST])
+
+
 def check_enough_spectra(path: Path, key: str, n_spectrum: int) -> None:
-    """Raise GridError where `n_spectrum` spectra leave a half too small; `key` names the flux array."""
-    n_training, n_test = len(range(n_spectrum)[TRAINING]), len(range(n_spectrum)[TEST])
+    """Raise GridError where `n_spectrum` spectra leave a set too small; `key` names the flux array."""
+    n_training, n_test = count_training(n_spectrum), count_test(n_spectrum)
     if n_training < MIN_TRAINING or n_test < MIN_TEST:
         raise GridError(
             f"{path}: {key} holds {n_spectrum} spectra, which leaves {n_training} to train on and {n_test} to "
