@@ -35,9 +35,12 @@ run: $(RUN_STAMP)  ## the whole workflow of config.yaml, from the grid to the fi
 report: run  ## results/report.html: figures, training record and settings of the run in one page
 	@$(SNAKEMAKE) --report results/report.html $(ARGS)
 
+# make test ARGS="tests/test_progress.py": one file starts at once; all of them run side by side (tests/conftest.py).
+NEEDS_CLUSTER = $(if $(filter tests/%,$(ARGS)),$(filter tests/cluster%,$(ARGS)),yes)
+
 test: $(TEST_STAMP) $(THEANO_STAMP)  ## every test, lint and format check
-	@sh tests/cluster/install.sh
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(if $(NEEDS_CLUSTER),sh tests/cluster/install.sh)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto $(ARGS)
 
 cluster: $(RUN_STAMP)  ## the demonstration on a Slurm cluster of four nodes, started on this machine and stopped again
 	@sh tests/cluster/install.sh

@@ -30,6 +30,7 @@ from payneflow.run import sizing
 from payneflow.settings import LmSettings, SgdSettings
 from payneflow.training import trainers
 from payneflow.training.lm.preparation import Preparation
+from payneflow.weights import n_weight
 
 LM_SIZES = [  # training spectra, labels, neurons
     *((160, 3, 5), (160, 3, 10), (160, 3, 20), (160, 3, 30), (2560, 3, 10), (160, 25, 10)),
@@ -66,7 +67,7 @@ def compare_times() -> None:
             unit, scale = ("us", 1e6) if name == "lm" else ("ns", 1e9)
             measured, law = (lm_iteration if name == "lm" else sgd_spectrum)(n_training, n_label, n_neurons)
             print(
-                f"{name:6}{n_training:9d}{n_label:8d}{n_neurons:9d}{n_neurons * (n_label + 2) + 1:9d}"
+                f"{name:6}{n_training:9d}{n_label:8d}{n_neurons:9d}{n_weight(n_neurons, n_label):9d}"
                 f"{scale * measured:10.1f} {unit}{scale * law:10.1f} {unit}{law / measured:16.2f}",
                 flush=True,
             )

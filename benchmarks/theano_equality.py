@@ -14,14 +14,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from payneflow.chunks.train import network_arrays
 from payneflow.grid import TRAINING, read_grid
-from payneflow.scaling import SPAN, scale_flux
+from payneflow.scaling import scale_flux, unscale_deviation
 from payneflow.settings import SgdSettings, TheanoSettings
 from payneflow.training.lanes import PixelTask, Trainer, train_pixels
 from payneflow.training.policy import Outcome, PixelProgress, PublishedPolicy, Run
 from payneflow.training.sgd import SgdTrainer
 from payneflow.training.theano import TheanoTrainer
+from payneflow.weights import join, split
 
 SEED = 0
 # so short that Theano needs half a minute for the pixels below, and that all that can be decided is decided
@@ -63,12 +63,11 @@ def relative_difference(weights: np.ndarray, reference: np.ndarray) -> float:
 
 def flux_difference(weights: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> float:
     """Largest difference of the normalised flux that two networks predict for scaled labels (n, n_label)."""
-    return float(np.max(np.abs(predict(weights, labels) - predict(reference, labels)) / SPAN))
+    return float(unscale_deviation(np.abs(predict(weights, labels) - predict(reference, labels)).max()))
 
 
 def predict(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    n_neurons = (len(weights) - 1) // (labels.shape[1] + 2)
-    w0, b0, w1, b1 = (array[0] for array in network_arrays(weights[None], n_neurons, labels.shape[1]).values())
+    w0, b0, w1, b1 = split(weights, labels.shape[1])
     return 1 / (1 + np.exp(-(1 / (1 + np.exp(-(labels @ w0.T + b0))) @ w1 + b1)))
 
 
@@ -89,8 +88,8 @@ def train(trainer: Trainer, settings: SgdSettings, pixels, flux: np.ndarray) -> 
 
 def reorder(weights: np.ndarray, order: np.ndarray, n_label: int) -> np.ndarray:
     """The same network with its hidden neurons in another order."""
-    w0, b0, w1, b1 = (array[0] for array in network_arrays(weights[None], len(order), n_label).values())
-    return np.concatenate([w0[order].ravel(), b0[order], w1[order], [b1]])
+    w0, b0, w1, b1 = split(weights, n_label)
+    return join(w0[order], b0[order], w1[order], b1)
 
 
 def walk(trainer: Trainer, flux: np.ndarray, starts: list[np.ndarray], epochs: int, every: int) -> Iterator[list]:

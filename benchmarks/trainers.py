@@ -27,7 +27,7 @@ from scipy.optimize import least_squares
 from theano_speed import speed_table
 
 from payneflow.grid import TEST, TRAINING, read_grid
-from payneflow.scaling import SPAN, scale_flux, unscale_flux
+from payneflow.scaling import scale_flux, unscale_deviation, unscale_flux
 from payneflow.settings import LmSettings, SgdSettings
 from payneflow.training.lanes import PixelTask, train_pixels
 from payneflow.training.lm.preparation import Preparation
@@ -37,6 +37,7 @@ from payneflow.training.lm.virtual_spectra import kriging_lengths, kriging_matri
 from payneflow.training.policy import PixelProgress
 from payneflow.training.randomness import weights_generator
 from payneflow.training.trainers import flux_to_learn, make_trainer, prepare
+from payneflow.weights import split
 
 SEED = 0
 CRITERION = 0.003  # of the published trainer, on the deviation
@@ -122,7 +123,7 @@ def measure(case: Case, settings: Settings, preparation: Preparation, seed: int 
         pass
     milliseconds = (time.process_time() - begin) / len(tasks) * 1e3
     weights = np.array([task.progress.best_weights for task in tasks])
-    predicted = predict(weights, case.held_labels, settings.n_neurons)
+    predicted = predict(weights, case.held_labels)
     deviation = np.array([task.progress.deviation for task in tasks])
     return Measured(case.errors(predicted), deviation, milliseconds, np.mean([task.progress.steps for task in tasks]))
 
@@ -132,18 +133,17 @@ def measure_thrice(case: Case, settings: Settings, preparation: Preparation) -> 
     return min((measure(case, settings, preparation) for _ in range(3)), key=lambda one: one.milliseconds)
 
 
-def predict(weights: np.ndarray, labels: np.ndarray, n_neurons: int) -> np.ndarray:
+def predict(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Flux (n_pixel, n) of networks (n_pixel, n_weight) for scaled labels (n, n_label)."""
-    return unscale_flux(_forward(weights, labels, n_neurons)[0])
+    return unscale_flux(_forward(weights, labels)[0])
 
 
-def _forward(weights, labels, n_neurons):
+def _forward(weights, labels):
     """Output (n_pixel, n), hidden outputs (n_pixel, n, n_neurons), output weights (n_pixel, n_neurons)."""
-    n_label = labels.shape[1]
-    w0, b0, w1, b1 = np.split(weights, np.cumsum([n_neurons * n_label, n_neurons, n_neurons]), axis=1)
-    inputs = np.einsum("pjd,nd->pnj", w0.reshape(-1, n_neurons, n_label), labels) + b0[:, None]
+    w0, b0, w1, b1 = split(weights, labels.shape[1])
+    inputs = np.einsum("pjd,nd->pnj", w0, labels) + b0[:, None]
     hidden = 0.5 + 0.5 * np.tanh(0.5 * inputs)
-    return 0.5 + 0.5 * np.tanh(0.5 * (np.einsum("pnj,pj->pn", hidden, w1) + b1)), hidden, w1
+    return 0.5 + 0.5 * np.tanh(0.5 * (np.einsum("pnj,pj->pn", hidden, w1) + b1[:, None])), hidden, w1
 
 
 # ---------------------------------------------------------------------------------------------- rows that are not ours
@@ -159,10 +159,10 @@ def measure_scipy(case: Case, n_neurons: int = 10) -> Measured:
         scaled = scale_flux(case.flux[:, pixel])
 
         def residuals(weights, scaled=scaled):
-            return _forward(weights[None], case.labels, n_neurons)[0][0] - scaled
+            return _forward(weights[None], case.labels)[0][0] - scaled
 
         def derivatives(weights):
-            output, hidden, w1 = (array[0] for array in _forward(weights[None], case.labels, n_neurons))
+            output, hidden, w1 = (array[0] for array in _forward(weights[None], case.labels))
             slope = (output * (1 - output))[:, None]
             by_input = slope * w1 * hidden * (1 - hidden)  # (n, n_neurons)
             by_w0 = (by_input[:, :, None] * inputs[:, None, :n_label]).reshape(len(inputs), -1)
@@ -171,8 +171,8 @@ def measure_scipy(case: Case, n_neurons: int = 10) -> Measured:
         first = random_network(weights_generator(SEED, int(pixel), 0), scaled.mean(), n_label, n_neurons)
         found.append(least_squares(residuals, first, derivatives, method="lm", max_nfev=SCIPY_EVALUATIONS))
     milliseconds = (time.process_time() - begin) / len(found) * 1e3
-    predicted = predict(np.array([fit.x for fit in found]), case.held_labels, n_neurons)
-    deviation = np.array([np.abs(fit.fun).max() / SPAN for fit in found])
+    predicted = predict(np.array([fit.x for fit in found]), case.held_labels)
+    deviation = np.array([unscale_deviation(np.abs(fit.fun).max()) for fit in found])
     return Measured(case.errors(predicted), deviation, milliseconds, np.mean([fit.nfev for fit in found]))
 
 

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE, ROOT
 
 README = (ROOT / "README.md").read_text()
 BY_HAND = (ROOT / "docs/commands.md").read_text()
@@ -15,7 +15,7 @@ def blocks(language: str, page: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
-def run(command: str, clone: Path, seconds: float = 600) -> str:
+def run(command: str, clone: Path, seconds: float = 2 * PATIENCE) -> str:
     done = subprocess.run(["bash", "-ec", command], cwd=clone, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout + done.stderr

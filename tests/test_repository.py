@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import PATIENCE
 
 from payneflow.settings import SETTINGS
 
@@ -30,7 +31,9 @@ WORKFLOW_CODE = ["Snakefile", "workflow"]
     ids=lambda command: " ".join(command[:2]),
 )
 def test_code_is_clean(command):
-    done = subprocess.run([PROGRAMS / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [PROGRAMS / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     if "--lint" in command:
         assert "Lints for" not in done.stdout + done.stderr, done.stdout + done.stderr

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import yaml
-from conftest import ROOT
+from conftest import PATIENCE, ROOT
 
 PROGRAMS = Path(sys.executable).parent
 GRID = ROOT / "resources/hband_grid.npz"
-TIMEOUT = 240  # seconds, for one Snakemake call; a run takes ten, and half a minute where the kernels are compiled
 
 # 17 pixels, in chunks of 6, 6 and 5
 SETTINGS = {
@@ -37,7 +36,7 @@ def snakemake(directory, *options):
     command += ["--workflow-profile", ROOT / "workflow/profiles/default", "--cores", "2", *options]
     environment = {**os.environ, "XDG_CACHE_HOME": str(directory / "cache")}
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=TIMEOUT, env=environment, cwd=directory, check=False
+        command, capture_output=True, text=True, timeout=PATIENCE, env=environment, cwd=directory, check=False
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -9,6 +9,7 @@ import numpy as np
 from payneflow.files import write_npz
 from payneflow.grid import TEST, TRAINING, SpectralGrid
 from payneflow.network import PixelNetworks
+from payneflow.weights import PUBLISHED_KEYS
 
 BLOCK_BYTES = 64 * 2**20  # of the errors of all spectra at some pixels, which are looked at together
 HALVES = (("training", TRAINING), ("test", TEST))
@@ -62,7 +63,7 @@ def _blocks_of_pixels(n_pixel: int, n_spectrum: int) -> list[slice]:
 
 
 def _networks_of(networks: PixelNetworks, pixels: slice) -> PixelNetworks:
-    arrays = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "wavelength", "flux_error")
+    arrays = (*PUBLISHED_KEYS, "wavelength", "flux_error")
     return replace(networks, **{name: getattr(networks, name)[pixels] for name in arrays})
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from payneflow.errors import LabelRangeWarning, NetworkFileError
 from payneflow.files import read_npz, write_npz
-from payneflow.scaling import SPAN, LabelScaler, unscale_flux
+from payneflow.scaling import LabelScaler, unscale_flux, unscale_slope
+from payneflow.weights import PUBLISHED_KEYS
 
 FORMAT_VERSION = 1
 
@@ -90,7 +91,7 @@ class PixelNetworks:
         output = self._output(hidden)
         slope = self.w_array_1 * hidden * (1.0 - hidden)
         slopes = [(slope * self.w_array_0[:, :, j]).sum(axis=1) for j in range(len(scaled))]
-        return unscale_flux(output), np.stack(slopes, axis=1) * (output * (1.0 - output) / SPAN)[:, None]
+        return unscale_flux(output), np.stack(slopes, axis=1) * unscale_slope(output * (1.0 - output))[:, None]
 
     def columns_in(self, wavelength: np.ndarray, label_names: tuple[str, ...], path: str | Path) -> np.ndarray:
         """Where the networks' pixels are on a grid's `wavelength` axis (n,), as indices (n_pixel,).
@@ -129,8 +130,7 @@ class PixelNetworks:
         write_npz(path, {**arrays, **names, "format_version": np.array(FORMAT_VERSION), "provenance": provenance})
 
 
-_PUBLISHED = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "x_min", "x_max")
-_ARRAYS = (*_PUBLISHED, "wavelength", "flux_error")
+_ARRAYS = (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength", "flux_error")
 
 
 def read_networks(path: str | Path) -> PixelNetworks:

@@ -2,6 +2,8 @@
 
 x' = (x - x_min) * 0.8 / (x_max - x_min) + 0.1 for labels, with x_min and x_max over the training labels only, and
 y' = 0.8 y + 0.1 for normalised flux (published listing of The Payne, Ting et al. 2019, ApJ 879, 69).
+
+The functions here are the only place that knows these two maps. SPAN and OFFSET are for kernels, which take constants.
 """
 
 from dataclasses import dataclass
@@ -10,6 +12,9 @@ import numpy as np
 
 SPAN = 0.8
 OFFSET = 0.1
+
+TRAINING_LEAST, TRAINING_MOST = OFFSET, OFFSET + SPAN  # scaled labels of the training spectra
+BOUND_LEAST, BOUND_MOST = 0.0, 1.0  # of the scaled labels in a fit (published listing)
 
 
 def scale_flux(flux: np.ndarray) -> np.ndarray:
@@ -20,6 +25,21 @@ def scale_flux(flux: np.ndarray) -> np.ndarray:
 def unscale_flux(scaled: np.ndarray) -> np.ndarray:
     """Network output (any shape) -> normalised flux."""
     return (scaled - OFFSET) / SPAN
+
+
+def unscale_slope(slope: np.ndarray) -> np.ndarray:
+    """Derivative of the network output by anything (any shape) -> that of the normalised flux."""
+    return slope / SPAN
+
+
+def unscale_deviation(deviation: np.ndarray) -> np.ndarray:
+    """Difference of two network outputs (any shape) -> that of their normalised fluxes."""
+    return deviation / SPAN
+
+
+def over_training_range(unit: np.ndarray) -> np.ndarray:
+    """Numbers from 0 to 1 (any shape) -> scaled labels, from one end of the training labels to the other."""
+    return OFFSET + SPAN * unit
 
 
 @dataclass(frozen=True)
@@ -45,6 +65,10 @@ class LabelScaler:
     def scale(self, labels: np.ndarray) -> np.ndarray:
         """Labels (..., n_label) in their units -> scaled labels (..., n_label)."""
         return (np.asarray(labels, dtype=float) - self.x_min) * SPAN / (self.x_max - self.x_min) + OFFSET
+
+    def scale_one(self, label: int, value: float) -> float:
+        """A value of label number `label`, in its unit -> scaled; `scale` may differ from it in the last bit."""
+        return (value - self.x_min[label]) / self.width[label] + OFFSET
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """Scaled labels (..., n_label) -> labels in their units."""

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 from astropy.table import Table
-from conftest import ROOT, same_but_seconds, wait_for, write_small_grid
+from conftest import PATIENCE, ROOT, SLOW, same_but_seconds, wait_for, write_small_grid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -238,12 +238,18 @@ def test_the_order_of_the_chunks_does_not_matter(pieces):
 # ------------------------------------------------------------------------------------------------------------- kills
 
 # Long enough to be hit while it trains: no pixel can reach this criterion, so that every one runs all its loops.
-LONG = ["--trainer", "sgd", "--num-epochs", "20000", "--trunc-diff", "1e-9", "--max-iter", "30", "--min-eta", "1e-9"]
+LONG = ["--trainer", "sgd", "--num-epochs", "2000", "--trunc-diff", "1e-9", "--max-iter", "30", "--min-eta", "1e-9"]
 
 
-def start_training(chunk, output):
-    command = [sys.executable, "-m", "payneflow.cli", "train", str(chunk), "--output", str(output), *LONG]
-    return subprocess.Popen([*command, "--checkpoint-seconds", "0.05"], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+def training(chunk, output):
+    return [sys.executable, "-c", SLOW, "train", str(chunk), "--output", str(output), *LONG]
+
+
+def start_training(chunk, output, seconds=0.5):
+    """Start a training that sleeps so long before each loop: most of a minute in all, which a test strikes."""
+    command, environment = training(chunk, output), {**os.environ, "STEP_SECONDS": str(seconds)}
+    command += ["--checkpoint-seconds", "0.05"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -266,13 +272,13 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(long_chunk, tmp_path,
         job = start_training(chunk, output)
         wait_for(lambda before=before: checkpoint.exists() and checkpoint.stat().st_mtime_ns != before)
         job.send_signal(how)
-        _, said = job.communicate(timeout=60)
+        _, said = job.communicate(timeout=PATIENCE)
         assert job.returncode == (130 if how is signal.SIGINT else -how)
         assert not output.exists()
         assert "Traceback" not in said
         assert ("resuming" in said) == (kill > 0)
-    job = start_training(chunk, output)
-    _, said = job.communicate(timeout=60)
+    job = start_training(chunk, output, seconds=0.0)
+    _, said = job.communicate(timeout=PATIENCE)
     assert job.returncode == 0 and "resuming" in said
     assert same_but_seconds(output, undisturbed)
     assert not checkpoint.exists(), "nothing is left behind after success"
@@ -282,9 +288,9 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(long_chunk, tmp_path,
 def test_two_writers_of_one_chunk_are_harmless(long_chunk, tmp_path):
     chunk, undisturbed = long_chunk
     output = tmp_path / "trained.npz"
-    jobs = [start_training(chunk, output) for _ in range(2)]
+    jobs = [start_training(chunk, output, seconds=0.01) for _ in range(2)]
     for job in jobs:
-        job.communicate(timeout=120)
+        job.communicate(timeout=PATIENCE)
         assert job.returncode == 0
     assert same_but_seconds(output, undisturbed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trained.npz"]
@@ -330,7 +336,7 @@ def test_a_full_disk_leaves_no_half_file(pieces, tmp_path):
     script += "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); sys.exit(cli.main(sys.argv[1:]))"
     target = tmp_path / "limited"
     arguments = ["gather", *map(str, pieces), "--network", str(target / "n.npz"), "--record", str(target / "r.ecsv")]
-    run = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 2 and "n.npz: cannot be written" in run.stderr
     assert list(target.iterdir()) == []
 
@@ -352,16 +358,19 @@ def test_a_pixel_that_cannot_be_trained_is_flagged_and_stops_nothing(small_grid,
     assert np.isnan(networks.w_array_0[4]).all() and (networks.w_array_0[others] == whole["w_array_0"][others]).all()
 
 
-def test_progress_on_a_terminal_is_one_line_and_in_a_log_timestamped_lines(long_chunk, tmp_path):
+def test_progress_on_a_terminal_is_one_line_and_in_a_log_timestamped_lines(long_chunk, tmp_path, monkeypatch):
+    """For the log there are no pauses; for the terminal it takes two seconds or more, so that the line is renewed."""
+    monkeypatch.setenv("STEP_SECONDS", "0")
     chunk, _ = long_chunk
-    command = [sys.executable, "-m", "payneflow.cli", "train", str(chunk), "--output", str(tmp_path / "out.npz"), *LONG]
-    log = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stderr
+    command = training(chunk, tmp_path / "out.npz")
+    log = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stderr
     assert "\r" not in log
     lines = log.splitlines()
     assert len(lines) == 2 and "20 of 20 pixels done, 0 converged" in lines[1]
     assert all(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S") for line in lines)
     terminal, its_other_end = pty.openpty()
-    subprocess.run(command, stderr=its_other_end, check=True, timeout=60)
+    monkeypatch.setenv("STEP_SECONDS", "0.03")
+    subprocess.run(command, stderr=its_other_end, check=True, timeout=PATIENCE)
     os.close(its_other_end)
     shown = os.read(terminal, 100_000).decode()
     assert shown.count("\r\x1b[K") >= 2, "the line was renewed"

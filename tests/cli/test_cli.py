@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import write_small_grid
+from conftest import PATIENCE, write_small_grid
 
 from payneflow import PixelNetworks, __version__, cli
 from payneflow.settings import SETTINGS
@@ -39,7 +39,7 @@ def small_networks():
 
 def run(*arguments):
     command = [sys.executable, "-m", "payneflow.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_help_lists_the_subcommands_in_the_order_of_a_run(capsys):

@@ -5,24 +5,16 @@ host.
 """
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import IN_CI, PATIENCE
 
+from cluster.daemons import MISSING, SAID
 from cluster.runs import NETWORK, PROGRAMS, ROOT, Run, new_directory
 
 HERE = Path(__file__).parent
-DAEMONS = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd")
-MISSING = [name for name in DAEMONS if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")]
-SAID = f"no {', '.join(MISSING)}; install them with: sh tests/cluster/install.sh" if MISSING else ""
-IN_CI = bool(os.environ.get("CI"))
-
-
-def pytest_terminal_summary(terminalreporter):
-    if MISSING and not IN_CI:
-        terminalreporter.write_line(f"NOT RUN: the tests of the cluster (tests/cluster), because there is {SAID}")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -37,7 +29,7 @@ def start_cluster(accounting: str) -> dict[str, str]:
     """Start the cluster, or complete it; returns the environment of whoever uses it."""
     assert not MISSING, f"CI must test the cluster, but there is {SAID}"
     environment = {**os.environ, "CLUSTER_ACCOUNTING": accounting}
-    started = subprocess.run([HERE / "start.sh"], env=environment, capture_output=True, text=True, timeout=120)
+    started = subprocess.run([HERE / "start.sh"], env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert started.returncode == 0, started.stdout + started.stderr
     base = os.environ.get("CLUSTER_BASE", "/tmp/payneflow-cluster")
     dump = subprocess.run(
@@ -47,7 +39,7 @@ def start_cluster(accounting: str) -> dict[str, str]:
 
 
 def stop_cluster() -> None:
-    stopped = subprocess.run([HERE / "stop.sh"], capture_output=True, text=True, timeout=120)
+    stopped = subprocess.run([HERE / "stop.sh"], capture_output=True, text=True, timeout=PATIENCE)
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
 
 
@@ -63,7 +55,7 @@ def serial(tmp_path_factory) -> Path:
     """A directory in which Snakemake ran without a cluster, one process a chunk: what every other run must equal."""
     place = new_directory(tmp_path_factory.mktemp("serial") / "run")
     command = [PROGRAMS / "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2", NETWORK]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return place
 

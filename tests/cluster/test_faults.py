@@ -13,13 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import wait_for
+from conftest import PATIENCE, wait_for
 
 from cluster.conftest import start_cluster
 from cluster.runs import CHUNKS, Run, kill_all, site
 
 AT_A_TIME = 2  # runs, of two jobs of two ranks each: all of them train at once on the cluster's eight cores
-SOON = 15  # seconds: what ends one rank ends the step within these
 FIRST, SECOND = CHUNKS
 ALONE = {}
 
@@ -39,7 +38,7 @@ def time_limit_and_lost_slurmstepd(run):
         os.kill(rank, signal.SIGSTOP)
     kill_all(step_daemons(jobs[SECOND]))
     trained = run.place / f"results/trained/{SECOND}.npz"
-    wait_for(trained.exists, 90)
+    wait_for(trained.exists)
     assert jobs[SECOND] in run.jobs().values(), "Slurm thinks that it still runs"
     assert run.finish() == 0, run.said()
     states = run.slurm("sacct", "-X", "-n", "--format=State", "-j", f"{jobs[FIRST]},{jobs[SECOND]}").split()
@@ -69,7 +68,7 @@ def rank_killed_and_job_cancelled(run):
     os.kill(ranks[1], signal.SIGKILL)
     run.slurm("scancel", jobs[SECOND])
     for job in (jobs[FIRST], jobs[SECOND]):
-        run.wait_until_gone(job, SOON)
+        run.wait_until_gone(job)
     assert run.finish() == 0, run.said()
     for chunk in CHUNKS:
         assert "resuming from" in run.job_log(chunk)
@@ -103,7 +102,7 @@ def main_process_killed(run):
     run.process.wait()
     run.start()
     assert run.finish() == 1 and "cannot be locked" in run.said()
-    assert subprocess.run(run.command("--unlock"), cwd=run.place, env=run.environment, timeout=60).returncode == 0
+    assert subprocess.run(run.command("--unlock"), cwd=run.place, env=run.environment, timeout=PATIENCE).returncode == 0
     assert set(run.jobs().values()) == set(orphans.values()), "the orphans are still training"
     run.start()
     assert run.finish() == 0, run.said()
@@ -121,9 +120,9 @@ def interrupted_twice_over(run):
     run.wait_for_training()
     jobs = run.jobs()
     os.killpg(run.process.pid, signal.SIGINT)
-    assert run.finish(60) != 0
+    assert run.finish() != 0
     for job in jobs.values():
-        run.wait_until_gone(job, SOON)
+        run.wait_until_gone(job)
     run.start()
     run.wait_for_training()
     os.kill(run.ranks(FIRST)[0], signal.SIGTERM)

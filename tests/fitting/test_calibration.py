@@ -202,7 +202,7 @@ def test_too_few_held_back_spectra_are_refused(some):
 # --------------------------------------------------------------------------------------------------------- invariants
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_order_and_company_change_no_bit_and_the_order_of_the_grid_only_rounding(some, seed):
     rng = np.random.default_rng(seed)
@@ -220,7 +220,7 @@ def test_order_and_company_change_no_bit_and_the_order_of_the_grid_only_rounding
     assert covariance_too == pytest.approx(covariance, rel=1e-7, abs=1e-15)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_mixing_the_parameters_mixes_the_answers(some, seed):
     """Errors e -> A e at the same fitted labels: correction c -> A c, covariance V -> A V A'; and V is positive."""

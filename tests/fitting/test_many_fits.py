@@ -117,7 +117,7 @@ def test_flux_that_is_not_normalised_gives_a_warning_where_no_continuum_is_fitte
 # --- Shards -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), shard_size=st.integers(1, 20))
 def test_shards_hold_every_spectrum_once_and_in_order(tmp_path_factory, lengths, shard_size):
     directory = tmp_path_factory.mktemp("shards")

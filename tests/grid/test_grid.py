@@ -51,9 +51,7 @@ def refusal(path: Path, keys: GridKeys = PUBLISHED) -> str:
 
 
 def test_shipped_grid():
-    start = time.perf_counter()
     grid = read_grid(SHIPPED)
-    assert time.perf_counter() - start < 5  # about 0.2 s; the rest is for a busy machine
     assert grid.path == SHIPPED
     assert grid.flux.shape == (320, 7214)
     assert grid.flux.dtype == np.float32
@@ -110,7 +108,7 @@ def test_summary_text_says_it_all():
         assert part in text
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     n_spectrum=st.integers(5, 40),
     n_pixel=st.integers(1, 50),
@@ -222,11 +220,22 @@ def test_far_ultraviolet_is_noted_not_refused(tmp_path):
     assert "multiply them by 10" in note
 
 
-def test_thousands_of_spectra_in_seconds(tmp_path):
-    path = write(tmp_path / "grid.npz", good(n_spectrum=20_000, n_pixel=50))
-    start = time.perf_counter()
+def processor_seconds(path):
+    """The least of three readings: other work on the machine only adds to it."""
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        read_grid(path)
+        seconds.append(time.process_time() - start)
+    return min(seconds)
+
+
+def test_the_time_to_read_a_grid_grows_with_its_spectra_not_with_their_pairs(tmp_path):
+    """Ten times the spectra: comparing all pairs would take a hundred times as long."""
+    few = processor_seconds(write(tmp_path / "few.npz", good(n_spectrum=2_000, n_pixel=50)))
+    path = write(tmp_path / "many.npz", good(n_spectrum=20_000, n_pixel=50))
     assert len(read_grid(path).flux) == 20_000
-    assert time.perf_counter() - start < 10  # about 0.4 s; comparing all pairs would take minutes
+    assert processor_seconds(path) < 30 * few
 
 
 # --- Refused grids: the arrays ----------------------------------------------------------------------------------------
@@ -412,7 +421,7 @@ def test_a_key_that_config_names_must_be_there(tmp_path):
         count_pixels(path, GridKeys(wavelength="lambda"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     spectrum=st.integers(0, N_SPECTRUM - 1),
     pixel=st.integers(0, N_PIXEL - 1),
@@ -427,7 +436,7 @@ def test_one_bad_value_is_found_wherever_it_is(spectrum, pixel, value):
     assert f"spectrum {spectrum}, pixel {pixel}, " in message
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(training=st.integers(0, N_SPECTRUM // 2 - 1), test=st.integers(0, N_SPECTRUM // 2 - 1))
 def test_a_spectrum_in_both_halves_is_found_wherever_it_is(training, test):
     arrays = good()
@@ -495,7 +504,7 @@ def test_no_permission(tmp_path, monkeypatch):
         assert message.startswith(f"{path}: no permission to read a grid")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_damage_anywhere_is_refused_or_harmless(data):
     """Cut or flip a byte anywhere: a GridError that names the file, or the very same grid; never anything else."""

@@ -56,7 +56,7 @@ def pair(tmp_path_factory) -> tuple[Path, Path]:
 # ------------------------------------------------------------------------------------------------------- what is read
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n_spectrum=st.integers(5, 40),
     n_pixel=st.integers(1, 50),
@@ -94,7 +94,7 @@ ROWS = st.one_of(
 PIXELS = st.one_of(st.slices(33), st.lists(st.integers(-33, 32), max_size=40))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, ROWS, PIXELS, st.sampled_from([1, 700, 2**26]))
 def test_stored_flux_is_indexed_as_an_array_is(pair, half, rows, pixels, block_bytes):
     in_memory, stored = (read_grid(path).flux for path in pair)
@@ -302,7 +302,7 @@ def test_what_only_hdf5_can_hold_is_refused(tmp_path, change, said):
         assert part in message
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(share=st.floats(0.0, 1.0, exclude_max=True))
 def test_cut_anywhere_it_is_refused(tmp_path_factory, pair, share):
     content = pair[1].read_bytes()
@@ -397,7 +397,7 @@ def test_virtual_spectra_are_part_of_what_is_the_same(pair, tmp_path, monkeypatc
         assert np.load(path)["virtual_flux"].shape[0] == 6
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 12), st.sampled_from([None, 1, 10, 50]))
 def test_pieces_are_written_in_order_as_many_at_a_time_as_allowed(sizes, most_open, most_pixels):
     pieces = [Piece(Path(str(i)), range(size), {}) for i, size in enumerate(sizes)]

@@ -44,7 +44,7 @@ def test_jobs_wait_for_free_cores(no_faults):
     assert ten.core_seconds == pytest.approx(450.0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     n_pixel=st.integers(1, 2000),
     size=st.integers(1, 300),

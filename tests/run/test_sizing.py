@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import write_small_grid
+from conftest import PATIENCE, write_small_grid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -172,7 +172,7 @@ def test_a_real_training_process_stays_below_what_is_asked_for(tmp_path, trainer
     options = [f"--{name.replace('_', '-')}={value}" for name, value in few.items()]
     options += ["--virtual-weight=0"] if trainer == "lm" else []
     command = [sys.executable, "-c", MEMORY_OF_TRAIN, "train", chunk, "--output", tmp_path / "trained.npz"]
-    done = subprocess.run([*command, "--trainer", trainer, *options], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "--trainer", trainer, *options], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     used = int(re.search(r"\d+", done.stdout)[0]) * 1024 / 1e6
     n_pixel = len(range(600)[:: 1 if trainer == "lm" else 60])

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, write_small_grid
+from conftest import PATIENCE, ROOT, write_small_grid
 
 from payneflow import cli
 from payneflow.chunks.checkpoint import checkpoint_path, identity_text, write_checkpoint
@@ -219,7 +219,7 @@ def test_the_log_of_a_real_failure_is_read(run):
     log.parent.mkdir(parents=True)
     command = [sys.executable, "-m", "payneflow.cli", "train", run / "none.npz", "--output", run / "o.npz"]
     with open(log, "w") as stream:
-        subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, timeout=60)
+        subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, timeout=PATIENCE)
     (failed,) = [chunk for chunk in status_of(run).chunks if chunk.state is State.FAILED]
     assert failed.reason.startswith("payneflow train: error: ") and "none.npz: no such file" in failed.reason
 
@@ -338,6 +338,6 @@ def test_status_loads_nothing_that_takes_long(run):
         "print([name for name in ('numba', 'matplotlib', 'scipy', 'astropy') if name in sys.modules]); sys.exit(status)"
     )
     command = [sys.executable, "-c", code, "status", "--config", run / "config.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"

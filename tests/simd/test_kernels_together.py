@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from conftest import PATIENCE
+
 PROGRAM = """
 import sys
 import numpy as np
@@ -29,7 +31,7 @@ for n_neurons in map(int, sys.argv[1:]):
 def fitted(cache, *sizes):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
     command = [sys.executable, "-c", PROGRAM, *map(str, sizes)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment, check=True)
     return done.stdout.splitlines()
 
 

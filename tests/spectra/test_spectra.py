@@ -240,7 +240,7 @@ def test_pixels_that_take_no_part_are_counted_once_and_by_reason():
     assert counts == {"masked": 1, "flux not finite": 2, "error not finite and positive": 4, "error huge": 2}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_pixel_takes_part_or_is_counted(data):
     """Whatever the numbers: finite errors are those given, all others are in the counts, and nothing warns."""
@@ -318,7 +318,7 @@ def test_air_to_vacuum_agrees_with_specutils_and_with_mortons_formula():
     assert vacuum / index == pytest.approx(air, abs=2e-3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(2000, 25000))
 def test_air_to_vacuum_is_the_inverse_of_the_index(vacuum):
     assert air_to_vacuum(vacuum / refractive_index(vacuum)) == pytest.approx(vacuum, abs=1e-9)
@@ -385,7 +385,7 @@ def test_each_spectrum_may_have_its_own_axis(tmp_path):
     assert np.array_equal(batches[1].wavelength, axes[2])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(start=st.integers(0, 25), length=st.integers(0, 25), batch_size=st.integers(1, 30))
 def test_a_selection_is_the_same_rows_whatever_the_batches(tmp_path_factory, start, length, batch_size):
     """Shards: spectra counted through all files, whatever file and batch they lie in."""

@@ -262,7 +262,7 @@ def test_what_a_specutils_object_says_must_be_what_was_declared(tmp_path, monkey
     assert message.startswith(f"{path}: ") and said in message
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_damage_anywhere_is_refused_or_found_in_the_numbers(tmp_path_factory, data):
     """Cut a file or flip a byte anywhere: SpectraError that names the file, or spectra of the right shape."""

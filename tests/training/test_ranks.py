@@ -8,22 +8,21 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, same_but_seconds, wait_for, write_small_grid
+from conftest import PATIENCE, ROOT, SLOW, same_but_seconds, wait_for, write_small_grid
 
 from payneflow import cli
 from payneflow.chunks.checkpoint import checkpoint_path
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 COMMAND = [sys.executable, "-m", "payneflow.cli"]
-SOON = 15  # seconds: what goes wrong ends all ranks within these
 LM = ["--trainer", "lm", "--n-neurons", "3", "--trunc-diff", "0.0003"]  # small enough that some pixels start anew
 SGD = ["--trainer", "sgd", "--num-epochs", "200", "--trial-epochs", "200", "--max-iter", "3", "--trunc-diff", "0.01"]
-# Long enough to be hit while it trains: no pixel can reach this criterion, so that every one runs all its loops.
-LONG = ["--trainer", "sgd", "--num-epochs", "20000", "--trunc-diff", "1e-9", "--max-iter", "25", "--min-eta", "1e-9"]
+# No pixel can reach this criterion, so that every one runs all its loops; those of `start_long` take a second each.
+LONG = ["--trainer", "sgd", "--num-epochs", "2000", "--trunc-diff", "1e-9", "--max-iter", "25", "--min-eta", "1e-9"]
+HOURS = "600"  # seconds a loop: a training that is over within PATIENCE was ended
 
 
 def chunk_and_result(directory, options):
@@ -44,11 +43,11 @@ def short(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
-    """Chunk file and trained chunk of a training that takes seconds."""
+    """Chunk file and trained chunk of a training of many loops."""
     return chunk_and_result(tmp_path_factory.mktemp("long"), LONG)
 
 
-def start(ranks, *arguments, expected=None, program=COMMAND, **environment):
+def start(ranks, *arguments, expected=None, program=COMMAND, cwd=ROOT, **environment):
     """Start `payneflow train` on that many ranks (0: without a launcher), which expect to be `expected`."""
     launcher = [MPIEXEC, "-n", str(ranks)] if ranks else []
     command = [*launcher, *program, "train", *map(str, arguments), "--ranks", str(expected or ranks or 1)]
@@ -57,23 +56,26 @@ def start(ranks, *arguments, expected=None, program=COMMAND, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, **environment},
     )
 
 
-def ended(job, seconds=60):
-    """Exit status and all that was said by a job that must end within so many seconds."""
+def ended(job):
+    """Exit status and all that was said by a job that must end."""
     try:
-        said, _ = job.communicate(timeout=seconds)
+        said, _ = job.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         job.kill()
-        pytest.fail(f"still there after {seconds} s")
+        pytest.fail(f"still there after {PATIENCE} s")
     return job.returncode, said
 
 
-def start_long(ranks, long, output):
-    return start(ranks, long[0], "--output", output, "--checkpoint-seconds", "0.05", *LONG)
+def start_long(ranks, long, output, seconds=1.0):
+    """Start a training that sleeps so long before each loop: half a minute in all, which a test strikes."""
+    program = [sys.executable, "-c", SLOW]
+    options = ["--output", output, "--checkpoint-seconds", "0.05", *LONG]
+    return start(ranks, long[0], *options, program=program, STEP_SECONDS=str(seconds))
 
 
 def ranks_of(output):
@@ -106,18 +108,31 @@ def test_no_bit_depends_on_the_number_of_ranks(short, tmp_path, ranks):
     assert [path.name for path in tmp_path.iterdir()] == ["trained.npz"]
 
 
-SLOW = """
+# Rank 1 is as slow as can be: its first run ends when rank 0 has begun with 80 pixels of 100. Rank 0 does not begin
+# before rank 1 has its first pixels.
+ONE_SLOWER = """
 import os, sys, time
+from pathlib import Path
 from payneflow import cli
 from payneflow.training.sgd import SgdTrainer
 
-advance = SgdTrainer.advance
+advance, new_network = SgdTrainer.advance, SgdTrainer.new_network
+first, begun, fast_enough, slow_has_begun = os.environ["PMI_RANK"] == "0", set(), Path("fast"), Path("slow")
 
-def slow(self):
-    time.sleep(0.1 if os.environ["PMI_RANK"] == "1" else 0)
+def noted(self, pixel, restart, flux):
+    begun.add(pixel)
+    if first and len(begun) == 80:
+        fast_enough.touch()
+    return new_network(self, pixel, restart, flux)
+
+def waited(self):
+    if not first:
+        slow_has_begun.touch()
+    while not (slow_has_begun if first else fast_enough).exists():
+        time.sleep(0.01)
     return advance(self)
 
-SgdTrainer.advance = slow
+SgdTrainer.advance, SgdTrainer.new_network = waited, noted
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -126,7 +141,9 @@ def test_a_slower_rank_gets_fewer_pixels(tmp_path):
     grid, output = write_small_grid(tmp_path / "grid.npz", n_pixel=100), tmp_path / "trained.npz"
     assert cli.main(["split", str(grid), "--output", str(tmp_path / "chunks"), *SGD]) == 0
     (chunk,) = (tmp_path / "chunks").iterdir()
-    status, said = ended(start(2, chunk, "--output", output, *SGD, program=[sys.executable, "-c", SLOW]))
+    status, said = ended(
+        start(2, chunk, "--output", output, *SGD, program=[sys.executable, "-c", ONE_SLOWER], cwd=tmp_path)
+    )
     assert status == 0, said
     shares = [int(share) for share in re.search(r"each rank trained: (\d+), (\d+)", said).groups()]
     assert sum(shares) == 100 and shares[0] > 2 * shares[1] > 0
@@ -147,7 +164,7 @@ def test_one_rank_with_mpi_gives_the_same_bits(short, tmp_path):
 
 def test_two_jobs_on_one_chunk_are_harmless(long, tmp_path):
     output = tmp_path / "trained.npz"
-    for job in [start_long(2, long, output) for _ in range(2)]:
+    for job in [start_long(2, long, output, seconds=0.05) for _ in range(2)]:
         status, said = ended(job)
         assert status == 0, said
     assert same_but_seconds(output, long[1])
@@ -161,12 +178,14 @@ def test_the_workflow_starts_the_ranks(tmp_path):
     target = "results/trained/pixel0000-7000-step1000.npz"
     config = ["--configfile", ROOT / "config.yaml", "--config", grid, "pixels=::1000"]
     run = subprocess.run(
-        [*snakemake, target, *config, "ranks=2"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [*snakemake, target, *config, "ranks=2"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
     )
     log = tmp_path / "results/logs/train_chunk/pixel0000-7000-step1000.log"
     assert run.returncode == 0, run.stderr
     assert "8 pixels, 320 spectra, trainer lm, 2 ranks" in log.read_text()
-    again = subprocess.run([*snakemake, target, *config], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    again = subprocess.run(
+        [*snakemake, target, *config], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert "Nothing to be done" in again.stderr
 
 
@@ -184,11 +203,11 @@ def test_killed_ranks_end_the_job_and_any_other_number_goes_on(long, tmp_path):
         assert set(processes) == set(range(ranks))
         for victim in victims:
             os.kill(processes[victim], signal.SIGKILL)
-        status, said = ended(job, SOON)
+        status, said = ended(job)
         assert status != 0 and not output.exists() and checkpoint.exists()
         assert ("resuming from" in said) == bool(before), said
-        wait_for(lambda: not ranks_of(output), SOON)
-    status, said = ended(start_long(0, long, output))
+        wait_for(lambda: not ranks_of(output))
+    status, said = ended(start_long(0, long, output, seconds=0.0))
     assert status == 0 and "resuming from" in said, said
     assert same_but_seconds(output, long[1])
     assert not checkpoint.exists()
@@ -200,31 +219,35 @@ def test_an_interrupted_job_goes_on_from_its_checkpoint(long, tmp_path, how):
     job = start_long(2, long, output)
     wait_for(checkpoint_path(output).exists)
     job.send_signal(how)
-    status, said = ended(job, SOON)
+    status, said = ended(job)
     assert status != 0 and "Traceback" not in said
     assert ("interrupted; the same command goes on from here" in said) == (how is signal.SIGINT), said
-    wait_for(lambda: not ranks_of(output), SOON)
-    status, said = ended(start_long(3, long, output))
+    wait_for(lambda: not ranks_of(output))
+    status, said = ended(start_long(3, long, output, seconds=0.0))
     assert status == 0 and "resuming from" in said, said
     assert same_but_seconds(output, long[1])
 
 
 # ------------------------------------------------------------------------------------------------------- what is wrong
 
-# Raises as soon as the rank that PLANTED names makes the first network of pixel 5 or later.
+# Raises as soon as the rank that PLANTED names makes the first network of pixel 5 or later; the others train for hours.
 PLANT = """
-import os, sys
+import os, sys, time
 from payneflow import cli
 from payneflow.training.sgd import SgdTrainer
 
-new_network = SgdTrainer.new_network
+advance, new_network = SgdTrainer.advance, SgdTrainer.new_network
+
+def slow(self):
+    time.sleep(float(os.environ["STEP_SECONDS"]))
+    return advance(self)
 
 def planted(self, pixel, restart, flux):
     if pixel >= 5 and os.environ["PMI_RANK"] == os.environ["PLANTED"]:
         {what}
     return new_network(self, pixel, restart, flux)
 
-SgdTrainer.new_network = planted
+SgdTrainer.advance, SgdTrainer.new_network = slow, planted
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -240,10 +263,9 @@ sys.exit(cli.main(sys.argv[1:]))
 def test_an_error_on_one_rank_ends_all_and_is_told_with_rank_and_pixels(long, tmp_path, rank, what, status, says):
     """Left alone, mpi4py would wait in MPI_Finalize for the others, which train on and then wait, too."""
     program = [sys.executable, "-c", PLANT.format(what=what)]
-    begin = time.monotonic()
-    job = start(3, long[0], "--output", tmp_path / "trained.npz", *LONG, program=program, PLANTED=rank)
-    returned, said = ended(job, SOON)
-    assert time.monotonic() - begin < SOON
+    environment = {"PLANTED": rank, "STEP_SECONDS": HOURS}
+    job = start(3, long[0], "--output", tmp_path / "trained.npz", *LONG, program=program, **environment)
+    returned, said = ended(job)
     assert returned == status, said
     told = re.search(rf"payneflow train: error on rank {rank} of 3, where pixels ([\d, ]+) were under way: (.*)", said)
     assert told and told[2] == says, said
@@ -252,9 +274,9 @@ def test_an_error_on_one_rank_ends_all_and_is_told_with_rank_and_pixels(long, tm
 
 
 def test_what_a_user_can_act_on_is_told_once_and_without_traceback(long, tmp_path):
-    status, said = ended(start(2, tmp_path / "none.npz", "--output", tmp_path / "trained.npz", *LONG), SOON)
+    status, said = ended(start(2, tmp_path / "none.npz", "--output", tmp_path / "trained.npz", *LONG))
     assert status == 2 and said.count("none.npz: no such file") == 1 and "Traceback" not in said
-    status, said = ended(start(2, long[0], "--output", tmp_path / "trained.npz", *LONG, "--eta", "-1"), SOON)
+    status, said = ended(start(2, long[0], "--output", tmp_path / "trained.npz", *LONG, "--eta", "-1"))
     assert status == 2 and said.count("eta is -1.0") == 1 and "Traceback" not in said
 
 
@@ -270,7 +292,7 @@ def test_what_a_user_can_act_on_is_told_once_and_without_traceback(long, tmp_pat
 )
 def test_another_number_of_ranks_than_expected_is_refused(long, tmp_path, started, expected, says):
     job = start(started, long[0], "--output", tmp_path / "trained.npz", *LONG, expected=expected)
-    status, said = ended(job, SOON)
+    status, said = ended(job)
     assert status == 2 and says in said and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
 
@@ -279,7 +301,7 @@ def test_ranks_of_the_wrong_mpi_are_refused_by_each_of_them(long, tmp_path):
     """Without what the launcher tells its own kind of MPI, every process is rank 0 of 1."""
     foreign = ["env", "-u", "PMI_RANK", "-u", "PMI_SIZE", "-u", "PMI_FD", "-u", "PMI_PORT", *COMMAND]
     job = start(2, long[0], "--output", tmp_path / "trained.npz", *LONG, program=foreign)
-    status, said = ended(job, SOON)
+    status, said = ended(job)
     assert status == 2, said
     assert "this process is rank 0 of 1" in said and "does not belong to this MPI library: 2 times rank 0 of 1" in said
     assert list(tmp_path.iterdir()) == []
@@ -301,7 +323,7 @@ def test_without_mpi_one_process_works_and_several_are_refused(short, tmp_path, 
     status, said = ended(start(0, chunk, "--output", output, *options, **environment))
     assert status == 0, said
     assert same_but_seconds(output, serial)
-    status, said = ended(start(0, chunk, "--output", output, *options, expected=2, **environment), SOON)
+    status, said = ended(start(0, chunk, "--output", output, *options, expected=2, **environment))
     assert status == 2 and "Traceback" not in said
     assert f"--ranks 2 needs MPI, which cannot be loaded ({reason})" in said
     assert "pip install 'payneflow[mpi]'" in said and "--ranks 1" in said

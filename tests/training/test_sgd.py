@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import PATIENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,14 +117,14 @@ def same(a: PixelProgress, b: PixelProgress) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(range(20)), st.integers(1, 20))
 def test_no_bit_depends_on_order_or_on_who_shares_the_lanes(order, count):
     for pixel, progress in train(LABELS, FLUX, order[:count], SHORT).items():
         assert same(progress, ALONE[pixel]), pixel
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 19), min_size=1, max_size=4, unique=True))
 def test_no_bit_depends_on_the_chunks(cuts):
     edges = [0, *sorted(cuts), 20]
@@ -132,7 +133,7 @@ def test_no_bit_depends_on_the_chunks(cuts):
             assert same(progress, ALONE[pixel]), pixel
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 60))
 def test_no_bit_depends_on_an_interruption(changes):
     """Stop after some number of ended runs, as a kill does, and go on from the progress alone."""
@@ -234,7 +235,7 @@ def test_it_works_without_avx512(monkeypatch, tmp_path):
                 patch.setenv("NUMBA_CPU_NAME", cpu)
                 patch.setenv("NUMBA_CPU_FEATURES", "")
             command = [sys.executable, "-c", ON_ANOTHER_CPU]
-            printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+            printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
         weights.append([float.fromhex(word) for word in printed.split()])
     assert len(weights[0]) == 41
     assert weights[1] == pytest.approx(weights[0], rel=0, abs=1e-12)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import Table
-from conftest import ROOT
+from conftest import PATIENCE, ROOT
 from workflow_runs import new_directory, snakemake
 
 from payneflow.errors import SettingsError
@@ -31,7 +31,7 @@ QUICK["fit"] = {"calibrate": False}  # two pixels are too few for three labels
 QUICK["sgd"] = {"trial_epochs": 200, "num_epochs": 200, "max_iter": 2, "trunc_diff": 0.02}
 
 
-def run_pytest(*arguments: str, seconds: float = 500) -> None:
+def run_pytest(*arguments: str, seconds: float = 2 * PATIENCE) -> None:
     """pytest under .venv-theano's Python; fails where anything fails or is skipped."""
     assert PYTHON.exists(), "no .venv-theano: `make theano` builds it"
     command = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", *arguments]

@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import PATIENCE, ROOT
 from workflow_runs import GRID, PROGRAMS, new_directory, planned, snakemake
 
 from payneflow import cli, read_networks
@@ -78,7 +78,7 @@ def test_shards_in_jobs_are_the_same_as_one_command_to_the_bit(run, tmp_path):
     environment = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     command += f" --output {tmp_path}/fits"
     done = subprocess.run(
-        command, shell=True, cwd=directory, env=environment, capture_output=True, text=True, timeout=300
+        command, shell=True, cwd=directory, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0 and "121 spectra fitted" in done.stdout, done.stderr
     assert "warning: nights/night 3.npz: not an npz file" in done.stderr

@@ -14,8 +14,9 @@ from payneflow.chunks.train import FORMAT_VERSION
 from payneflow.errors import ChunkError
 from payneflow.files import read_npz
 from payneflow.network import PixelNetworks
+from payneflow.weights import PUBLISHED_KEYS
 
-_NETWORK = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "flux_error")
+_NETWORK = (*PUBLISHED_KEYS, "flux_error")
 _SAME = {
     "grid_sha256": "comes from another grid",
     "settings": "was trained with other settings",

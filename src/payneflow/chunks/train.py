@@ -20,6 +20,7 @@ from payneflow.training.lanes import PixelTask
 from payneflow.training.policy import PixelProgress, Policy, Stage
 from payneflow.training.ranks import Alone, Leader
 from payneflow.training.trainers import flux_to_learn, make_trainer
+from payneflow.weights import n_weight, network_arrays
 
 FORMAT_VERSION = 2
 
@@ -53,20 +54,20 @@ def train_chunk(
         progress = [PixelProgress() for _ in chunk.pixels]
     scaled_labels = chunk.scaler.scale(chunk.labels[TRAINING])
     engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, settings, seed))
-    n_weight = settings.n_neurons * (chunk.labels.shape[1] + 2) + 1
+    length = n_weight(settings.n_neurons, chunk.labels.shape[1])
     flux = flux_to_learn(chunk.flux[TRAINING], chunk.virtual_flux)
     tasks = [PixelTask(int(pixel), flux[i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
 
     def save() -> None:
         try:
-            write_checkpoint(checkpoint, identity, [task.progress for task in tasks], n_weight)
+            write_checkpoint(checkpoint, identity, [task.progress for task in tasks], length)
         except PayneflowError as error:  # a full disk may have room again when the chunk is done
             say(f"no checkpoint written, training goes on: {error}")
 
     _train(tasks, ranks.train(engine, policy, tasks), save, checkpoint_seconds)
     if keep_checkpoint:
         save()
-    write_npz(output, _trained(chunk, trainer, record, policy, [task.progress for task in tasks], n_weight))
+    write_npz(output, _trained(chunk, trainer, record, policy, [task.progress for task in tasks], length))
     if not keep_checkpoint:
         checkpoint.unlink(missing_ok=True)
 
@@ -109,12 +110,12 @@ def count_ended(progress: list[PixelProgress]) -> tuple[int, int]:
 
 
 def _trained(
-    chunk: Chunk, trainer: str, settings: dict, policy: Policy, progress: list[PixelProgress], n_weight: int
+    chunk: Chunk, trainer: str, settings: dict, policy: Policy, progress: list[PixelProgress], length: int
 ) -> dict[str, np.ndarray]:
     """The arrays of a trained chunk: identity, networks, and the columns of the training record."""
-    nothing = np.full(n_weight, np.nan)  # a failed pixel keeps its place: its flux is NaN, its end says why
+    nothing = np.full(length, np.nan)  # a failed pixel keeps its place: its flux is NaN, its end says why
     weights = np.array([nothing if pixel.best_weights is None else pixel.best_weights for pixel in progress])
-    networks = network_arrays(weights, settings["n_neurons"], chunk.labels.shape[1])
+    networks = network_arrays(weights, chunk.labels.shape[1])
     error = _test_error(chunk, networks)
     failed = np.array([pixel.best_weights is None for pixel in progress])
     n = len(progress)
@@ -135,17 +136,6 @@ def _trained(
         "median_deviation_test": np.median(error, axis=1),
         "end": np.array([str(pixel.stage) for pixel in progress]),
         "seconds": np.array([pixel.seconds for pixel in progress]),
-    }
-
-
-def network_arrays(weights: np.ndarray, n_neurons: int, n_label: int) -> dict[str, np.ndarray]:
-    """Flat weights (n_pixel, n_weight) of the trainers -> the four published weight arrays."""
-    hidden, bias, output = n_neurons * n_label, n_neurons * (n_label + 1), n_neurons * (n_label + 2)
-    return {
-        "w_array_0": weights[:, :hidden].reshape(-1, n_neurons, n_label),
-        "b_array_0": weights[:, hidden:bias],
-        "w_array_1": weights[:, bias:output],
-        "b_array_1": weights[:, output],
     }
 
 

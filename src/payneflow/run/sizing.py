@@ -17,6 +17,7 @@ from payneflow.training.lm.limits import (
     TEMPLATE_STARTS,
     VIRTUAL_PER_TRAINING,
 )
+from payneflow.weights import n_weight
 
 LANES = 8  # pixels that a rank trains side by side, whatever the trainer; fewer leave some of its SIMD lanes idle
 
@@ -49,7 +50,7 @@ def seconds_a_pixel(trainer: str, settings: LmSettings | SgdSettings, n_training
     n_mini_batch = n_training // settings.mini_batch_size
     if trainer == "theano":
         return n_epoch * n_mini_batch * THEANO_MINI_BATCH
-    a_spectrum = SGD_WEIGHT * _n_weight(settings, n_label) + SGD_NEURON * settings.n_neurons
+    a_spectrum = SGD_WEIGHT * n_weight(settings.n_neurons, n_label) + SGD_NEURON * settings.n_neurons
     return n_epoch * n_mini_batch * settings.mini_batch_size * a_spectrum
 
 
@@ -73,12 +74,8 @@ def n_virtual(settings: LmSettings, n_training: int) -> int:
 
 
 def _lm_iteration(settings: LmSettings, n_spectrum: int, n_label: int) -> float:
-    n = _n_weight(settings, n_label)
+    n = n_weight(settings.n_neurons, n_label)
     return n_spectrum * (LM_LINEAR * n + LM_SQUARE * n**2) + LM_CUBE * n**3
-
-
-def _n_weight(settings: LmSettings | SgdSettings, n_label: int) -> int:
-    return settings.n_neurons * (n_label + 2) + 1
 
 
 # --- A job ------------------------------------------------------------------------------------------------------------
@@ -121,7 +118,7 @@ def memory_mb_per_rank(
     `n_spectrum`: all spectra of the grid. Every rank asks for what rank 0 needs, which holds the chunk and its results
     and may be alone on its node with the job's Snakemake; the others hold what `working_mb` says.
     """
-    held = n_pixel_in_chunk * (SPECTRUM_BYTES * n_spectrum + WEIGHT_BYTES * _n_weight(settings, n_label)) / MB
+    held = n_pixel_in_chunk * (SPECTRUM_BYTES * n_spectrum + WEIGHT_BYTES * n_weight(settings.n_neurons, n_label)) / MB
     needed = MEMORY_SAFETY * (PROCESS_MB + working_mb(n_spectrum, n_label, settings) + held) + SNAKEMAKE_MB
     return attempt * 50 * ceil(needed / 50)
 
@@ -134,7 +131,7 @@ def working_mb(n_spectrum: int, n_label: int, settings: LmSettings | SgdSettings
     judged = min(n_training, FIT_SPECTRA)
     templates = 5 * N_TEMPLATE * judged * settings.n_neurons * 8  # their hidden outputs, five copies at most
     products = 3 * 4 * n_training * (n_label + 3) ** 2 / 2  # of two labels each, in two engines, and being made
-    normal = 2 * 1.5 * LANES * _n_weight(settings, n_label) ** 2 * 8  # J'J of eight lanes, and its factor
+    normal = 2 * 1.5 * LANES * n_weight(settings.n_neurons, n_label) ** 2 * 8  # J'J of eight lanes, and its factor
     return (templates + products + normal) / MB
 
 

@@ -5,6 +5,8 @@ Both are functions of the seed and of what is trained, never of when, where or b
 
 import numpy as np
 
+from payneflow.weights import join
+
 
 def weights_generator(seed: int, pixel: int, restart: int) -> np.random.Generator:
     """The generator of the initial weights of a pixel's network after `restart` restarts."""
@@ -18,11 +20,11 @@ def shuffled_order(seed: int, run: int, n_training: int) -> np.ndarray:
 
 
 def published_network(seed: int, pixel: int, restart: int, n_neurons: int, n_label: int) -> np.ndarray:
-    """Initial weights of the published trainer as one flat array (n_weight,).
+    """Initial weights (n_weight,) of the published trainer.
 
-    In this order: hidden weights (n_neurons, n_label), hidden biases (n_neurons,), output weights (n_neurons,), output
-    bias. Weights are normal with variance 1/n_out of their layer, biases standard normal (published listing).
+    Weights are normal with variance 1/n_out of their layer, biases standard normal (published listing).
     """
     generator = weights_generator(seed, pixel, restart)
-    hidden_weights = generator.normal(size=n_neurons * n_label) / np.sqrt(n_neurons)
-    return np.concatenate([hidden_weights, generator.normal(size=2 * n_neurons + 1)])
+    w0 = generator.normal(size=(n_neurons, n_label)) / np.sqrt(n_neurons)
+    b0, w1 = generator.normal(size=(2, n_neurons))
+    return join(w0, b0, w1, generator.normal())

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from payneflow.scaling import SPAN
+from payneflow.scaling import unscale_deviation
 from payneflow.settings import WINDOW, SgdSettings
 from payneflow.simd import (
     LANES,
@@ -27,6 +27,7 @@ from payneflow.simd import (
 )
 from payneflow.training.policy import Outcome, Run
 from payneflow.training.randomness import published_network, shuffled_order
+from payneflow.weights import first_places, n_weight
 
 MINI_BATCHES_A_CALL = 2_000_000  # about a third of a second: Ctrl-C is heard between calls
 
@@ -46,11 +47,10 @@ class SgdTrainer:
         self.scaled_labels = np.ascontiguousarray(scaled_labels, dtype=float)
         self.settings = settings
         self.seed = seed
-        n_weight = settings.n_neurons * (n_label + 2) + 1
         self._epochs, self._largest_error = _kernels(n_label, settings.n_neurons, settings.mini_batch_size)
         self._labels = aligned(n_training * n_label).reshape(n_training, n_label, LANES)
         self._flux = aligned(n_training).reshape(n_training, LANES)
-        self._weights = aligned(n_weight).reshape(n_weight, LANES)
+        self._weights = aligned(n_weight(settings.n_neurons, n_label)).reshape(-1, LANES)
         self._work = aligned(settings.mini_batch_size * settings.n_neurons)
         self._step = aligned(1)
         self._costs = aligned(2).reshape(2, LANES)  # of the first and of the last WINDOW epochs
@@ -89,7 +89,7 @@ class SgdTrainer:
         deviations = np.empty(LANES)
         self._largest_error(self._labels.ravel(), self._flux.ravel(), self._weights.ravel(), deviations)
         ended = [lane for lane in busy if left[lane] == 0]
-        outcomes = [(int(lane), self._outcome(lane, deviations[lane] / SPAN)) for lane in ended]
+        outcomes = [(int(lane), self._outcome(lane, unscale_deviation(deviations[lane]))) for lane in ended]
         self._epochs_asked[ended] = 0
         self._step[ended] = 0.0
         return outcomes
@@ -107,9 +107,7 @@ def _kernels(n_label: int, n_neurons: int, mini_batch_size: int):
     Rows of `weights`: hidden weights (neuron by neuron, label by label), hidden biases, output weights, output bias.
     Rows of `labels`: spectrum by spectrum, label by label. Rows of `flux`: spectrum by spectrum.
     """
-    hidden_bias = n_neurons * n_label
-    output_weight = hidden_bias + n_neurons
-    output_bias = output_weight + n_neurons
+    hidden_bias, output_weight, output_bias = first_places(n_neurons, n_label)
     window = WINDOW
 
     @kernel

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import SettingsError
-from payneflow.scaling import SPAN
+from payneflow.scaling import unscale_deviation
 from payneflow.settings import WINDOW, SgdSettings
 from payneflow.training.policy import Outcome, Run
 from payneflow.training.randomness import published_network, shuffled_order
+from payneflow.weights import join, split
 
 MEND = (
     "`make theano` in the checkout builds .venv-theano, an environment that has it. The workflow then uses it by "
@@ -96,19 +97,18 @@ class TheanoTrainer:
         """The validation, over all training spectra and without Theano, as in the listing."""
         w0, b0, w1, b1 = (parameter.get_value() for parameter in self._parameters)
         predicted = logistic(logistic(self.scaled_labels @ w0 + b0) @ w1[:, 0] + b1)
-        return float(np.abs(predicted - self._true_flux).max() / SPAN)
+        return float(unscale_deviation(np.abs(predicted - self._true_flux).max()))
 
     def _set_weights(self, weights: np.ndarray) -> None:
-        """Flat weights as `published_network` has them -> the matrices of Theano, whose rows are the inputs."""
-        n_neurons, n_label = self.settings.n_neurons, self.scaled_labels.shape[1]
-        w0, b0, w1, b1 = np.split(weights, np.cumsum([n_neurons * n_label, n_neurons, n_neurons]))
-        values = w0.reshape(n_neurons, n_label).T.copy(), b0, w1[:, None], b1
+        """Flat weights (n_weight,) -> the matrices of Theano, whose rows are the inputs."""
+        w0, b0, w1, b1 = split(weights, self.scaled_labels.shape[1])
+        values = w0.T.copy(), b0, w1[:, None], b1[None]
         for parameter, value in zip(self._parameters, values, strict=True):
             parameter.set_value(value)
 
     def _get_weights(self) -> np.ndarray:
         w0, b0, w1, b1 = (parameter.get_value() for parameter in self._parameters)
-        return np.concatenate([w0.T.ravel(), b0, w1[:, 0], b1])
+        return join(w0.T, b0, w1[:, 0], b1[0])
 
 
 def logistic(z: np.ndarray) -> np.ndarray:

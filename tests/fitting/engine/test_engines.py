@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import PATIENCE
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -216,7 +217,7 @@ def test_the_same_pixels_given_as_a_wavelength_axis(networks, stars):
 # --------------------------------------------------------------------------------------------------------- never a bit
 
 
-@hypothesis_settings(max_examples=10, deadline=None)
+@hypothesis_settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), processes=st.integers(1, 5), everything=st.booleans())
 def test_neither_order_nor_company_nor_threads_change_a_bit(networks, stars, seed, processes, everything):
     settings = EVERYTHING if everything else FitSettings()
@@ -250,7 +251,9 @@ def test_machine_code_is_read_from_disk_by_the_next_process():
         "import sys; sys.path.insert(0, 'tests'); from known_networks import line_networks; import numpy as np;"
         "from payneflow import fit_spectra; fit_spectra(line_networks(2, 3, 400, 4), np.ones((1, 400)), 0.1)"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300) for _ in range(2)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE) for _ in range(2)
+    ]
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
     assert "compiling" not in runs[1].stderr
 

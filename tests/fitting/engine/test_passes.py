@@ -19,7 +19,7 @@ from payneflow.fitting.engine.shift import RestAxis, tap_table, tap_weights, to_
 from payneflow.simd import LANES, aligned, kernel, load_line, power_of_two, store
 
 
-@hypothesis_settings(max_examples=12, deadline=None)
+@hypothesis_settings(max_examples=12)
 @given(
     size=st.sampled_from([(1, 1), (2, 4), (7, 3)]),
     seed=st.integers(0, 2**32 - 1),
@@ -91,7 +91,7 @@ class Pass:
 WAYS = [(2, 3, 3, SHIFT, True), (1, 2, 0, RESAMPLE, True), (3, 2, 2, STAY, False), (8, 2, 2, RESAMPLE, True)]
 
 
-@hypothesis_settings(max_examples=8, deadline=None)
+@hypothesis_settings(max_examples=8)
 @given(way=st.sampled_from(WAYS), seed=st.integers(0, 1000))
 def test_sums_of_the_general_pass_are_those_of_the_whole_linear_problem(way, seed):
     """chi2 at the best continuum; its derivative; the Schur complement: all from finite differences of the model."""

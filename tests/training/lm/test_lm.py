@@ -3,11 +3,12 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import write_small_grid
+from conftest import PATIENCE, write_small_grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,7 +87,7 @@ def test_normal_equations_are_those_of_numpy(n_label, n_neurons):
     assert engine.advance() == list(range(LANES))
     gradient, step, sums = engine._working[0], engine._working[1], engine._working[9]
     for lane in range(LANES):
-        rows = to_rows(start[lane], n_label, n_neurons)
+        rows = to_rows(start[lane], n_label)
         y, jacobian = predicted(rows, labels, n_neurons)
         jacobian *= np.sqrt(spectrum_weights)[:, None]
         residual = (y - flux[lane]) * np.sqrt(spectrum_weights)
@@ -105,7 +106,7 @@ def test_normal_equations_are_those_of_numpy(n_label, n_neurons):
 
 def test_layouts_are_inverse_and_mean_the_same_network():
     labels, weights = make_labels(9, 2), new_network(5, 0, 0, 0.4, 2, 3)
-    rows = to_rows(weights, 2, 3)
+    rows = to_rows(weights, 2)
     np.testing.assert_allclose(from_rows(rows, 2, 3), weights, rtol=1e-14)
     np.testing.assert_allclose(predicted(rows, labels, 3)[0], published_flux(weights, labels, 3), rtol=1e-13)
 
@@ -126,7 +127,7 @@ def test_one_step_lowers_the_cost_as_reported():
     engine.start(3, new_network(0, 0, 0, 0.5, 3, 10), flux, 25, 1e-2)
     run = finish(engine)[3]
     error = published_flux(run.weights, labels, 10) - flux
-    cost = (spectrum_weights * error**2).sum() + 1e-6 * (to_rows(run.weights, 3, 10) ** 2).sum()
+    cost = (spectrum_weights * error**2).sum() + 1e-6 * (to_rows(run.weights, 3) ** 2).sum()
     assert run.cost == pytest.approx(cost, rel=1e-8)
     assert run.deviation == pytest.approx(np.abs(error[:30]).max() / 0.8, rel=1e-8)  # of the training spectra only
     assert run.steps == 25
@@ -186,19 +187,23 @@ SHORT = LmSettings(n_neurons=3, trunc_diff=0.002)
 LABELS = make_labels(20, 2)
 FLUX = smooth_pixels(LABELS, 48)
 FLUX[:, ::5] += np.random.default_rng(4).normal(0, 0.01, FLUX[:, ::5].shape)  # these need new starts, in vain
-PREPARATION = prepare(LABELS, FLUX, SHORT, 0)
 
 
-def tasks_of(pixels, labels=LABELS, flux=FLUX, preparation=PREPARATION):
+@cache
+def own_preparation():
+    return prepare(LABELS, FLUX, SHORT, 0)
+
+
+def tasks_of(pixels, labels=LABELS, flux=FLUX, preparation=None):
     """Tasks as `train_chunk` makes them of a chunk that holds these pixels."""
-    pixels = list(pixels)
+    pixels, preparation = list(pixels), preparation or own_preparation()
     to_learn = flux_to_learn(flux[:, pixels], preparation.virtual.flux(flux[:, pixels]))
     return [PixelTask(pixel, to_learn[i], PixelProgress()) for i, pixel in enumerate(pixels)]
 
 
 def changes(tasks, seed=0):
     """Train with a new trainer; the tasks one by one as their progress changes."""
-    return train_pixels(*make_trainer(LABELS, PREPARATION, SHORT, seed), tasks)
+    return train_pixels(*make_trainer(LABELS, own_preparation(), SHORT, seed), tasks)
 
 
 def train(pixels, seed=0):
@@ -214,33 +219,36 @@ def same(a: PixelProgress, b: PixelProgress) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
 
 
-ALONE = {pixel: train([pixel])[pixel] for pixel in range(48)}
+@cache
+def alone():
+    """The progress of each pixel, trained by itself."""
+    return {pixel: train([pixel])[pixel] for pixel in range(48)}
 
 
 def test_pixels_differ_in_cost_so_that_lanes_are_refilled():
     """Otherwise the tests below would prove little; and some start from templates, later from random networks."""
-    assert len(PREPARATION.templates) == 48 // PIXELS_PER_TEMPLATE == SHORT.n_starts
-    assert len({progress.loops for progress in ALONE.values()}) > 1
-    assert len({progress.steps for progress in ALONE.values()}) > 20
-    assert {progress.stage for progress in ALONE.values()} == {Stage.CONVERGED, Stage.MAX_LOOPS}
+    assert len(own_preparation().templates) == 48 // PIXELS_PER_TEMPLATE == SHORT.n_starts
+    assert len({progress.loops for progress in alone().values()}) > 1
+    assert len({progress.steps for progress in alone().values()}) > 20
+    assert {progress.stage for progress in alone().values()} == {Stage.CONVERGED, Stage.MAX_LOOPS}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.permutations(range(48)), st.integers(1, 48))
 def test_no_bit_depends_on_order_or_on_who_shares_the_lanes(order, count):
     for pixel, progress in train(order[:count]).items():
-        assert same(progress, ALONE[pixel]), pixel
+        assert same(progress, alone()[pixel]), pixel
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.integers(1, 47), min_size=1, max_size=4, unique=True))
 def test_no_bit_depends_on_the_chunks(cuts):
     for first, last in pairwise([0, *sorted(cuts), 48]):
         for pixel, progress in train(range(first, last)).items():
-            assert same(progress, ALONE[pixel]), pixel
+            assert same(progress, alone()[pixel]), pixel
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.integers(0, 150), min_size=1, max_size=3), st.booleans())
 def test_no_bit_depends_on_interruptions(tmp_path_factory, counts, through_a_file):
     """Stop after some number of ended runs, as a kill does, and go on from the progress alone, more than once."""
@@ -260,11 +268,11 @@ def test_no_bit_depends_on_interruptions(tmp_path_factory, counts, through_a_fil
     for _ in changes(tasks):
         pass
     for task in tasks:
-        assert same(task.progress, ALONE[task.pixel]), task.pixel
+        assert same(task.progress, alone()[task.pixel]), task.pixel
 
 
 def test_the_seed_decides():
-    assert not same(train([0], seed=1)[0], ALONE[0]), "new starts are random"
+    assert not same(train([0], seed=1)[0], alone()[0]), "new starts are random"
 
 
 def test_what_is_nan_in_the_test_half_changes_no_bit(tmp_path):
@@ -316,9 +324,9 @@ def test_the_virtual_weight_counts():
     for weight in (1e-4, 0.05, 1.0):
         asked = replace(SHORT, virtual_weight=weight, max_rounds=1)
         (task,) = tasks_of([5])
-        for _ in train_pixels(*make_trainer(LABELS, PREPARATION, asked, 0), [task]):
+        for _ in train_pixels(*make_trainer(LABELS, own_preparation(), asked, 0), [task]):
             pass
-        virtual = PREPARATION.virtual.labels
+        virtual = own_preparation().virtual.labels
         errors.append(np.abs(published_flux(task.progress.best_weights, virtual, 3) - task.flux[20:]).max())
     assert errors[0] > errors[1] > errors[2]
 
@@ -487,7 +495,7 @@ def test_it_works_without_avx512(monkeypatch, tmp_path):
                 patch.setenv("NUMBA_CPU_NAME", cpu)
                 patch.setenv("NUMBA_CPU_FEATURES", "")
             command = [sys.executable, "-c", ON_ANOTHER_CPU]
-            printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+            printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
         lanes = [line.split() for line in printed.splitlines()]
         assert [(lane[0], lane[1]) for lane in lanes] == [("0", "8"), ("1", "8"), ("2", "8")]
         weights = [np.array([float.fromhex(word) for word in lane[3:]]) for lane in lanes]
@@ -513,7 +521,7 @@ def test_no_bit_of_the_preparation_depends_on_the_threads_of_the_linear_algebra(
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             monkeypatch.setenv(name, threads)
         command = [sys.executable, "-c", SPLIT, str(grid), str(tmp_path / threads)]
-        subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
         (path,) = (tmp_path / threads).glob("*.npz")
         stored.append(read_npz(path, GridError, "a chunk"))
     assert stored[0]["virtual_flux"].shape == (60, 16) and stored[0]["template_w0"].shape == (1, 10, 3)

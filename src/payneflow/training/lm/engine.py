@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from payneflow.scaling import SPAN
+from payneflow.scaling import unscale_deviation
 from payneflow.simd import LANES, aligned
 from payneflow.training.lm.kernel import COST, DAMPING, DEVIATION, build
 from payneflow.training.lm.layout import BLOCK, LABEL_CENTRE, LABEL_SCALE, TILE, Layout, from_rows, to_rows, whole
@@ -59,7 +59,7 @@ class LaneEngine:
     def start(self, lane, weights, flux_scaled, iterations, damping):
         """Put a network (published layout) into a lane; flux_scaled (n_spectrum,) is y', at most `iterations` to go."""
         layout = self.layout
-        rows = to_rows(weights, layout.n_label, layout.n_neurons)
+        rows = to_rows(weights, layout.n_label)
         self._weights[lane : LANES * layout.n_weight : LANES] = rows
         targets = self._targets[lane::LANES]
         targets[: self.n_given] = flux_scaled
@@ -88,6 +88,6 @@ class LaneEngine:
             weights=from_rows(rows, layout.n_label, layout.n_neurons),
             improvement=float("nan"),  # the policy of this trainer judges a trial by its cost
             cost=float(self._scalars[LANES * COST + lane]),
-            deviation=float(self._scalars[LANES * DEVIATION + lane]) / SPAN,
+            deviation=unscale_deviation(float(self._scalars[LANES * DEVIATION + lane])),
             steps=int(self._count[lane]),
         )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from payneflow.weights import join, n_weight, split
+
 LABEL_CENTRE, LABEL_SCALE = 0.5, 0.2  # u = (x' - centre)/scale has mean 0 and variance about 1 on labels in 0.1 .. 0.9
 
 # Sizes of what is held in registers at a time (32 of them on AVX-512), and spectra to a block.
@@ -37,7 +39,12 @@ class Layout:
 
     @property
     def n_weight(self):
-        return self.n_neurons * (self.n_label + 2) + 1
+        return n_weight(self.n_neurons, self.n_label)
+
+    @property
+    def n_hidden(self):
+        """Rows of hidden weights and biases; the output weights follow, then the output bias."""
+        return self.n_neurons * self.n_input
 
     @property
     def n_row(self):
@@ -91,7 +98,7 @@ class Layout:
         """(n_row, n_row): the row of the sums that is this element of J'J; the last row, 0, where there is none."""
         i = np.arange(self.n_row)
         high, low = np.maximum(i[:, None], i), np.minimum(i[:, None], i)
-        n_hidden = self.n_neurons * self.n_input
+        n_hidden = self.n_hidden
 
         def triangle(a, b):
             a, b = np.maximum(a, b), np.minimum(a, b)
@@ -117,17 +124,17 @@ class Layout:
         return np.concatenate(tiles).astype(np.int32)
 
 
-def to_rows(weights, n_label, n_neurons):
+def to_rows(weights, n_label):
     """Published layout in x' coordinates -> layout and u coordinates of this file."""
-    w0 = weights[: n_neurons * n_label].reshape(n_neurons, n_label)
-    b0, w1, b1 = np.split(weights[n_neurons * n_label :], [n_neurons, 2 * n_neurons])
+    w0, b0, w1, b1 = split(weights, n_label)
     hidden = np.column_stack([w0 * LABEL_SCALE, b0 + LABEL_CENTRE * w0.sum(1)])
-    return np.concatenate([hidden.ravel(), w1, b1])
+    return np.concatenate([hidden.ravel(), w1, [b1]])
 
 
 def from_rows(rows, n_label, n_neurons):
     """The inverse of `to_rows`."""
-    hidden, w1, b1 = np.split(rows, [n_neurons * (n_label + 1), n_neurons * (n_label + 2)])
-    hidden = hidden.reshape(n_neurons, n_label + 1)
+    layout = Layout(n_label, n_neurons)
+    hidden = rows[: layout.n_hidden].reshape(n_neurons, layout.n_input)
+    w1, b1 = rows[layout.n_hidden : -1], rows[-1]
     w0 = hidden[:, :n_label] / LABEL_SCALE
-    return np.concatenate([w0.ravel(), hidden[:, n_label] - LABEL_CENTRE * w0.sum(1), w1, b1])
+    return join(w0, hidden[:, n_label] - LABEL_CENTRE * w0.sum(1), w1, b1)

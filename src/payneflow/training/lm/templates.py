@@ -16,6 +16,7 @@ import numpy as np
 from payneflow.simd import kernel
 from payneflow.statistics import evenly
 from payneflow.training.lm.limits import FIT_SPECTRA, N_TEMPLATE, PIXELS_PER_TEMPLATE
+from payneflow.weights import join, split
 
 RIDGE = 1e-2  # of the linear fit, against w1^2; hidden outputs are nearly collinear and would get weights of thousands
 MARGIN = 0.01  # scaled flux is held this far inside 0 .. 1 before its logit is taken
@@ -45,12 +46,8 @@ def template_pixels(n_pixel):
 
 def make_templates(weights, n_label):
     """Templates from trained networks, weights (n_template, n_weight) in the published layout."""
-    n_neurons = (weights.shape[1] - 1) // (n_label + 2)
-    n_hidden = n_neurons * n_label
-    return Templates(
-        w0=weights[:, :n_hidden].reshape(-1, n_neurons, n_label).copy(),
-        b0=weights[:, n_hidden : n_hidden + n_neurons].copy(),
-    )
+    w0, b0, _, _ = split(weights, n_label)
+    return Templates(w0.copy(), b0.copy())
 
 
 class TemplateFits:
@@ -80,7 +77,7 @@ class TemplateFits:
         best = np.argsort(error, kind="stable")[:n]
         b1 = z.mean() - (w1 * self._mean).sum(1)
         templates = self.templates
-        return [np.concatenate([templates.w0[k].ravel(), templates.b0[k], w1[k], b1[k : k + 1]]) for k in best]
+        return [join(templates.w0[k], templates.b0[k], w1[k], b1[k]) for k in best]
 
 
 def _inverses(matrices):

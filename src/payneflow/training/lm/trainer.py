@@ -9,6 +9,7 @@ from collections import deque
 
 import numpy as np
 
+from payneflow.scaling import TRAINING_LEAST, TRAINING_MOST
 from payneflow.settings import LmSettings
 from payneflow.simd import LANES
 from payneflow.training.lm.engine import LaneEngine
@@ -16,6 +17,7 @@ from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import TemplateFits
 from payneflow.training.policy import Outcome, Run
 from payneflow.training.randomness import weights_generator
+from payneflow.weights import join
 
 # Pixels under way at a time: enough that neither engine waits for the other, and few to begin again after a kill.
 PLACES = 8 * LANES
@@ -86,9 +88,9 @@ def random_network(generator: np.random.Generator, mean_flux: float, n_label: in
     """
     w0 = generator.normal(size=(n_neurons, n_label))
     w0 *= STEEPNESS * n_neurons ** (1 / n_label) / np.sqrt((w0 * w0).sum(axis=1, keepdims=True))
-    middle = generator.uniform(0.1, 0.9, (n_neurons, n_label))
+    middle = generator.uniform(TRAINING_LEAST, TRAINING_MOST, (n_neurons, n_label))
     b0 = -(w0 * middle).sum(axis=1)
     w1 = OUTPUT_SPREAD * generator.normal(size=n_neurons)
     hidden = 1.0 / (1.0 + np.exp(-((w0 * middle.mean(axis=0)).sum(axis=1) + b0)))
     mean = min(max(mean_flux, MEAN_LEAST), MEAN_MOST)
-    return np.concatenate([w0.ravel(), b0, w1, [np.log(mean / (1.0 - mean)) - (w1 * hidden).sum()]])
+    return join(w0, b0, w1, np.log(mean / (1.0 - mean)) - (w1 * hidden).sum())
