@@ -123,7 +123,7 @@ class Policy(Protocol):
 
 
 class PublishedPolicy:
-    """The published restart and truncation policy (published listing; DESIGN of payneflow, section 2)."""
+    """The published restart and truncation policy (docs/published_algorithm.md)."""
 
     def __init__(self, settings: SgdSettings):
         self.settings = settings

@@ -57,7 +57,7 @@ def predicted(rows, labels, n_neurons):
 
 
 def published_flux(weights, labels, n_neurons):
-    """y' of the network of DESIGN.md section 2, weights in the published layout."""
+    """y' of one pixel's network, weights in the published layout."""
     n_label = labels.shape[1]
     w0 = weights[: n_neurons * n_label].reshape(n_neurons, n_label)
     b0, w1, b1 = np.split(weights[n_neurons * n_label :], [n_neurons, 2 * n_neurons])

@@ -17,7 +17,7 @@ from payneflow.training.lm.limits import LARGEST_KRIGING, LARGEST_VIRTUAL, VIRTU
 SEARCH_SPECTRA, SEARCH_PIXELS = 400, 1000  # the search for the lengths looks at no more, evenly spread over the grid
 N_NEIGHBOUR, N_CANDIDATE = 12, 6000
 OVERSHOOT = 0.3  # a virtual label lies at most this part of the way to its neighbour outside the two
-SPAWN_KEY = 2  # of the random numbers here: 0 is for weights, 1 for shuffles (DESIGN.md, section 2)
+SPAWN_KEY = 2  # of the random numbers here: 0 is for weights, 1 for shuffles
 
 
 @dataclass(frozen=True)
