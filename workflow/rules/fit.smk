@@ -31,7 +31,7 @@ rule calibrate_errors:
 
 rule fit_spectra:
     input:
-        spectra=lambda wildcards: run.files_of_shard(SHARDS[wildcards.shard], GRID),
+        spectra=lambda wildcards: SHARD_FILES[wildcards.shard],
         network=rules.gather_networks.output.network,
         label_errors=rules.calibrate_errors.output.label_errors if config["fit"]["calibrate"] else [],
     output:

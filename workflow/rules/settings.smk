@@ -89,13 +89,15 @@ os.environ.update(PATH=os.pathsep.join(PROGRAMS))
 
 # As Snakemake can take them, see alias_of; the rules' options that are text are functions, for the same reason.
 GRID = run.alias_of(config["grid"])
-RESULTS = run.alias_of(config["results"])
+RESULTS = run.alias_of_directory(config["results"])
 LOGS = RESULTS / "logs"
 BENCHMARKS = RESULTS / "benchmarks"
 
 try:
     TRAINING = run.plan_training(config, SITE)
     SHARDS = run.plan_fits(config["fit"])
+    # now, because Snakemake takes stock of a directory once: a link made later would be missing
+    SHARD_FILES = {name: run.files_of_shard(shard, GRID) for name, shard in SHARDS.items()}
     ENVIRONMENT = ""
     if config["trainer"] == "theano":
         ENVIRONMENT = run.theano_environment(RESULTS, None if WITH_CONDA else CHECKOUT)

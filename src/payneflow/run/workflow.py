@@ -34,6 +34,14 @@ def alias_of(path: str | Path) -> Path:
     return link_to(path) if re.search(r"[{}<>]", str(path)) else Path(path)
 
 
+def alias_of_directory(path: str | Path) -> Path:
+    """As `alias_of`, for a directory to write to: it is made where it needs a link, which must lead somewhere."""
+    alias = alias_of(path)
+    if alias != Path(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return alias
+
+
 def plain_path(path: str | Path) -> Path:
     """The path, or a link to it where it holds a sign that THEANO_FLAGS or a compiler may misread."""
     return Path(path) if PLAIN.fullmatch(str(path)) else link_to(path)
