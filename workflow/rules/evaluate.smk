@@ -13,7 +13,7 @@ rule evaluate_networks:
         BENCHMARKS / "evaluate_networks.tsv"
     localrule: True
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -40,7 +40,7 @@ rule plot_figure:
         LOGS / "plot_figure/{figure}.log",
     localrule: True
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,

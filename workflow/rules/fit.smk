@@ -14,7 +14,7 @@ rule calibrate_errors:
         BENCHMARKS / "calibrate_errors.tsv"
     localrule: True
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -42,7 +42,7 @@ rule fit_spectra:
     benchmark:
         BENCHMARKS / "fit_spectra/{shard}.tsv"
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: config["fit"]["processes"]
     resources:
         mem_mb=2000,
@@ -69,7 +69,7 @@ rule gather_fits:
         LOGS / "gather_fits.log",
     localrule: True
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=4000,

@@ -9,7 +9,7 @@ rule check_grid:
     log:
         LOGS / "check_grid.log",
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -33,7 +33,7 @@ rule split_pixels:
     benchmark:
         BENCHMARKS / "split_pixels.tsv"
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,

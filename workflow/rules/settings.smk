@@ -23,6 +23,11 @@ except ModuleNotFoundError as error:
 # Of this file, not of the main Snakefile, which may be another that uses this workflow as a module.
 CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 
+# Of the conda environments, as seen from the rules; Snakemake formats it, so that braces of a checkout are doubled.
+ENVS = "../../envs"
+if set("{}") & set(str(CHECKOUT)):
+    ENVS = str(CHECKOUT / "envs").replace("{", "{{").replace("}", "}}")
+
 
 QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: as a mapping. Use quotes:
   in config.yaml           pixels: "1:50:2"

@@ -11,7 +11,7 @@ rule train_chunk:
     benchmark:
         BENCHMARKS / "train_chunk/{chunk}.tsv"
     conda:
-        "../../envs/theano.yaml" if config["trainer"] == "theano" else "../../envs/payneflow.yaml"
+        f"{ENVS}/theano.yaml" if config["trainer"] == "theano" else f"{ENVS}/payneflow.yaml"
     threads: 1 if SITE.on_cluster else SITE.ranks
     resources:
         tasks=lambda wildcards, threads: SITE.ranks_of_job(threads),
@@ -48,7 +48,7 @@ rule gather_networks:
         LOGS / "gather_networks.log",
     localrule: True
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -70,7 +70,7 @@ def link_to(path: str | Path) -> Path:
 
 
 def list_file(paths: Iterable[str | Path]) -> Path:
-    """A list file of these paths, below SCRATCH; named by its content, so that no two runs write one name differently."""
+    """A list file of these paths, below SCRATCH; named by its content, so that two runs never clash."""
     lines = [str(path) for path in paths]
     digest = hashlib.sha256(b"\n".join(map(os.fsencode, lines))).hexdigest()[:16]
     path = SCRATCH / f"list-{digest}.txt"
