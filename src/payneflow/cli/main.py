@@ -96,10 +96,11 @@ def gather(options: argparse.Namespace) -> None:
     from payneflow.chunks.gather import gather_chunks
     from payneflow.chunks.record import summary_text, write_record
 
-    networks, record = gather_chunks(options.trained)
+    trained = _listed(options, options.trained)
+    networks, record = gather_chunks(trained)
     networks.write(options.network)
     write_record(record, options.record)
-    remove_checkpoints(options.trained)
+    remove_checkpoints(trained)
     print(summary_text(record))
 
 
@@ -215,7 +216,7 @@ def gather_fits(options: argparse.Namespace) -> None:
     from payneflow.fitting import many as many_fits
     from payneflow.fitting.results import fits_text, write_fits
 
-    fits = many_fits.gather_fits(options.fits)
+    fits = many_fits.gather_fits(_listed(options, options.fits))
     many_fits.refuse_if_unreadable(fits)
     write_fits(fits, options.output)
     print(fits_text(fits))
@@ -327,7 +328,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_training(one)
 
     one = add(gather, "trained/*.npz --network neural_network.npz --record training_record.ecsv")
-    one.add_argument("trained", nargs="+", metavar="TRAINED", help="all trained chunks of one split")
+    one.add_argument("trained", nargs="*", metavar="TRAINED", help="all trained chunks of one split")
+    _add_list(one)
     one.add_argument("--network", required=True, metavar="FILE", help="network file to write (npz)")
     one.add_argument("--record", required=True, metavar="FILE", help="training record to write (ecsv)")
 
@@ -376,7 +378,8 @@ def _parser() -> argparse.ArgumentParser:
     fit_options.add_fit_settings(one)
 
     one = add(gather_fits, "fits/*.ecsv --output fits")
-    one.add_argument("fits", nargs="+", metavar="FITS", help="fits of all shards (ecsv)")
+    one.add_argument("fits", nargs="*", metavar="FITS", help="fits of all shards (ecsv)")
+    _add_list(one)
     one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
 
     from payneflow.figures import FIGURES
@@ -418,6 +421,21 @@ def _add_config(subcommand: argparse.ArgumentParser) -> None:
     subcommand.add_argument(
         "--config", default="config.yaml", metavar="FILE", help="settings of the run (default: %(default)s)"
     )
+
+
+def _add_list(subcommand: argparse.ArgumentParser) -> None:
+    subcommand.add_argument(
+        "--list", metavar="FILE", help="take the paths from this file, one a line: more than a command line can hold"
+    )
+
+
+def _listed(options: argparse.Namespace, given: list[str]) -> list[str]:
+    """The paths on the command line, or those of --list."""
+    from payneflow.files import read_list
+
+    if bool(given) == bool(options.list):
+        raise SettingsError("expected files, or --list FILE with one path a line, and not both.")
+    return given or read_list(options.list)
 
 
 def _add_network(subcommand: argparse.ArgumentParser) -> None:

@@ -47,6 +47,8 @@ def _fits_table(table: Table) -> BinTableHDU:
     plain.meta = {f"FLAG{bit}": name for name, bit in table.meta["flags"].items()}
     for name in plain.colnames:
         plain[name].unit = plain[name].description = None
+        if plain[name].dtype.kind == "U":  # FITS is ASCII: e with an accent becomes \\xe9
+            plain[name] = [str(text).encode("ascii", "backslashreplace").decode() for text in plain[name]]
     plain.rename_columns(plain.colnames, fits_names(plain.colnames))
     hdu = table_to_hdu(plain)
     for number, name in enumerate(table.colnames, start=1):
@@ -57,7 +59,8 @@ def _fits_table(table: Table) -> BinTableHDU:
         hdu.header.add_comment(f"{plain.colnames[number - 1]}: {described}")
     for name, value in table.meta.items():
         if name not in ("label_names", "flags"):
-            hdu.header.add_history(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")
+            text = f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
+            hdu.header.add_history(text.encode("ascii", "backslashreplace").decode())
     return hdu
 
 
