@@ -5,11 +5,12 @@ is answered with the one that was probably meant. What an npz and an HDF5 file s
 """
 
 import difflib
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
+from payneflow.declaration import declare, setting
 from payneflow.errors import GridError
 from payneflow.grid import hdf5 as grid_hdf5
 from payneflow.grid import npz as grid_npz
@@ -17,16 +18,24 @@ from payneflow.grid.halves import check_enough_spectra
 from payneflow.grid.hdf5 import StoredFlux
 from payneflow.grid.stored import Header
 
+_ARRAY = "the name of an array"
 
-@dataclass(frozen=True)
+
+@declare
 class GridKeys:
     """The names of the arrays in a grid file; the defaults are the published ones."""
 
-    wavelength: str = "wavelength"
-    flux: str = "Y_u_all"
-    labels: str = "labels_array"
-    label_names: str = "label_names"
-    label_units: str = "label_units"
+    wavelength: str = setting("wavelength", "(n_pixel,), Angstrom", min_length=1, expected=_ARRAY)
+    flux: str = setting("Y_u_all", "(n_spectrum, n_pixel), normalised flux", min_length=1, expected=_ARRAY)
+    labels: str = setting(
+        "labels_array", "(n_label, n_spectrum), each label in its own unit", min_length=1, expected=_ARRAY
+    )
+    label_names: str = setting(
+        "label_names", "(n_label,), text; may be absent from the grid", min_length=1, expected=_ARRAY
+    )
+    label_units: str = setting(
+        "label_units", "(n_label,), text; may be absent from the grid", min_length=1, expected=_ARRAY
+    )
 
 
 PUBLISHED = GridKeys()
