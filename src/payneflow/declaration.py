@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
+from pydantic_core import ArgsKwargs
 
 from payneflow.errors import SettingsError
 
@@ -175,6 +176,15 @@ def _expected(kind, bounds: dict[str, float]) -> str:
 
 
 # -------------------------------------------------------------------------------------------------------- what is wrong
+
+
+def problems_of(cls: type, values: dict) -> dict[str, str]:
+    """What is wrong with each of `values` for the declared class alone, by the name of the setting or of its entry."""
+    try:
+        cls.__pydantic_validator__.validate_python(ArgsKwargs((), values), self_instance=object.__new__(cls))
+    except ValidationError as error:
+        return _problems(cls, values, error)
+    return {}
 
 
 def _problems(cls: type, given: dict, error: ValidationError) -> dict[str, str]:
