@@ -5,11 +5,12 @@ is answered with the one that was probably meant. What an npz and an HDF5 file s
 """
 
 import difflib
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
+from payneflow.declaration import declare, setting
 from payneflow.errors import GridError
 from payneflow.grid.sets import check_enough_spectra
 
@@ -31,16 +32,24 @@ class Header:
         single = self.dtype.kind == "f" and self.dtype.itemsize == 4
         return np.dtype(np.float32 if single else np.float64)
 
+_ARRAY = "the name of an array"
 
-@dataclass(frozen=True)
+
+@declare
 class GridKeys:
     """The names of the arrays in a grid file; the defaults are the published ones."""
 
-    wavelength: str = "wavelength"
-    flux: str = "Y_u_all"
-    labels: str = "labels_array"
-    label_names: str = "label_names"
-    label_units: str = "label_units"
+    wavelength: str = setting("wavelength", "(n_pixel,), Angstrom", min_length=1, expected=_ARRAY)
+    flux: str = setting("Y_u_all", "(n_spectrum, n_pixel), normalised flux", min_length=1, expected=_ARRAY)
+    labels: str = setting(
+        "labels_array", "(n_label, n_spectrum), each label in its own unit", min_length=1, expected=_ARRAY
+    )
+    label_names: str = setting(
+        "label_names", "(n_label,), text; may be absent from the grid", min_length=1, expected=_ARRAY
+    )
+    label_units: str = setting(
+        "label_units", "(n_label,), text; may be absent from the grid", min_length=1, expected=_ARRAY
+    )
 
 
 PUBLISHED = GridKeys()
