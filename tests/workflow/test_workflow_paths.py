@@ -11,7 +11,7 @@ from conftest import ROOT
 from workflow_runs import GRID, PROGRAMS, RESULTS, new_directory, planned, snakemake
 
 from payneflow import cli
-from payneflow.fitting import read_fits
+from payneflow.fitting import read_results
 
 ODD = """it's "odd"; $HOME {chunk} {a b} <results> [x] * é 星"""
 FEW = {"pixels": "1000:1008", "chunk_size": 4}
@@ -59,7 +59,7 @@ def test_a_checkout_results_grid_and_spectra_of_odd_names(odd_checkout):
     results = odd_checkout / f"results {ODD}"
     assert [name for name in RESULTS if "fitting_results" not in name and not (results / name).is_file()] == []
     assert f"Everything is in results {ODD}/" in output
-    assert read_fits(results / "fits.ecsv")["path"].tolist() == 3 * [f"nights {ODD}/night {ODD}.npz"]
+    assert read_results(results / "fits.ecsv")["path"].tolist() == 3 * [f"nights {ODD}/night {ODD}.npz"]
     status, output = run_snakemake(odd_checkout)
     assert status == 0 and "Nothing to be done" in output, output
     status, output = run_snakemake(odd_checkout, "--report", "report.html")

@@ -133,7 +133,7 @@ def calibrate(options: argparse.Namespace) -> None:
 def fit(options: argparse.Namespace) -> None:
     """Fit the labels of observed spectra, or of the test spectra of a grid, which the networks never saw."""
     from payneflow.cli.options import fit_settings_of
-    from payneflow.fitting.results import fits_text, write_fits
+    from payneflow.fitting.results import results_text, write_results
     from payneflow.network import read_networks
 
     if bool(options.grid) == bool(options.files):
@@ -143,8 +143,8 @@ def fit(options: argparse.Namespace) -> None:
     label_errors = _label_errors(options, networks, settings)
     common = {"label_errors": label_errors, "processes": options.processes}
     fits = (_fit_test_half if options.grid else _fit_observed)(options, networks, settings, common)
-    write_fits(fits, options.output)
-    print(fits_text(fits))
+    write_results(fits, options.output)
+    print(results_text(fits))
 
 
 def _label_errors(options: argparse.Namespace, networks, settings):
@@ -214,12 +214,12 @@ def _fit_observed(options: argparse.Namespace, networks, settings, common: dict)
 def gather_fits(options: argparse.Namespace) -> None:
     """Join the fits of all shards to one table."""
     from payneflow.fitting import many as many_fits
-    from payneflow.fitting.results import fits_text, write_fits
+    from payneflow.fitting.results import results_text, write_results
 
     fits = many_fits.gather_fits(_listed(options, options.fits))
     many_fits.refuse_if_unreadable(fits)
-    write_fits(fits, options.output)
-    print(fits_text(fits))
+    write_results(fits, options.output)
+    print(results_text(fits))
 
 
 def plot(options: argparse.Namespace) -> None:

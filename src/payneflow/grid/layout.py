@@ -5,7 +5,7 @@ is answered with the one that was probably meant. What an npz and an HDF5 file s
 """
 
 import difflib
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class Header:
         """What flux of this dtype is read and trained as: native float32 where the file has float32, else float64."""
         single = self.dtype.kind == "f" and self.dtype.itemsize == 4
         return np.dtype(np.float32 if single else np.float64)
+
 
 _ARRAY = "the name of an array"
 
