@@ -3,6 +3,7 @@
 #   grid -> chunks of pixels -> trained chunks -> network file -> fits, figures, report
 #
 # Every setting is in config.yaml. Each rule runs one `payneflow` subcommand, which works by hand as well.
+# Rules with `localrule: True` are seconds of work: with the profile of a cluster they run where Snakemake does.
 
 from snakemake.utils import min_version
 
@@ -16,36 +17,22 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/settings.smk"
-include: "workflow/rules/fit_settings.smk"
 include: "workflow/rules/grid.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/fit.smk"
 
 
-# Seconds of work each: with the profile of a cluster these run where Snakemake does, not as jobs of their own.
-localrules:
-    all,
-    gather_networks,
-    evaluate_networks,
-    plot_training_summary,
-    plot_flux_prediction,
-    plot_flux_deviation,
-    calibrate_errors,
-    gather_fits,
-    plot_fitting_results,
-    plot_fit_overview,
-
-
 rule all:
     default_target: True
     input:
-        get_final_output(),
+        run.final_output(RESULTS, observed=bool(config["fit"]["spectra"])),
 
 
 onstart:
-    shell(f"sh {workflow.basedir}/workflow/scripts/cancel_orphans.sh {'yes' if ON_CLUSTER else 'no'}")
+    script, on_cluster = CHECKOUT / "workflow/scripts/cancel_orphans.sh", "yes" if SITE.on_cluster else "no"
+    shell("sh {script:q} {on_cluster}")
 
 
 onsuccess:
-    print(summary_of_run())
+    print(run.summary_of_run(Path(config["results"])))

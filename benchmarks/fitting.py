@@ -22,7 +22,7 @@ from payneflow.fitting.engine.engines import estimate_of
 from payneflow.fitting.engine.shift import to_places
 from payneflow.grid import TEST, read_grid
 from payneflow.statistics import bias_and_width
-from payneflow.wavelength import is_gap
+from payneflow.wavelength import after_gaps
 
 ROUNDS, COPIES = 5, 4
 FASTEST, TERMS = 500.0, 4
@@ -53,7 +53,7 @@ class Sky:
 
 
 def segments(wavelength):
-    return np.split(np.arange(len(wavelength)), np.flatnonzero(is_gap(wavelength)) + 1)
+    return np.split(np.arange(len(wavelength)), after_gaps(wavelength))
 
 
 def moved(wavelength, flux, velocity, half=24):

@@ -28,7 +28,7 @@ from payneflow.fitting.calibration import FLUX_ERROR, measure_label_errors
 from payneflow.fitting.label_errors import LabelErrors
 from payneflow.grid import TEST, SpectralGrid, read_grid
 from payneflow.statistics import bias_and_width
-from payneflow.wavelength import is_gap
+from payneflow.wavelength import after_gaps
 
 MODES = {"labels": FitSettings(), "labels + RV + continuum": FitSettings(velocity=True, continuum=4)}
 SIGNAL_TO_NOISE = (300, 100, 30, 10)
@@ -52,7 +52,7 @@ class Truth:
         if settings.velocity:
             rng = np.random.default_rng(SEED)
             self.velocity = rng.uniform(-LARGEST_VELOCITY, LARGEST_VELOCITY, len(self.rows))
-            cuts = np.flatnonzero(is_gap(networks.wavelength)) + 1
+            cuts = after_gaps(networks.wavelength)
             parts = [slice(a, b) for a, b in zip([0, *cuts], [*cuts, len(networks.wavelength)], strict=True)]
             for part in parts:
                 self.flux[:, part] = moved(self.flux[:, part], networks.wavelength[part], self.velocity)

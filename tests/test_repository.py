@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import PATIENCE
 
+from payneflow.run.workflow import FIGURES
 from payneflow.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,7 @@ def test_the_grid_keys_of_config_are_the_published_ones():
 def test_every_figure_of_the_report_has_its_caption():
     rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     captions = {Path(name).name for name in re.findall(r'caption="([^"]+)"', rules)} | {"workflow.rst"}
+    captions |= {f"{name}.rst" for name in FIGURES}
     assert captions == {path.name for path in (ROOT / "workflow/report").glob("*.rst")}
 
 
@@ -102,7 +104,7 @@ def test_every_rule_runs_one_payneflow_subcommand_and_logs_it():
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         for rule in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
             keys = re.findall(r"^    (\w+):", rule, flags=re.MULTILINE)
-            assert [key for key in keys if key not in ("benchmark", "params")] == [
+            assert [key for key in keys if key not in ("benchmark", "params", "localrule")] == [
                 *("input", "output", "log", "conda", "threads", "resources", "message", "shell")
             ], rule
             shell = rule.split("    shell:")[1]

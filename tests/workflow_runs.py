@@ -20,8 +20,7 @@ SETTINGS = {
 }
 AFTER_TRAINING = {
     *("gather_networks", "evaluate_networks", "calibrate_errors", "fit_spectra", "gather_fits"),
-    *("plot_flux_prediction", "plot_flux_deviation", "plot_fitting_results", "plot_training_summary"),
-    "plot_fit_overview",
+    "plot_figure",
 }
 RESULTS = [
     *("grid_summary.json", "neural_network.npz", "training_record.ecsv", "fits.ecsv", "fits.fits"),

@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,35 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def write_list(path: str | Path, paths: Iterable[str | Path]) -> None:
+    """Write a list file: one path a line, UTF-8, without quotes; whole or not at all.
+
+    Raises PayneflowError for a path with a line break, which such a file cannot hold.
+    """
+    lines = [str(one) for one in paths]
+    for line in lines:
+        if "\n" in line or "\r" in line:
+            raise PayneflowError(f"{line!r}: a line break in a path cannot be written to a list file. Rename it.")
+    with whole_file(path) as temporary:
+        temporary.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+
+
+def read_list(path: str | Path) -> list[str]:
+    """The paths of a list file, one a line as they stand; empty lines count for nothing.
+
+    Raises PayneflowError where the file cannot be read or holds no path.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise PayneflowError(f"{path}: {error.strerror}; expected a list file: one path a line.") from None
+    paths = [line.removesuffix("\r") for line in text.split("\n")]
+    paths = [line for line in paths if line.strip()]
+    if not paths:
+        raise PayneflowError(f"{path}: holds no path; expected a list file: one path a line.")
+    return paths
 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray | str | float]) -> None:

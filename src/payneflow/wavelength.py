@@ -1,4 +1,6 @@
-"""Gaps on a wavelength axis, such as those between detector chips."""
+"""Wavelength axes: gaps and the segments between them, and wavelengths in air as those in vacuum."""
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -9,3 +11,36 @@ def is_gap(wavelength: np.ndarray) -> np.ndarray:
     """(n_pixel - 1,) whether the step to the next pixel crosses a gap; `wavelength` (n_pixel,) increases."""
     step = np.diff(wavelength)
     return step > GAP * np.median(step) if len(step) else np.zeros(0, dtype=bool)
+
+
+def after_gaps(wavelength: np.ndarray) -> np.ndarray:
+    """The first pixel after each gap, (n_gap,); `wavelength` (n_pixel,) increases."""
+    return np.flatnonzero(is_gap(wavelength)) + 1
+
+
+def segments(wavelength: np.ndarray) -> list[tuple[int, int]]:
+    """First pixel and stop, exclusive, of each run of pixels between gaps, such as a detector chip."""
+    edges = [0, *after_gaps(wavelength).tolist(), len(wavelength)]
+    return list(pairwise(edges))
+
+
+def refractive_index(vacuum: np.ndarray) -> np.ndarray:
+    """Of standard air (15 C, 101325 Pa, 450 ppm CO2) at vacuum wavelengths (any shape), Angstrom.
+
+    Ciddor (1996, Applied Optics 35, 1566), equation 1; measured from 2300 to 16 900 Angstrom.
+    """
+    squared = (1e4 / np.asarray(vacuum, dtype=float)) ** 2  # wave number, 1/micrometre
+    return 1.0 + 1e-8 * (5792105.0 / (238.0185 - squared) + 167917.0 / (57.362 - squared))
+
+
+def air_to_vacuum(air: np.ndarray) -> np.ndarray:
+    """Vacuum wavelengths (any shape), Angstrom, of wavelengths in standard air; accurate to 1e-9 Angstrom.
+
+    The index belongs to the wavelength that is sought, so three rounds of vacuum = air * index(vacuum): each gains
+    five digits.
+    """
+    air = np.asarray(air, dtype=float)
+    vacuum = air
+    for _ in range(3):
+        vacuum = air * refractive_index(vacuum)
+    return vacuum

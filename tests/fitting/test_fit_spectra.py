@@ -8,7 +8,15 @@ from scipy.optimize import curve_fit
 
 from payneflow import PixelNetworks
 from payneflow.errors import SpectraError
-from payneflow.fitting import FitFlag, FitSettings, add_true_labels, fit_spectra, fits_names, fits_text, write_fits
+from payneflow.fitting import (
+    FitFlag,
+    FitSettings,
+    add_true_labels,
+    fit_spectra,
+    fits_column_names,
+    results_text,
+    write_results,
+)
 
 N_PIXEL = 60
 
@@ -140,20 +148,20 @@ def test_files_and_summary(networks, stars, tmp_path):
     bad[0] = np.nan
     table = fit_spectra(networks, bad, 0.01)
     add_true_labels(table, networks, labels, np.arange(1, 40, 2))
-    write_fits(table, tmp_path / "fits")
+    write_results(table, tmp_path / "fits")
     for name, kind in (("fits.ecsv", "ascii.ecsv"), ("fits.fits", "fits")):
         stored = Table.read(tmp_path / name, format=kind)
-        assert stored.colnames == (table.colnames if name == "fits.ecsv" else fits_names(table.colnames))
+        assert stored.colnames == (table.colnames if name == "fits.ecsv" else fits_column_names(table.colnames))
         assert np.array_equal(stored["covariance"], table["covariance"], equal_nan=True)
         assert stored["Teff"].unit == "K" and (stored["Teff_true"] == labels[:, 0]).all()
         assert (stored["spectrum"] == np.arange(1, 40, 2)).all()
     assert Table.read(tmp_path / "fits.ecsv").meta["flags"] == {flag.name: flag for flag in FitFlag}
     assert stored.meta["FLAG4"] == "FAILED"
     assert "Fe_H_true: [Fe/H] the spectrum was computed with [dex]" in stored.meta["comments"]
-    text = fits_text(table)
+    text = results_text(table)
     assert "20 spectra fitted" in text and "FAILED             1" in text and "Teff: bias" in text
 
 
 def test_column_names_of_fits_files():
-    assert fits_names(["[Fe/H]", "[Fe/H]_error", "Teff"]) == ["Fe_H", "Fe_H_error", "Teff"]
-    assert fits_names(["[a]", "a"]) == ["[a]", "a"], "never two columns of one name"
+    assert fits_column_names(["[Fe/H]", "[Fe/H]_error", "Teff"]) == ["Fe_H", "Fe_H_error", "Teff"]
+    assert fits_column_names(["[a]", "a"]) == ["[a]", "a"], "never two columns of one name"

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from known_networks import random_networks
 
 from payneflow.errors import SettingsError, SpectraError, SpectraWarning
-from payneflow.fitting import FitFlag, FitSettings, fit_spectra, fits_names, fits_text, read_fits, write_fits
+from payneflow.fitting import (
+    FitFlag,
+    FitSettings,
+    fit_spectra,
+    fits_column_names,
+    read_results,
+    results_text,
+    write_results,
+)
 from payneflow.fitting.many import fit_batches, gather_fits, refuse_if_unreadable
 from payneflow.spectra import count_spectra, find_files, find_shard, make_layout, plan_shards, read_spectra
 from payneflow.spectra.shards import parse_selection
@@ -147,7 +155,7 @@ def test_shards_fitted_apart_and_gathered_are_the_same_as_all_at_once(tmp_path, 
     shards = plan_shards(paths, LAYOUT, 230)
     assert [len(shard.paths) for shard in shards] == [1, 2, 1, 2, 1]
     for shard in shards:
-        write_fits(fit_files(networks, shard.paths, selection=shard.spectra), tmp_path / shard.name)
+        write_results(fit_files(networks, shard.paths, selection=shard.spectra), tmp_path / shard.name)
     table = gather_fits([tmp_path / f"{shard.name}.ecsv" for shard in shards])
     assert_same_bits(table, alone)
     assert table.meta["label_names"] == ["Teff", "logg", "[Fe/H]"] and table.meta["mode"] == alone.meta["mode"]
@@ -155,8 +163,8 @@ def test_shards_fitted_apart_and_gathered_are_the_same_as_all_at_once(tmp_path, 
 
 def test_shards_of_other_runs_are_not_gathered(tmp_path, networks, stars):
     path = save(tmp_path / "stars.npz", stars, slice(0, 5))
-    write_fits(fit_files(networks, [path]), tmp_path / "a")
-    write_fits(fit_files(networks, [path], FitSettings(fixed={"logg": 3.0})), tmp_path / "b")
+    write_results(fit_files(networks, [path]), tmp_path / "a")
+    write_results(fit_files(networks, [path], FitSettings(fixed={"logg": 3.0})), tmp_path / "b")
     with pytest.raises(
         SpectraError, match=r"b.ecsv: its (mode|settings) is .*but that of .*a.ecsv is .*shards of one run"
     ):
@@ -182,14 +190,14 @@ def test_what_is_no_table_of_fits_is_refused(tmp_path, content, says):
     if content is not None:
         path.write_text(content)
     with pytest.raises(SpectraError, match=says) as refused:
-        read_fits(path)
+        read_results(path)
     assert str(refused.value).startswith(f"{path}: ") and "as `payneflow fit` writes them" in str(refused.value)
 
 
 def test_another_table_is_no_table_of_fits(tmp_path):
     Table({"a": [1]}).write(tmp_path / "x.ecsv")
     with pytest.raises(SpectraError, match=r"x.ecsv: no label_names, flags, mode; expected fits"):
-        read_fits(tmp_path / "x.ecsv")
+        read_results(tmp_path / "x.ecsv")
 
 
 @pytest.mark.parametrize(
@@ -260,14 +268,14 @@ def test_files_of_fits_give_back_every_bit_with_units_meanings_and_flags(tmp_pat
     bad["flux"][4] = np.nan
     bad["identifier"][:3] = ["#hash", 'quote " and, comma', "blank  blank"]
     table = fit_files(networks, [save(tmp_path / "stars.npz", bad, slice(0, 100))])
-    write_fits(table, tmp_path / "fits")
-    read = read_fits(tmp_path / "fits.ecsv")
+    write_results(table, tmp_path / "fits")
+    read = read_results(tmp_path / "fits.ecsv")
     assert_same_bits(read, table)
     assert read.colnames == table.colnames and dict(read.meta) == table.meta
     for name in table.colnames:
         assert read[name].unit == table[name].unit and read[name].description == table[name].description
     stored = Table.read(tmp_path / "fits.fits")
-    assert stored.colnames == fits_names(table.colnames)
+    assert stored.colnames == fits_column_names(table.colnames)
     for name, plain in zip(table.colnames, stored.colnames, strict=True):
         values = np.asarray(stored[plain])
         assert np.array_equal(values.astype(table[name].dtype), table[name], equal_nan=values.dtype.kind == "f"), name
@@ -280,6 +288,6 @@ def test_files_of_fits_give_back_every_bit_with_units_meanings_and_flags(tmp_pat
 def test_the_summary_counts_flags_and_pixels_that_took_no_part(tmp_path, networks, stars):
     bad = {**stars, "flux": stars["flux"].copy()}
     bad["flux"][4], bad["flux"][6, :7] = np.nan, np.inf
-    text = fits_text(fit_files(networks, [save(tmp_path / "stars.npz", bad, slice(0, 20))]))
+    text = results_text(fit_files(networks, [save(tmp_path / "stars.npz", bad, slice(0, 20))]))
     assert "20 spectra fitted" in text and "FAILED" in text
     assert f"pixels that take no part: {N_PIXEL + 7} flux not finite" in text

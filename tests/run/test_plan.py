@@ -23,7 +23,7 @@ from payneflow.errors import GridError, PayneflowError, SettingsError
 from payneflow.run import slurm
 from payneflow.run.config import read_config
 from payneflow.run.cost import cost_by_law, cost_recorded
-from payneflow.run.plan import LONGEST_ARGUMENT, make_plan, plan_text, plan_warnings
+from payneflow.run.plan import make_plan, plan_text, plan_warnings
 from payneflow.run.profile import read_profile
 from payneflow.run.sizing import memory_mb_per_rank, minutes_of_job, runtime_minutes
 from payneflow.settings import LmSettings, SgdSettings, settings_record
@@ -400,15 +400,11 @@ def test_a_slurm_that_does_not_answer_is_not_waited_for(tmp_path, fake_sinfo, mo
         slurm.read_partitions()
 
 
-def test_more_chunks_than_places_or_than_a_command_line_holds_are_warned_of(tmp_path, fake_sinfo):
+def test_more_chunks_than_places_are_warned_of(tmp_path, fake_sinfo):
     fake_sinfo(*(SINFO.format(node) for node in ("n1", "n2")))
     profile = write_profile(tmp_path / "slurm", jobs=3)
     warnings = plan_warnings(plan_of(tmp_path, profile, **{**LONG, "chunk_size": 1}))
     assert any("20 chunks, but the profile submits 3 jobs at a time" in warning for warning in warnings)
-    write_small_grid(tmp_path / "many.npz", n_pixel=4000)
-    config = read_config(tmp_path / "run/config.yaml", [f"grid={tmp_path / 'many.npz'}", "chunk_size=1"])
-    assert len(str(config.results)) * 4000 > LONGEST_ARGUMENT
-    assert any("too many for the command line of gather" in warning for warning in plan_warnings(make_plan(config)))
 
 
 @pytest.mark.parametrize(

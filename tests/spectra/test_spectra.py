@@ -13,7 +13,7 @@ from payneflow.errors import SettingsError, SpectraError, SpectraWarning
 from payneflow.spectra import count_spectra, make_layout, read_spectra
 from payneflow.spectra.npz import NpzStore
 from payneflow.spectra.uncertainty import flux_errors
-from payneflow.spectra.wavelengths import air_to_vacuum, refractive_index
+from payneflow.wavelength import air_to_vacuum, refractive_index
 
 N_SPECTRUM, N_PIXEL = 7, 40
 NETWORKS = 10 ** (4.18 + 6e-6 * np.arange(N_PIXEL))  # Angstrom, the spacing of APOGEE

@@ -10,9 +10,9 @@ from conftest import PATIENCE, ROOT
 from workflow_runs import GRID, PROGRAMS, new_directory, planned, snakemake
 
 from payneflow import cli, read_networks
-from payneflow.fitting import FitFlag, read_fits
+from payneflow.fitting import FitFlag, read_results
 from payneflow.grid import TEST, read_grid
-from payneflow.spectra.wavelengths import refractive_index
+from payneflow.wavelength import refractive_index
 
 SETTINGS = {"pixels": "1000:1060", "chunk_size": 60}
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -55,7 +55,7 @@ def test_every_spectrum_has_its_row_and_the_broken_file_one_that_says_so(run):
     directory, labels, output = run
     before = dict.fromkeys(("check_grid", "split_pixels", "train_chunk", "gather_networks", "calibrate_errors"), 1)
     assert planned(output) == {**before, "fit_spectra": 3, "gather_fits": 1}
-    table = read_fits(directory / "results/fits.ecsv")
+    table = read_results(directory / "results/fits.ecsv")
     assert table["identifier"].tolist() == [*map(str, range(3 * N_NIGHT)), "night 3"]
     assert table["path"].tolist() == [f"nights/night {i // N_NIGHT}.npz" for i in range(3 * N_NIGHT)] + [
         "nights/night 3.npz"
@@ -82,7 +82,7 @@ def test_shards_in_jobs_are_the_same_as_one_command_to_the_bit(run, tmp_path):
     )
     assert done.returncode == 0 and "121 spectra fitted" in done.stdout, done.stderr
     assert "warning: nights/night 3.npz: not an npz file" in done.stderr
-    together, apart = read_fits(tmp_path / "fits.ecsv"), read_fits(directory / "results/fits.ecsv")
+    together, apart = read_results(tmp_path / "fits.ecsv"), read_results(directory / "results/fits.ecsv")
     assert together.colnames == apart.colnames and dict(together.meta) == dict(apart.meta)
     for name in apart.colnames:
         assert np.asarray(together[name]).tobytes() == np.asarray(apart[name]).tobytes(), name
@@ -183,4 +183,4 @@ def test_label_errors_of_other_networks_are_refused_and_missing_ones_are_said(ru
     assert "those of other networks" in capsys.readouterr().err
     assert cli.main(f"fit results/neural_network.npz {common}".split()) == 0
     assert "warning: without --label-errors the errors are formal ones" in capsys.readouterr().err
-    assert read_fits(tmp_path / "fits.ecsv").meta["errors"] == "formal"
+    assert read_results(tmp_path / "fits.ecsv").meta["errors"] == "formal"

@@ -19,7 +19,9 @@ def run(tmp_path_factory):
     directory = new_directory(tmp_path_factory.mktemp("workflow") / "run")
     dry_status, dry = snakemake(directory, "--dry-run")
     assert dry_status == 0, dry
-    assert planned(dry) == {"check_grid": 1, "split_pixels": 1, "train_chunk": 3} | dict.fromkeys(AFTER_TRAINING, 1)
+    assert planned(dry) == {"check_grid": 1, "split_pixels": 1, "train_chunk": 3} | dict.fromkeys(AFTER_TRAINING, 1) | {
+        "plot_figure": 5
+    }
     assert not (directory / "results").exists()
     status, output = snakemake(directory)
     assert status == 0, output
@@ -63,9 +65,9 @@ def test_an_environment_that_is_not_activated_is_enough(directory, monkeypatch):
 CHANGES = {
     "fit.flux_error": (
         ["fit={flux_error: 0.02}"],
-        {"fit_spectra", "gather_fits", "plot_fitting_results", "plot_fit_overview"},
+        {"fit_spectra", "gather_fits", "plot_figure"},
     ),
-    "fit.start": (["fit={start: truth}"], {"fit_spectra", "gather_fits", "plot_fitting_results", "plot_fit_overview"}),
+    "fit.start": (["fit={start: truth}"], {"fit_spectra", "gather_fits", "plot_figure"}),
     "seed": (["seed=1"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
     "lm.n_starts": (["lm={n_starts: 1}"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
     "trainer": (["trainer=sgd"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),

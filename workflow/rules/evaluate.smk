@@ -1,4 +1,4 @@
-# Stage 3: the networks predict the training and test spectra; figures show how well, and how training went.
+# Stage 3: the networks predict the training and test spectra; figures show how well, how training and fits went, too.
 
 
 rule evaluate_networks:
@@ -11,14 +11,15 @@ rule evaluate_networks:
         LOGS / "evaluate_networks.log",
     benchmark:
         BENCHMARKS / "evaluate_networks.tsv"
+    localrule: True
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        grid_keys=key_options(),
+        grid_keys=lambda wildcards: run.key_options(config),
     message:
         "Predicting the training and test spectra"
     shell:
@@ -26,70 +27,27 @@ rule evaluate_networks:
         "> {log:q} 2>&1"
 
 
-rule plot_training_summary:
+rule plot_figure:
     input:
-        record=rules.gather_networks.output.record,
+        source=lambda wildcards: RESULTS / run.FIGURES[wildcards.figure].source,
     output:
         figure=report(
-            RESULTS / "figures/training_summary.png",
-            caption="../report/training_summary.rst",
-            category="Training",
+            RESULTS / "figures/{figure}.png",
+            caption="../report/figure.rst",
+            category=lambda wildcards: run.FIGURES[wildcards.figure].category,
         ),
     log:
-        LOGS / "plot_training_summary.log",
+        LOGS / "plot_figure/{figure}.log",
+    localrule: True
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=2,
+        mem_mb=2000,
+        runtime=10,
+    params:
+        caption=lambda wildcards, input: CHECKOUT / f"workflow/report/{wildcards.figure}.rst",
     message:
-        "Plotting how training ended along the wavelength axis"
+        "Plotting {wildcards.figure}"
     shell:
-        "payneflow plot training_summary {input.record:q} --output {output.figure:q} > {log:q} 2>&1"
-
-
-rule plot_flux_prediction:
-    input:
-        evaluation=rules.evaluate_networks.output.evaluation,
-    output:
-        figure=report(
-            RESULTS / "figures/flux_prediction.png",
-            caption="../report/flux_prediction.rst",
-            category="Evaluation",
-        ),
-    log:
-        LOGS / "plot_flux_prediction.log",
-    conda:
-        "../../envs/payneflow.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=2,
-    message:
-        "Plotting a predicted spectrum beside the true one"
-    shell:
-        "payneflow plot flux_prediction {input.evaluation:q} --output {output.figure:q} > {log:q} 2>&1"
-
-
-rule plot_flux_deviation:
-    input:
-        evaluation=rules.evaluate_networks.output.evaluation,
-    output:
-        figure=report(
-            RESULTS / "figures/flux_deviation.png",
-            caption="../report/flux_deviation.rst",
-            category="Evaluation",
-        ),
-    log:
-        LOGS / "plot_flux_deviation.log",
-    conda:
-        "../../envs/payneflow.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=2,
-    message:
-        "Plotting the deviations of both halves"
-    shell:
-        "payneflow plot flux_deviation {input.evaluation:q} --output {output.figure:q} > {log:q} 2>&1"
+        "payneflow plot {wildcards.figure} {input.source:q} --output {output.figure:q} > {log:q} 2>&1"

@@ -12,15 +12,16 @@ rule calibrate_errors:
         LOGS / "calibrate_errors.log",
     benchmark:
         BENCHMARKS / "calibrate_errors.tsv"
+    localrule: True
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        grid_keys=key_options(),
-        fit=fit_options(),
+        grid_keys=lambda wildcards: run.key_options(config),
+        fit=lambda wildcards: run.fit_options(config["fit"]),
     message:
         "Measuring the networks' own label errors on held-back spectra"
     shell:
@@ -30,7 +31,7 @@ rule calibrate_errors:
 
 rule fit_spectra:
     input:
-        unpack(spectra_of_shard),
+        spectra=lambda wildcards: SHARD_FILES[wildcards.shard],
         network=rules.gather_networks.output.network,
         label_errors=rules.calibrate_errors.output.label_errors if config["fit"]["calibrate"] else [],
     output:
@@ -41,20 +42,20 @@ rule fit_spectra:
     benchmark:
         BENCHMARKS / "fit_spectra/{shard}.tsv"
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: config["fit"]["processes"]
     resources:
         mem_mb=2000,
         runtime=60,
     params:
-        source=source_options,
-        fit=fit_options(),
-        errors=lambda wildcards, input: f"--label-errors {input.label_errors}" if input.label_errors else "",
+        source=lambda wildcards: run.source_options(config, SHARDS[wildcards.shard]),
+        fit=lambda wildcards: run.fit_options(config["fit"]),
+        errors=["--label-errors", RESULTS / "label_errors.npz"] if config["fit"]["calibrate"] else [],
         output=lambda wildcards: RESULTS / "fits" / wildcards.shard,
     message:
         "Fitting labels to {wildcards.shard}"
     shell:
-        "OMP_NUM_THREADS=1 payneflow fit {input.network:q} {params.source} {params.fit} {params.errors} --output {params.output:q} "
+        "OMP_NUM_THREADS=1 payneflow fit {input.network:q} {params.source} {params.fit} {params.errors:q} --output {params.output:q} "
         "--processes {threads} > {log:q} 2>&1"
 
 
@@ -66,61 +67,17 @@ rule gather_fits:
         fits=RESULTS / "fits.fits",
     log:
         LOGS / "gather_fits.log",
+    localrule: True
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
     params:
+        list=lambda wildcards, input: run.list_file(input.shards),
         output=RESULTS / "fits",
     message:
         "Gathering the fits of all shards"
     shell:
-        "payneflow gather_fits {input.shards:q} --output {params.output:q} > {log:q} 2>&1"
-
-
-rule plot_fitting_results:
-    input:
-        fits=rules.gather_fits.output.ecsv,
-    output:
-        figure=report(
-            RESULTS / "figures/fitting_results.png",
-            caption="../report/fitting_results.rst",
-            category="Fits",
-        ),
-    log:
-        LOGS / "plot_fitting_results.log",
-    conda:
-        "../../envs/payneflow.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=2,
-    message:
-        "Plotting fitted against true labels"
-    shell:
-        "payneflow plot fitting_results {input.fits:q} --output {output.figure:q} > {log:q} 2>&1"
-
-
-rule plot_fit_overview:
-    input:
-        fits=rules.gather_fits.output.ecsv,
-    output:
-        figure=report(
-            RESULTS / "figures/fit_overview.png",
-            caption="../report/fit_overview.rst",
-            category="Fits",
-        ),
-    log:
-        LOGS / "plot_fit_overview.log",
-    conda:
-        "../../envs/payneflow.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    message:
-        "Plotting errors, chi2 and flags of all fits"
-    shell:
-        "payneflow plot fit_overview {input.fits:q} --output {output.figure:q} > {log:q} 2>&1"
+        "payneflow gather_fits --list {params.list:q} --output {params.output:q} > {log:q} 2>&1"

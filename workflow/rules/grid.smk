@@ -9,13 +9,13 @@ rule check_grid:
     log:
         LOGS / "check_grid.log",
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        grid_keys=key_options(),
+        grid_keys=lambda wildcards: run.key_options(config),
     message:
         "Checking the grid {input.grid}"
     shell:
@@ -27,23 +27,23 @@ rule split_pixels:
         grid=GRID,
         summary=rules.check_grid.output.summary,
     output:
-        chunks=expand(RESULTS / "chunks/{chunk}.npz", chunk=CHUNKS),
+        chunks=expand(RESULTS / "chunks/{chunk}.npz", chunk=TRAINING.chunks),
     log:
         LOGS / "split_pixels.log",
     benchmark:
         BENCHMARKS / "split_pixels.tsv"
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=runtime_of_split,
+        runtime=lambda wildcards, attempt: TRAINING.runtime_of_split(attempt),
     params:
-        grid_keys=key_options(),
+        grid_keys=lambda wildcards: run.key_options(config),
         pixels=config["pixels"],
-        chunk_size=CHUNK_SIZE,
+        chunk_size=TRAINING.chunk_size,
         directory=RESULTS / "chunks",
-        preparation=preparation_options(),
+        preparation=run.preparation_options(config),
     message:
         "Splitting the pixels {params.pixels} into chunks of {params.chunk_size}"
     shell:

@@ -11,20 +11,21 @@ rule train_chunk:
     benchmark:
         BENCHMARKS / "train_chunk/{chunk}.tsv"
     conda:
-        "../../envs/theano.yaml" if config["trainer"] == "theano" else "../../envs/payneflow.yaml"
-    threads: 1 if ON_CLUSTER else RANKS
+        f"{ENVS}/theano.yaml" if config["trainer"] == "theano" else f"{ENVS}/payneflow.yaml"
+    threads: 1 if SITE.on_cluster else SITE.ranks
     resources:
-        tasks=ranks_of_training,
-        mpi=LAUNCHER if RANKS > 1 else "",
-        mem_mb_per_cpu=memory_of_training,
-        runtime=runtime_of_training,
+        tasks=lambda wildcards, threads: SITE.ranks_of_job(threads),
+        mpi=SITE.launcher if SITE.ranks > 1 else "",
+        mem_mb_per_cpu=lambda wildcards, attempt: TRAINING.memory(attempt),
+        runtime=lambda wildcards, attempt: TRAINING.runtime(attempt),
     params:
-        environment=environment_of_training(),
-        launch=launch_of_ranks,
-        pace=checkpoint_options,
+        environment=lambda wildcards: ENVIRONMENT,
+        # functions of resources, because a change of such a param repeats nothing
+        launch=lambda wildcards, resources: run.launch_of_ranks(resources.mpi, resources.tasks),
+        pace=lambda wildcards, resources: f"--checkpoint-seconds {config['checkpoint_seconds']} --keep-checkpoint",
         trainer=config["trainer"],
         seed=config["seed"],
-        settings=training_options(),
+        settings=run.training_options(config),
     message:
         "Training {wildcards.chunk} with {params.trainer}"
     shell:
@@ -35,7 +36,7 @@ rule train_chunk:
 
 rule gather_networks:
     input:
-        trained=expand(RESULTS / "trained/{chunk}.npz", chunk=CHUNKS),
+        trained=expand(RESULTS / "trained/{chunk}.npz", chunk=TRAINING.chunks),
     output:
         network=RESULTS / "neural_network.npz",
         record=report(
@@ -45,13 +46,16 @@ rule gather_networks:
         ),
     log:
         LOGS / "gather_networks.log",
+    localrule: True
     conda:
-        "../../envs/payneflow.yaml"
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=5,
+    params:
+        list=lambda wildcards, input: run.list_file(input.trained),
     message:
         "Gathering the networks of all chunks"
     shell:
-        "payneflow gather {input.trained:q} --network {output.network:q} --record {output.record:q} > {log:q} 2>&1"
+        "payneflow gather --list {params.list:q} --network {output.network:q} --record {output.record:q} > {log:q} 2>&1"

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections import Counter
 from pathlib import Path
 
 import numba
@@ -88,7 +89,7 @@ def _prove_one_origin(chunks: dict[str, dict[str, np.ndarray]]) -> None:
     """Every chunk must agree with what most chunks say, so that the odd one out is named and not its neighbours."""
     for key, fault in _SAME.items():
         texts = {path: json.dumps(chunk[key].tolist()) for path, chunk in chunks.items()}
-        majority = max(texts.values(), key=list(texts.values()).count)
+        majority = Counter(texts.values()).most_common(1)[0][0]
         odd = [path for path, text in texts.items() if text != majority]
         if odd:
             raise ChunkError(

@@ -96,10 +96,11 @@ def gather(options: argparse.Namespace) -> None:
     from payneflow.chunks.gather import gather_chunks
     from payneflow.chunks.record import summary_text, write_record
 
-    networks, record = gather_chunks(options.trained)
+    trained = _listed(options, options.trained)
+    networks, record = gather_chunks(trained)
     networks.write(options.network)
     write_record(record, options.record)
-    remove_checkpoints(options.trained)
+    remove_checkpoints(trained)
     print(summary_text(record))
 
 
@@ -132,7 +133,7 @@ def calibrate(options: argparse.Namespace) -> None:
 def fit(options: argparse.Namespace) -> None:
     """Fit the labels of observed spectra, or of the test spectra of a grid, which the networks never saw."""
     from payneflow.cli.options import fit_settings_of
-    from payneflow.fitting.results import fits_text, write_fits
+    from payneflow.fitting.results import results_text, write_results
     from payneflow.network import read_networks
 
     if bool(options.grid) == bool(options.files):
@@ -142,8 +143,8 @@ def fit(options: argparse.Namespace) -> None:
     label_errors = _label_errors(options, networks, settings)
     common = {"label_errors": label_errors, "processes": options.processes}
     fits = (_fit_test_half if options.grid else _fit_observed)(options, networks, settings, common)
-    write_fits(fits, options.output)
-    print(fits_text(fits))
+    write_results(fits, options.output)
+    print(results_text(fits))
 
 
 def _label_errors(options: argparse.Namespace, networks, settings):
@@ -213,12 +214,12 @@ def _fit_observed(options: argparse.Namespace, networks, settings, common: dict)
 def gather_fits(options: argparse.Namespace) -> None:
     """Join the fits of all shards to one table."""
     from payneflow.fitting import many as many_fits
-    from payneflow.fitting.results import fits_text, write_fits
+    from payneflow.fitting.results import results_text, write_results
 
-    fits = many_fits.gather_fits(options.fits)
+    fits = many_fits.gather_fits(_listed(options, options.fits))
     many_fits.refuse_if_unreadable(fits)
-    write_fits(fits, options.output)
-    print(fits_text(fits))
+    write_results(fits, options.output)
+    print(results_text(fits))
 
 
 def plot(options: argparse.Namespace) -> None:
@@ -327,7 +328,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_training(one)
 
     one = add(gather, "trained/*.npz --network neural_network.npz --record training_record.ecsv")
-    one.add_argument("trained", nargs="+", metavar="TRAINED", help="all trained chunks of one split")
+    one.add_argument("trained", nargs="*", metavar="TRAINED", help="all trained chunks of one split")
+    _add_list(one)
     one.add_argument("--network", required=True, metavar="FILE", help="network file to write (npz)")
     one.add_argument("--record", required=True, metavar="FILE", help="training record to write (ecsv)")
 
@@ -376,7 +378,8 @@ def _parser() -> argparse.ArgumentParser:
     fit_options.add_fit_settings(one)
 
     one = add(gather_fits, "fits/*.ecsv --output fits")
-    one.add_argument("fits", nargs="+", metavar="FITS", help="fits of all shards (ecsv)")
+    one.add_argument("fits", nargs="*", metavar="FITS", help="fits of all shards (ecsv)")
+    _add_list(one)
     one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
 
     from payneflow.figures import FIGURES
@@ -418,6 +421,21 @@ def _add_config(subcommand: argparse.ArgumentParser) -> None:
     subcommand.add_argument(
         "--config", default="config.yaml", metavar="FILE", help="settings of the run (default: %(default)s)"
     )
+
+
+def _add_list(subcommand: argparse.ArgumentParser) -> None:
+    subcommand.add_argument(
+        "--list", metavar="FILE", help="take the paths from this file, one a line: more than a command line can hold"
+    )
+
+
+def _listed(options: argparse.Namespace, given: list[str]) -> list[str]:
+    """The paths on the command line, or those of --list."""
+    from payneflow.files import read_list
+
+    if bool(given) == bool(options.list):
+        raise SettingsError("expected files, or --list FILE with one path a line, and not both.")
+    return given or read_list(options.list)
 
 
 def _add_network(subcommand: argparse.ArgumentParser) -> None:

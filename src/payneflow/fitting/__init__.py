@@ -10,12 +10,12 @@ _MODULES = {
     "SpectralModel": "model",
     "add_true_labels": "table",
     "fit_spectra": "fit",
-    "fits_names": "results",
-    "fits_text": "results",
+    "fits_column_names": "results",
+    "results_text": "results",
     "measure_label_errors": "calibration",
-    "read_fits": "results",
+    "read_results": "results",
     "read_label_errors": "calibration",
-    "write_fits": "results",
+    "write_results": "results",
     "write_label_errors": "calibration",
 }
 __all__ = [*_MODULES]

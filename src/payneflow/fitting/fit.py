@@ -13,7 +13,7 @@ from payneflow.fitting.engine.starts import spread
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
 from payneflow.fitting.quality import Fits, quality_of
 from payneflow.fitting.settings import FitSettings
-from payneflow.fitting.table import fits_table
+from payneflow.fitting.table import results_table
 from payneflow.network import PixelNetworks
 from payneflow.scaling import OFFSET
 
@@ -49,7 +49,7 @@ def fit_spectra(
     table. `processes`: threads that share the spectra; neither their number nor the order of the spectra changes a bit.
     `progress` is called with the number of fits done.
 
-    Returns one row a spectrum, see `fits_table`. A fit that fails is NaN and flagged FAILED; it never stops the others.
+    Returns one row a spectrum, see `results_table`. A fit that fails is NaN and flagged FAILED; it never stops others.
     Raises SpectraError where shapes do not fit, SettingsError where a setting names what the networks do not have.
     """
     settings.check_labels(networks)
@@ -63,7 +63,7 @@ def fit_spectra(
     fits = engine.no_fits(len(flux))
     _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
     quality = quality_of(networks, settings, fits, label_errors, exclude)
-    table = fits_table(networks, settings, fits, quality, flux.shape[1])
+    table = results_table(networks, settings, fits, quality, flux.shape[1])
     table.meta["errors"] = "formal" if label_errors is None else "calibrated"
     if spectrum is not None:
         table["spectrum"][:] = spectrum

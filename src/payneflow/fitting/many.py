@@ -16,7 +16,7 @@ from payneflow.files import write_npz
 from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
 from payneflow.fitting.best_fit import BestFits, best_fits
 from payneflow.fitting.label_errors import digest
-from payneflow.fitting.results import read_fits
+from payneflow.fitting.results import read_results
 from payneflow.grid import TEST, SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.spectra import Spectra
@@ -189,9 +189,9 @@ def gather_fits(paths: Sequence[str | Path]) -> Table:
     """The fits of all shards of one run (ecsv) in one table, in the order given.
 
     Raises SpectraError where two were not made with the same networks, settings and kind of errors, and what
-    `read_fits` raises.
+    `read_results` raises.
     """
-    tables = [read_fits(path) for path in paths]
+    tables = [read_results(path) for path in paths]
     first = tables[0]
     for path, table in zip(paths, tables, strict=True):
         for what in set(first.meta) | set(table.meta) - set(_ADDED):

@@ -19,12 +19,12 @@ from payneflow.statistics import bias_and_width
 BLOCK = 10_000  # rows that are turned into text at a time
 
 
-def write_fits(table: Table, stem: str | Path) -> None:
+def write_results(table: Table, stem: str | Path) -> None:
     """Write the fits as STEM.ecsv and STEM.fits, both with the unit and the meaning of each column."""
     with whole_file(f"{stem}.ecsv") as temporary, open(temporary, "w") as stream:
         stream.writelines(_ecsv(table))
     with whole_file(f"{stem}.fits") as temporary:
-        _fits_table(table).writeto(temporary, overwrite=True)
+        _fits_hdu(table).writeto(temporary, overwrite=True)
 
 
 def _ecsv(table: Table) -> Iterator[str]:
@@ -41,13 +41,15 @@ _HEADER = re.compile(r"((?:#.*\n)*.*\n)((?:.*\n)*)")  # comments and the names o
 _NAME_LIKE_A_COMMENT = re.compile(r"^(#\S*)", re.MULTILINE)
 
 
-def _fits_table(table: Table) -> BinTableHDU:
+def _fits_hdu(table: Table) -> BinTableHDU:
     """The table for a FITS file, whose headers hold no lists and whose standard knows neither [Fe/H] nor dex."""
     plain = table.copy()
     plain.meta = {f"FLAG{bit}": name for name, bit in table.meta["flags"].items()}
     for name in plain.colnames:
         plain[name].unit = plain[name].description = None
-    plain.rename_columns(plain.colnames, fits_names(plain.colnames))
+        if plain[name].dtype.kind == "U":  # FITS is ASCII: e with an accent becomes \\xe9
+            plain[name] = [str(text).encode("ascii", "backslashreplace").decode() for text in plain[name]]
+    plain.rename_columns(plain.colnames, fits_column_names(plain.colnames))
     hdu = table_to_hdu(plain)
     for number, name in enumerate(table.colnames, start=1):
         unit = table[name].unit
@@ -57,7 +59,8 @@ def _fits_table(table: Table) -> BinTableHDU:
         hdu.header.add_comment(f"{plain.colnames[number - 1]}: {described}")
     for name, value in table.meta.items():
         if name not in ("label_names", "flags"):
-            hdu.header.add_history(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")
+            text = f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
+            hdu.header.add_history(text.encode("ascii", "backslashreplace").decode())
     return hdu
 
 
@@ -69,13 +72,13 @@ def _fits_unit(unit: Unit) -> str:
         return ""
 
 
-def fits_names(names: list[str]) -> list[str]:
+def fits_column_names(names: list[str]) -> list[str]:
     """Column names as the FITS standard wants them: [Fe/H]_error becomes Fe_H_error; unchanged if two would be one."""
     plain = [re.sub(r"[\W_]+", "_", name).strip("_") for name in names]
     return plain if len(set(plain)) == len(names) and all(plain) else names
 
 
-def fits_text(table: Table) -> str:
+def results_text(table: Table) -> str:
     """Bias and robust width of each label where the true labels are known, and how many fits carry which flag."""
     lines = [f"{len(table)} spectra fitted"]
     lines += [
@@ -104,8 +107,8 @@ def fits_text(table: Table) -> str:
     return "\n".join(lines)
 
 
-def read_fits(path: str | Path) -> Table:
-    """Read fits that `write_fits` wrote as ECSV. Raises SpectraError for a file that is none, or is damaged."""
+def read_results(path: str | Path) -> Table:
+    """Read fits that `write_results` wrote as ECSV. Raises SpectraError for a file that is none, or is damaged."""
     what = "fits, as `payneflow fit` writes them (ecsv)"
     try:
         table = Table.read(path, format="ascii.ecsv")

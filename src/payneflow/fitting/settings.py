@@ -1,8 +1,13 @@
 """What is fitted and how, with every value checked before the first spectrum is touched."""
 
-from dataclasses import dataclass, field
-from math import inf, isfinite
+import difflib
+from collections.abc import Sequence
+from typing import Annotated
 
+import numpy as np
+from pydantic import Field, Strict
+
+from payneflow.declaration import declare, setting
 from payneflow.errors import SettingsError
 from payneflow.network import PixelNetworks
 
@@ -10,71 +15,91 @@ MOST_TERMS = 32  # of a continuum: more are unstable in single precision, and no
 FASTEST = 30000.0  # km/s, a tenth of the speed of light: no star
 
 
-@dataclass(frozen=True)
+_Prior = Annotated[tuple[float, Annotated[float, Field(gt=0)]], Strict(False)]  # not strict: a list is a pair, too
+
+
+@declare
 class FitSettings:
     """What is fitted to each spectrum. Raises SettingsError naming the setting that cannot work.
 
     `fixed`: labels that are held, {name: value in the label's unit, or None for each spectrum's own value in `start`}.
     `priors`: Gaussian priors, {name: (mean, sigma)} in the label's unit.
-    `velocity`: fit the radial velocity, found within `max_velocity` km/s of zero.
-    `continuum`: Chebyshev terms of the continuum of each detector segment, solved with the labels; 0: the spectra are
-    normalised as those of the grid are.
-    `n_starts`: label starts of each fit, of which the best end is kept.
-    `tolerance`: how far from the true minimum of chi2 a fit may end, in units of the labels' 1 sigma errors.
     `emulator_error`: add the square of the emulator's own error (`PixelNetworks.flux_error`) to the variance of each
     pixel.
-    `most_iterations`: passes over a spectrum after which a fit stops, NOT_CONVERGED; most fits need 3 to 8.
     """
 
-    fixed: dict[str, float | None] = field(default_factory=dict)
-    priors: dict[str, tuple[float, float]] = field(default_factory=dict)
-    velocity: bool = False
-    max_velocity: float = 500.0
-    continuum: int = 0
-    n_starts: int = 1
-    tolerance: float = 1e-3
-    emulator_error: bool = True
-    most_iterations: int = 100
+    fixed: dict[str, float | None] = setting(
+        dict,
+        "labels that are held, each in its unit, such as {logg: 2.5}",
+        expected="a number in the label's unit",
+        option="--fix",
+        metavar="LABEL=VALUE",
+    )
+    priors: dict[str, _Prior] = setting(
+        dict,
+        "Gaussian priors, mean and sigma, such as {Teff: [5000, 100]}",
+        expected="a pair, the mean and the sigma, a number above 0",
+        option="--prior",
+        metavar="LABEL=MEAN,SIGMA",
+    )
+    velocity: bool = setting(False, "fit the radial velocity with the labels")
+    max_velocity: float = setting(
+        500.0, "it is searched from minus to plus this", unit="km/s", gt=0, le=FASTEST, metavar="V"
+    )
+    continuum: int = setting(
+        0,
+        "Chebyshev terms of the continuum of each detector segment; 0: spectra are normalised",
+        ge=0,
+        le=MOST_TERMS,
+    )
+    n_starts: int = setting(1, "starts of a fit, of which the best end is kept", ge=1, le=1000)
+    tolerance: float = setting(0.001, "how far from the minimum a fit may end, in sigma of the labels", gt=0, le=0.5)
+    emulator_error: bool = setting(True, "add the networks' own error to the errors of the pixels")
+    most_iterations: int = setting(
+        100,
+        "passes over a spectrum after which a fit stops, NOT_CONVERGED; most fits need 3 to 8",
+        ge=2,
+        le=10**6,
+        in_config=False,
+    )
 
-    def __post_init__(self):
-        _check_whole("continuum", self.continuum, 0, MOST_TERMS)
-        _check_whole("n_starts", self.n_starts, 1, 1000)
-        _check_whole("most_iterations", self.most_iterations, 2, 10**6)
-        _check_number("max_velocity", self.max_velocity, 0.0, FASTEST)
-        _check_number("tolerance", self.tolerance, 0.0, 0.5)
-        for name in ("velocity", "emulator_error"):
-            if not isinstance(getattr(self, name), bool):
-                raise SettingsError(f"{name} is {getattr(self, name)!r}: expected true or false.")
-        for name, value in self.fixed.items():
-            if value is not None:
-                _check_number(f"fixed {name}", value, -inf, inf)
-        for name, prior in self.priors.items():
-            if not isinstance(prior, list | tuple) or len(prior) != 2:
-                raise SettingsError(f"priors {name} is {prior!r}: expected a pair, the mean and the sigma.")
-            _check_number(f"priors {name}: mean", prior[0], -inf, inf)
-            _check_number(f"priors {name}: sigma", prior[1], 0.0, inf)
+    def check(self) -> None:
         both = set(self.fixed) & set(self.priors)
         if both:
-            raise SettingsError(f"fixed and priors both name {min(both)}: a label that is held has no prior.")
+            raise ValueError(f"fixed and priors both name {min(both)}: a label that is held has no prior.")
 
     def check_labels(self, networks: PixelNetworks) -> None:
         """Raise SettingsError where a setting names no label of the networks, or holds one beyond the bounds."""
-        for setting in ("fixed", "priors"):
-            for name in getattr(self, setting):
-                if name not in networks.label_names:
-                    known = ", ".join(networks.label_names)
-                    raise SettingsError(f"{setting} names the label {name!r}; the networks have {known}.")
-        width = networks.scaler.width
+        x_min, x_max = networks.x_min, networks.x_max
+        problems = self.problems_of_labels("the networks", networks.label_names, networks.label_units, x_min, x_max)
+        if problems:
+            raise SettingsError(" ".join(problems))
+
+    def problems_of_labels(
+        self, whose: str, names: Sequence[str], units: Sequence[str], x_min: np.ndarray, x_max: np.ndarray
+    ) -> list[str]:
+        """What cannot work with these labels: one that is unknown, or is held beyond the bounds of a fit.
+
+        `x_min`, `x_max` (n_label,) of the training labels in their units. A fit leaves them by a tenth of their width.
+        """
+        problems = []
+        for name in (*self.fixed, *self.priors):
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+                hint = f" Did you mean {close[0]}?" if close else ""
+                where = "fixed" if name in self.fixed else "priors"
+                problems.append(f"{where} names the label {name!r}; {whose} have {', '.join(names)}.{hint}")
         for name, value in self.fixed.items():
-            if value is None:
+            if value is None or name not in names:
                 continue
-            j = networks.label_names.index(name)
-            lowest, highest = networks.x_min[j] - 0.1 * width[j], networks.x_max[j] + 0.1 * width[j]
+            j = list(names).index(name)
+            margin = 0.1 * (x_max[j] - x_min[j])
+            lowest, highest, unit = x_min[j] - margin, x_max[j] + margin, units[j]
             if not lowest <= value <= highest:
-                unit = networks.label_units[j]
-                raise SettingsError(
+                problems.append(
                     f"fixed {name} is {value:g} {unit}: beyond the bounds of a fit, {lowest:g} to {highest:g} {unit}."
                 )
+        return problems
 
     def mode(self, label_names: tuple[str, ...]) -> str:
         """What is fitted, as a short text that is the same for fits whose label errors are alike.
@@ -88,16 +113,3 @@ class FitSettings:
         if self.continuum:
             parts.append(f"continuum {self.continuum}")
         return "; ".join(parts)
-
-
-def _check_whole(name: str, value: int, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise SettingsError(f"{name} is {value!r}: expected a whole number from {least} to {most}.")
-
-
-def _check_number(name: str, value: float, above: float, most: float) -> None:
-    number = not isinstance(value, bool) and isinstance(value, int | float) and isfinite(value)
-    if not number or not above < value <= most:
-        limits = f" above {above:g}" if above > -inf else ""
-        limits += f" and at most {most:g}" if most < inf else ""
-        raise SettingsError(f"{name} is {value!r}: expected a number{limits}.")

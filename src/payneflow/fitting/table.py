@@ -10,7 +10,7 @@ from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 
 
-def fits_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, quality: Quality, n_data: int) -> Table:
+def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, quality: Quality, n_data: int) -> Table:
     """The fits, one row a spectrum of `n_data` pixels, in the labels' own units.
 
     Columns: `spectrum` (its row in the flux); each label and its 1 sigma error (`Teff`, `Teff_error`, ...) in its unit,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from payneflow.declaration import declare, setting
 from payneflow.errors import GridError
 from payneflow.grid.sets import check_enough_spectra
 
@@ -32,15 +33,24 @@ class Header:
         return np.dtype(np.float32 if single else np.float64)
 
 
-@dataclass(frozen=True)
+_ARRAY = "the name of an array"
+
+
+@declare
 class GridKeys:
     """The names of the arrays in a grid file; the defaults are the published ones."""
 
-    wavelength: str = "wavelength"
-    flux: str = "Y_u_all"
-    labels: str = "labels_array"
-    label_names: str = "label_names"
-    label_units: str = "label_units"
+    wavelength: str = setting("wavelength", "(n_pixel,), Angstrom", min_length=1, expected=_ARRAY)
+    flux: str = setting("Y_u_all", "(n_spectrum, n_pixel), normalised flux", min_length=1, expected=_ARRAY)
+    labels: str = setting(
+        "labels_array", "(n_label, n_spectrum), each label in its own unit", min_length=1, expected=_ARRAY
+    )
+    label_names: str = setting(
+        "label_names", "(n_label,), text; may be absent from the grid", min_length=1, expected=_ARRAY
+    )
+    label_units: str = setting(
+        "label_units", "(n_label,), text; may be absent from the grid", min_length=1, expected=_ARRAY
+    )
 
 
 PUBLISHED = GridKeys()

@@ -4,7 +4,7 @@ import numpy as np
 
 from payneflow.grid import TEST, SpectralGrid, count_test, count_training, default_names
 from payneflow.grid.blocks import for_each_block
-from payneflow.wavelength import is_gap
+from payneflow.wavelength import segments
 
 FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more often nanometres of the near infrared
 
@@ -43,11 +43,14 @@ def _flux_summary(grid: SpectralGrid) -> dict:
 
 def _segments(wavelength: np.ndarray) -> list[dict]:
     """The runs of pixels between gaps on the axis (detector chips); pixels first to last, both included."""
-    ends = np.flatnonzero(is_gap(wavelength)).tolist()
-    firsts, lasts = [0, *(end + 1 for end in ends)], [*ends, len(wavelength) - 1]
     return [
-        {"first_pixel": i, "last_pixel": j, "first": float(wavelength[i]), "last": float(wavelength[j])}
-        for i, j in zip(firsts, lasts, strict=True)
+        {
+            "first_pixel": first,
+            "last_pixel": stop - 1,
+            "first": float(wavelength[first]),
+            "last": float(wavelength[stop - 1]),
+        }
+        for first, stop in segments(wavelength)
     ]
 
 

@@ -24,7 +24,6 @@ from payneflow.run.slurm import Partition, SlurmError, read_partitions
 
 ATTEMPTS = (1, 2, 3)
 SHORT_JOB = 5  # minutes below which the scheduler's part of a job is worth a warning
-LONGEST_ARGUMENT = 131072  # bytes of one argument of a program on Linux; a rule's whole shell command is one
 
 
 @dataclass(frozen=True)
@@ -174,12 +173,6 @@ def _about_size(plan: Plan) -> list[str]:
         found.append(
             f"{len(plan.chunks)} chunks, but the profile submits {plan.profile.jobs} jobs at a time (jobs), which is "
             f"{plan.profile.jobs * plan.ranks} cores at most."
-        )
-    gathered = sum(len(str(plan.config.results / f"trained/{chunk.name}.npz")) + 1 for chunk in plan.chunks)
-    if gathered > LONGEST_ARGUMENT:
-        found.append(
-            f"{len(plan.chunks)} chunks are too many for the command line of gather ({gathered} bytes, Linux allows "
-            f"{LONGEST_ARGUMENT}): it would fail after all training. Choose a larger chunk_size."
         )
     return found
 

@@ -11,7 +11,8 @@ from payneflow.run.profile import TRAINING_RULE
 
 PATIENCE = 20  # seconds; without its controller squeue gives up after 9
 NEVER_ENDING = ("infinite", "UNLIMITED")
-COMMENT = f"rule_{TRAINING_RULE}_wildcards_"  # what the Snakemake plugin puts before the chunk into a job's comment
+# What the Snakemake plugin writes into a job's comment; a module's rules may have a prefix to their names.
+COMMENT = re.compile(rf"rule_(?:\w+_)?{TRAINING_RULE}_wildcards_(.+)")
 
 
 class SlurmError(PayneflowError):
@@ -67,9 +68,10 @@ def read_jobs(directory: Path) -> dict[str, str]:
     for line in _ask("squeue", "--me", "--noheader", "--format=%T|%Z|%k"):
         state, _, rest = line.partition("|")
         place, _, comment = rest.rpartition("|")
-        chunk = comment.strip().removeprefix(COMMENT)
-        if chunk == comment.strip() or Path(place).resolve() != directory.resolve():
+        found = COMMENT.fullmatch(comment.strip())
+        if not found or Path(place).resolve() != directory.resolve():
             continue
+        chunk = found[1]
         if jobs.get(chunk, "PENDING") == "PENDING":
             jobs[chunk] = state
     return jobs

@@ -1,8 +1,11 @@
 """What a user declares about files of observed spectra: format, names of the arrays, kind of error, unit and medium."""
 
-import difflib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
+from typing import Annotated, Literal
 
+from pydantic import Field, Strict
+
+from payneflow.declaration import declare, setting
 from payneflow.errors import SettingsError
 
 FORMATS = ("npz", "hdf5", "fits", "apStar", "aspcapStar", "specutils")
@@ -17,7 +20,11 @@ MOST_BITS = 63  # of a mask, which is read as a signed 64-bit number
 APOGEE_BAD_BITS = (0, 1, 2, 3, 4, 5, 6, 7, 12)
 
 
-@dataclass(frozen=True)
+_ARRAY = {"min_length": 1, "expected": "the name of an array"}
+_Bits = Annotated[tuple[Annotated[int, Field(ge=0, lt=MOST_BITS)], ...], Strict(False)]  # not strict: a list will do
+
+
+@declare
 class SpectraLayout:
     """How to read files of observed spectra. Nothing in it is guessed from the data.
 
@@ -37,19 +44,34 @@ class SpectraLayout:
     log10_Angstrom or log10_nm. `medium`: vacuum or air. `loader`: specutils' name of a format, where it cannot tell.
     """
 
-    format: str = "npz"
-    uncertainty: str = ""
-    wavelength: str = "wavelength"
-    flux: str = "flux"
-    flux_error: str = "flux_error"
-    ivar: str = "ivar"
-    mask: str = "mask"
-    identifier: str = "identifier"
-    mask_bits: tuple[int, ...] = ()
-    wavelength_unit: str = "Angstrom"
-    medium: str = "vacuum"
-    loader: str = ""
-    constant_error: float = 0.01
+    format: Literal[FORMATS] = setting(
+        "npz", "npz, hdf5, fits, apStar, aspcapStar (these two need nothing more said) or specutils"
+    )
+    uncertainty: Literal["", *UNCERTAINTIES] = setting(
+        "", "what comes with the flux: flux_error (1 sigma), ivar (1/sigma^2) or mask (neither)"
+    )
+    wavelength: str = setting(
+        "wavelength", "(n_pixel,); in fits, an array is an HDU or HDU:COLUMN, or here header (CRVAL1 ...)", **_ARRAY
+    )
+    flux: str = setting("flux", "(n_spectrum, n_pixel)", **_ARRAY)
+    flux_error: str = setting("flux_error", "(n_spectrum, n_pixel)", **_ARRAY)
+    ivar: str = setting("ivar", "(n_spectrum, n_pixel)", **_ARRAY)
+    mask: str = setting(
+        "mask", "(n_spectrum, n_pixel), not 0 where a pixel is bad; may be absent from the files", **_ARRAY
+    )
+    identifier: str = setting("identifier", "(n_spectrum,), names; may be absent from the files", **_ARRAY)
+    mask_bits: _Bits = setting(
+        (),
+        "bits of the mask that make a pixel bad, such as [0, 1, 12]; []: any",
+        expected=f"whole numbers from 0 to {MOST_BITS - 1}",
+        metavar="N,N,...",
+    )
+    wavelength_unit: Literal[WAVELENGTH_UNITS] = setting("Angstrom", "Angstrom, nm, log10_Angstrom or log10_nm")
+    medium: Literal[MEDIA] = setting("vacuum", "vacuum or air")
+    loader: str = setting("", "specutils' name of a format that it cannot recognise", metavar="NAME")
+    constant_error: float = setting(
+        0.01, "1 sigma of every pixel where uncertainty is mask", unit="normalised flux", gt=0, in_config=False
+    )
 
     def key(self, role: str) -> str:
         """What the file calls the array that plays `role`."""
@@ -70,34 +92,11 @@ def make_layout(**given) -> SpectraLayout:
 
     Raises SettingsError naming the wrong part and what it may be.
     """
-    names = [field.name for field in fields(SpectraLayout)]
-    for name in given:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(names)}."
-            raise SettingsError(f"a layout of spectra has no part {name!r}; {hint}")
-    layout = replace(SpectraLayout(), **given)
+    layout = SpectraLayout(**given)
     if layout.format in _APOGEE:
         layout = _apogee(layout)
-    said_by_file = ("",) if layout.format == "specutils" else ()
-    choices = {
-        "format": FORMATS,
-        "uncertainty": UNCERTAINTIES + said_by_file,
-        "wavelength_unit": WAVELENGTH_UNITS,
-        "medium": MEDIA,
-    }
-    for name, allowed in choices.items():
-        if getattr(layout, name) not in allowed:
-            given = f"{name} of the spectra is {getattr(layout, name)!r}"
-            raise SettingsError(f"{given}, expected {_or(tuple(filter(None, allowed)))}.")
-    for role in ROLES:
-        if not isinstance(layout.key(role), str) or not layout.key(role):
-            raise SettingsError(f"the key of {role} is {layout.key(role)!r}, expected the name of an array.")
-    bits = layout.mask_bits
-    if not all(isinstance(bit, int) and 0 <= bit < MOST_BITS for bit in bits):
-        raise SettingsError(f"mask_bits is {list(bits)}, expected whole numbers from 0 to {MOST_BITS - 1}.")
-    if not layout.constant_error > 0:
-        raise SettingsError(f"the constant flux error is {layout.constant_error:g}, expected more than 0.")
+    if not layout.uncertainty and layout.format != "specutils":  # whose objects name the kind of their errors
+        raise SettingsError(f"uncertainty of the spectra is '', expected {_or(UNCERTAINTIES)}.")
     return layout
 
 

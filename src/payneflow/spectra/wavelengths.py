@@ -3,32 +3,11 @@
 import numpy as np
 
 from payneflow.errors import SpectraError
+from payneflow.wavelength import air_to_vacuum
 
 LOWEST_IN_AIR = 2000.0  # Angstrom; below, air absorbs and all wavelengths are in vacuum
 SAME_WAVELENGTH = 1e-9  # relative; 0.3 m/s, far below what any spectrum can tell
 REACH = 0.004  # relative; data so far outside the networks are kept: 1200 km/s, more than any star moves
-
-
-def refractive_index(vacuum: np.ndarray) -> np.ndarray:
-    """Of standard air (15 C, 101325 Pa, 450 ppm CO2) at vacuum wavelengths (any shape), Angstrom.
-
-    Ciddor (1996, Applied Optics 35, 1566), equation 1; measured from 2300 to 16 900 Angstrom.
-    """
-    squared = (1e4 / np.asarray(vacuum, dtype=float)) ** 2  # wave number, 1/micrometre
-    return 1.0 + 1e-8 * (5792105.0 / (238.0185 - squared) + 167917.0 / (57.362 - squared))
-
-
-def air_to_vacuum(air: np.ndarray) -> np.ndarray:
-    """Vacuum wavelengths (any shape), Angstrom, of wavelengths in standard air; accurate to 1e-9 Angstrom.
-
-    The index belongs to the wavelength that is sought, so three rounds of vacuum = air * index(vacuum): each gains
-    five digits.
-    """
-    air = np.asarray(air, dtype=float)
-    vacuum = air
-    for _ in range(3):
-        vacuum = air * refractive_index(vacuum)
-    return vacuum
 
 
 def vacuum_angstrom(place: str, stored: np.ndarray, unit: str, medium: str) -> np.ndarray:

@@ -1,0 +1,300 @@
+"""The Python of the workflow's rules: settings -> chunks, shards, resources, options as quoted text, figures, files.
+
+Nothing here knows an object of Snakemake; workflow/rules/settings.smk hands over plain values and asks.
+"""
+
+import hashlib
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from payneflow.chunks.selection import parse_pixels, plan_chunks
+from payneflow.errors import SettingsError
+from payneflow.files import write_list
+from payneflow.grid import GridKeys, count_training, grid_shape
+from payneflow.run import sizing
+from payneflow.run.config import AUTO
+from payneflow.settings import LmSettings, SgdSettings, make_settings
+
+SCRATCH = Path(".snakemake/payneflow")  # in the directory that Snakemake runs in, beside what it notes itself
+PLAIN = re.compile(r"[\w./@+-]+", re.ASCII)  # a path that no program takes for anything else
+
+
+# --- Paths ------------------------------------------------------------------------------------------------------------
+
+
+def alias_of(path: str | Path) -> Path:
+    """The path as Snakemake can take it: itself, or a link to it where it holds a brace or an angle bracket.
+
+    Snakemake reads {name} in every path of a rule as a wildcard, <name> as a path variable, and knows no escape.
+    """
+    return link_to(path) if re.search(r"[{}<>]", str(path)) else Path(path)
+
+
+def alias_of_directory(path: str | Path) -> Path:
+    """As `alias_of`, for a directory to write to: it is made where it needs a link, which must lead somewhere."""
+    alias = alias_of(path)
+    if alias != Path(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return alias
+
+
+def plain_path(path: str | Path) -> Path:
+    """The path, or a link to it where it holds a sign that THEANO_FLAGS or a compiler may misread."""
+    return Path(path) if PLAIN.fullmatch(str(path)) else link_to(path)
+
+
+def link_to(path: str | Path) -> Path:
+    """A link to `path`, which need not exist yet, with a name of plain letters and the same ending, below SCRATCH.
+
+    It carries the date 1970, so that making it anew repeats no job.
+    """
+    path = Path(path)
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:10]
+    name = re.sub(r"[^\w.-]", "_", path.stem, flags=re.ASCII)
+    suffix = path.suffix if PLAIN.fullmatch(path.suffix) else ""
+    link = SCRATCH / f"{name}-{digest}{suffix}"
+    target = path if path.is_absolute() else Path(os.path.relpath(path, SCRATCH))
+    if link.is_symlink() and link.readlink() == target:
+        return link
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    temporary = SCRATCH / f".{link.name}.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    os.utime(temporary, (0, 0), follow_symlinks=False)
+    temporary.replace(link)
+    return link
+
+
+def list_file(paths: Iterable[str | Path]) -> Path:
+    """A list file of these paths, below SCRATCH; named by its content, so that two runs never clash."""
+    lines = [str(path) for path in paths]
+    digest = hashlib.sha256(b"\n".join(map(os.fsencode, lines))).hexdigest()[:16]
+    path = SCRATCH / f"list-{digest}.txt"
+    if not path.exists():
+        write_list(path, lines)
+    return path
+
+
+# --- Where training runs, and what it needs ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where training jobs run: on a cluster or here, with how many MPI ranks, and what starts these."""
+
+    on_cluster: bool
+    ranks: int
+    launcher: str
+
+    @classmethod
+    def of(cls, config: Mapping, resources: Mapping[str, str | int]) -> "Site":
+        """The site of a run: `resources` are the profile's default-resources, of which a cluster's have `ranks`."""
+        if "ranks" not in resources:
+            return cls(False, config["ranks"], config["launcher"])
+        return cls(True, int(resources["ranks"]), str(resources["launcher"]))
+
+    def ranks_of_job(self, threads: int) -> int:
+        """Ranks of a training job; on one machine fewer where Snakemake has fewer cores."""
+        return self.ranks if self.on_cluster else threads
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of a run in numbers: the grid's shape, settings, the cost of a pixel, the names of its chunks."""
+
+    trainer: str
+    settings: LmSettings | SgdSettings
+    shape: tuple[int, int, int]  # n_spectrum, n_pixel, n_label
+    ranks: int
+    seconds_a_pixel: float
+    chunk_size: int
+    chunks: tuple[str, ...]
+
+    @property
+    def n_training(self) -> int:
+        return count_training(self.shape[0])
+
+    def runtime(self, attempt: int) -> int:
+        """Minutes that a training job may take, as `payneflow plan` says; one that ran out of them gets more."""
+        return sizing.runtime_minutes(self.chunk_size, self.seconds_a_pixel, self.ranks, attempt)
+
+    def memory(self, attempt: int) -> int:
+        """MB for each rank of a training job, as `payneflow plan` says; more for one that failed."""
+        n_spectrum, _, n_label = self.shape
+        return sizing.memory_mb_per_rank(self.chunk_size, n_spectrum, n_label, self.settings, attempt)
+
+    def runtime_of_split(self, attempt: int) -> int:
+        """Minutes for the split of the grid, with what its trainer prepares once for all pixels."""
+        _, n_pixel, n_label = self.shape
+        seconds = sizing.seconds_of_preparation(self.trainer, self.settings, self.n_training, n_label, n_pixel)
+        return attempt * (10 + round(sizing.TIME_SAFETY * seconds / 60))
+
+
+def plan_training(config: Mapping, site: Site) -> Training:
+    """Cut the pixels of the grid into chunks. Raises GridError or SettingsError as grid and settings deserve."""
+    shape = n_spectrum, n_pixel, n_label = grid_shape(config["grid"], GridKeys(**config["grid_keys"]))
+    settings = make_settings(config["trainer"], settings_of_trainer(config))
+    cost = sizing.seconds_a_pixel(config["trainer"], settings, count_training(n_spectrum), n_label)
+    n_wanted = len(parse_pixels(config["pixels"], n_pixel))
+    size = config["chunk_size"]
+    if size == AUTO:
+        size = sizing.chunk_size(n_wanted, cost, site.ranks, site.on_cluster)
+    chunks = tuple(chunk.name for chunk in plan_chunks(n_pixel, config["pixels"], size))
+    return Training(config["trainer"], settings, shape, site.ranks, cost, size, chunks)
+
+
+# --- Options of the training subcommands ------------------------------------------------------------------------------
+
+
+def key_options(config: Mapping) -> str:
+    """`--key NAME=ARRAY` for each array that the grid does not call by its published name."""
+    published = asdict(GridKeys())
+    renamed = [f"{name}={key}" for name, key in config["grid_keys"].items() if key != published[name]]
+    return " ".join(f"--key {shlex.quote(option)}" for option in renamed)
+
+
+def settings_of_trainer(config: Mapping) -> dict:
+    """The section of the chosen trainer; theano is set by sgd's, being the same algorithm."""
+    return config["sgd" if config["trainer"] == "theano" else config["trainer"]]
+
+
+def training_options(config: Mapping) -> str:
+    """The chosen trainer's settings as options."""
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings_of_trainer(config).items())
+
+
+def preparation_options(config: Mapping) -> str:
+    """What `payneflow split` must know of the training: nothing of the published trainer's settings."""
+    if config["trainer"] in ("sgd", "theano"):
+        return "--trainer sgd"
+    return f"--trainer {config['trainer']} --seed {config['seed']} {training_options(config)}"
+
+
+def launch_of_ranks(launcher: str, tasks: int) -> str:
+    """What starts the ranks of a training job, one thread each; the launcher comes with options of its own."""
+    return f"OMP_NUM_THREADS=1 {launcher} -n {tasks}" if tasks > 1 else ""
+
+
+def theano_environment(results: Path, checkout: Path | None) -> str:
+    """What comes before `payneflow train` for theano: that program is the one of .venv-theano in `checkout`, if given.
+
+    Theano compiles into a directory of each process, which lies beside the trained chunks and is removed at the end.
+    Raises SettingsError where that environment is missing or half built.
+    """
+    flags = f"base_compiledir={plain_path(results / 'trained')}"
+    compile_in = f"THEANO_FLAGS={shlex.quote(flags)}"
+    if checkout is None:
+        return f"env {compile_in} "
+    place = checkout / ".venv-theano"
+    stamp = place / "installed"  # written at the end of `make theano`, with the directory it was made for
+    if not (place / "bin/payneflow").exists() or not stamp.exists() or stamp.read_text() != str(checkout):
+        raise SettingsError(
+            f"trainer is theano, but {place}, the environment that has Theano, is missing, half built or made for "
+            f"another directory. Type `make theano` in {checkout}: a minute. Or choose sgd, the same algorithm a "
+            "thousand times faster."
+        )
+    return f'env {compile_in} PATH={shlex.quote(str(place / "bin"))}:"$PATH" '
+
+
+# --- Fits: shards and options -----------------------------------------------------------------------------------------
+
+
+def plan_fits(fit: Mapping) -> dict:
+    """The shards of the observed spectra by name; the test half of the grid is one shard, of no observed file.
+
+    Raises SpectraError or SettingsError where files or settings cannot be used.
+    """
+    from payneflow.spectra import find_files, make_layout, plan_shards
+
+    if not fit["spectra"]:
+        return {"test_half": None}
+    if fit["start"] == "truth":
+        raise SettingsError("fit.start is truth, but the true labels of observed spectra are unknown: use estimate.")
+    said = {name: value for name, value in fit["layout"].items() if name != "mask_bits"}
+    layout = make_layout(**said, mask_bits=tuple(fit["layout"]["mask_bits"]), constant_error=fit["flux_error"])
+    return {shard.name: shard for shard in plan_shards(find_files(fit["spectra"]), layout, fit["shard_size"])}
+
+
+def files_of_shard(shard, grid: Path) -> list[Path]:
+    """The files that a fitting job reads, and no others: if they change, it is repeated."""
+    return [grid] if shard is None else [alias_of(path) for path in shard.paths]
+
+
+def layout_options(layout: Mapping) -> str:
+    """How observed spectra are stored, as options; the arrays' names as far as they are not the usual ones."""
+    arrays = {role: layout[role] for role in ("wavelength", "flux", "flux_error", "ivar", "mask", "identifier")}
+    renamed = [shlex.quote(f"{role}={name}") for role, name in arrays.items() if name != role]
+    options = [f"--format {layout['format']} --uncertainty {layout['uncertainty']}"]
+    options += [f"--array {pair}" for pair in renamed]
+    if layout["mask_bits"]:
+        options.append(f"--mask-bits {','.join(map(str, layout['mask_bits']))}")
+    if layout["loader"]:
+        options.append(f"--loader {shlex.quote(layout['loader'])}")
+    return " ".join([*options, f"--wavelength-unit {layout['wavelength_unit']} --medium {layout['medium']}"])
+
+
+def fit_options(fit: Mapping) -> str:
+    """What is fitted, as options of `payneflow fit` and `payneflow calibrate`."""
+    options = [f"--fix {shlex.quote(f'{name}={value}')}" for name, value in fit["fixed"].items()]
+    options += [f"--prior {shlex.quote(f'{name}={mean},{sigma}')}" for name, (mean, sigma) in fit["priors"].items()]
+    options += ["--velocity"] if fit["velocity"] else []
+    options += [] if fit["emulator_error"] else ["--no-emulator-error"]
+    for name in ("max_velocity", "continuum", "n_starts", "tolerance"):
+        options.append(f"--{name.replace('_', '-')} {fit[name]}")
+    return " ".join(options)
+
+
+def source_options(config: Mapping, shard) -> str:
+    """Which spectra `payneflow fit` fits, and how they are stored; `shard` None: the test half of the grid.
+
+    The patterns and a range instead of the files, whose names may be more than a command line can hold.
+    """
+    fit = config["fit"]
+    common = f"--flux-error {fit['flux_error']} --start {fit['start']}"
+    if shard is None:
+        return f"--grid {shlex.quote(str(Path(config['grid'])))} {key_options(config)} {common}"
+    patterns = " ".join(map(shlex.quote, fit["spectra"]))
+    selection = f"--spectra {shard.selection.start}:{shard.selection.stop} --plan {shard.digest}"
+    return f"{patterns} {selection} {layout_options(fit['layout'])} {common}"
+
+
+# --- Figures, and the end of a run ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the report: the file among the results that it is drawn from, and its category.
+
+    Its caption is workflow/report/NAME.rst. `needs_truth`: drawn only where the true labels are known.
+    """
+
+    source: str
+    category: str
+    needs_truth: bool = False
+
+
+FIGURES = {
+    "flux_prediction": Figure("evaluation.npz", "Evaluation"),
+    "flux_deviation": Figure("evaluation.npz", "Evaluation"),
+    "training_summary": Figure("training_record.ecsv", "Training"),
+    "fit_overview": Figure("fits.ecsv", "Fits"),
+    "fitting_results": Figure("fits.ecsv", "Fits", needs_truth=True),
+}
+
+
+def final_output(results: Path, observed: bool) -> list[Path]:
+    """The files that a whole run ends with; `observed`: spectra whose true labels are unknown were fitted."""
+    files = ("grid_summary.json", "neural_network.npz", "training_record.ecsv", "fits.ecsv", "fits.fits")
+    figures = [name for name, figure in FIGURES.items() if not (observed and figure.needs_truth)]
+    return [results / name for name in files] + [results / "figures" / f"{name}.png" for name in figures]
+
+
+def summary_of_run(results: Path) -> str:
+    """What training, evaluation and fitting said at their ends, and where everything is."""
+    logs = [results / f"logs/{stage}.log" for stage in ("gather_networks", "evaluate_networks", "gather_fits")]
+    said = [log.read_text(encoding="utf-8", errors="replace").strip() for log in logs if log.exists()]
+    return "\n\n".join(["", *said, f"Everything is in {results}/, the figures in {results}/figures/."])

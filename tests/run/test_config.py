@@ -1,0 +1,83 @@
+"""The one reader of config.yaml: typed settings, or one message with all that is wrong and what was meant."""
+
+import copy
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from payneflow.errors import SettingsError
+from payneflow.run.config import Config, FitConfig, check_config
+from payneflow.settings import LmSettings, SgdSettings, TheanoSettings
+
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def with_(**settings):
+    """The repository's config.yaml with other settings; those of a section beside its others."""
+    config = copy.deepcopy(CONFIG)
+    for name, value in settings.items():
+        config[name] = {**config[name], **value} if isinstance(value, dict) else value
+    return config
+
+
+def test_the_config_of_the_repository_holds_the_declared_defaults_in_their_order():
+    assert check_config(CONFIG) == Config()
+    assert check_config(CONFIG).fit == FitConfig()
+
+
+def test_text_that_means_a_number_is_one():
+    sgd = {"eta": "5e-2", "num_epochs": "300"}
+    fit = {"velocity": "true", "fixed": {"logg": "2.5"}, "priors": {"Teff": ["5000", "100"]}}
+    config = check_config(with_(trainer="theano", chunk_size="7", sgd=sgd, fit=fit))
+    assert config.settings == TheanoSettings(eta=0.05, num_epochs=300) and config.chunk_size == 7
+    assert config.sgd == SgdSettings(eta=0.05, num_epochs=300) and config.lm == LmSettings()
+    assert config.fit.settings.fixed == {"logg": 2.5} and config.fit.settings.velocity is True
+    assert config.fit.settings.priors == {"Teff": (5000.0, 100.0)}
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    wrong = with_(
+        chunk_size=0, trainer="adam", seed=True, sgd={"eta": "fast"}, fit={"start": "end", "n_starts": 0}, lm=3, zzz=1
+    )
+    wrong["fit"]["layout"] = {**wrong["fit"]["layout"], "mask_bits": [64]}
+    wrong["chunksize"] = 3
+    del wrong["ranks"]
+    with pytest.raises(SettingsError) as raised:
+        check_config(wrong)
+    said = str(raised.value)
+    for line in (
+        "chunk_size is 0, expected a whole number of at least 1, or auto. Meant is: Pixels that one job trains",
+        "trainer is 'adam', expected one of: lm, sgd, theano.",
+        "seed is True, expected a whole number of at least 0.",
+        "sgd.eta is 'fast', expected a positive number. Meant is: first step size.",
+        "fit.start is 'end', expected one of: estimate, middle, truth.",
+        "fit.n_starts is 0, expected a whole number from 1 to 1000.",
+        "fit.layout.mask_bits is (64,), expected whole numbers from 0 to 62.",
+        "lm is 3, expected a section with its settings.",
+        "chunksize: no such setting; did you mean chunk_size?",
+        "zzz: no such setting; expected grid, ",
+        "ranks: missing.",
+    ):
+        assert line in said, line
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"pixels": 6602}, "pixels is 6602, expected text. YAML reads an unquoted 1:50:2 as a number in base 60"),
+        ({"sgd": {"min_eta": 0.2}}, "sgd.min_eta is 0.2, expected less than eta (0.1)"),
+        ({"fit": {"spectra": ["a.npz"], "start": "truth"}}, "fit.start is truth, but the true labels of observed"),
+        ({"fit": {"fixed": {"a": 1}, "priors": {"a": [1, 2]}}}, "fit.fixed and priors both name a"),
+        ({"fit": {"priors": {"Teff": [1, 0]}}}, "fit.priors Teff is (1, 0), expected a pair"),
+        ({"lm": {"n_neuron": 3}}, "lm.n_neuron: no such setting; did you mean n_neurons?"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_section(settings, says):
+    with pytest.raises(SettingsError) as raised:
+        check_config(with_(**settings))
+    assert says in str(raised.value)
+
+
+def test_settings_are_judged_together_and_not_beside_the_defaults_of_others():
+    assert check_config(with_(sgd={"eta": 0.5, "min_eta": 0.2})).sgd == SgdSettings(eta=0.5, min_eta=0.2)

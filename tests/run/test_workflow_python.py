@@ -1,0 +1,72 @@
+"""The Python of the workflow's rules, without Snakemake."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, write_small_grid
+
+from payneflow import figures
+from payneflow.errors import PayneflowError, SettingsError
+from payneflow.files import read_list, write_list
+from payneflow.run import workflow
+
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def test_every_figure_of_the_report_can_be_plotted_and_has_a_caption():
+    assert set(workflow.FIGURES) <= set(figures.FIGURES)
+    assert all((ROOT / f"workflow/report/{name}.rst").is_file() for name in workflow.FIGURES)
+
+
+def test_a_path_that_snakemake_misreads_goes_by_a_link_that_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert workflow.alias_of("it's $HOME; é") == Path("it's $HOME; é")
+    alias = workflow.alias_of_directory("a {chunk} <b>")
+    assert alias == workflow.alias_of("a {chunk} <b>") and not set("{}<>") & set(str(alias))
+    (alias / "file").write_text("x")
+    assert (tmp_path / "a {chunk} <b>/file").read_text() == "x" and alias.lstat().st_mtime == 0
+
+
+def test_a_list_file_gives_its_paths_back_and_refuses_line_breaks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = ['it\'s "a" $HOME; {b}', " é 星", "c" * 200]
+    assert read_list(workflow.list_file(paths)) == paths
+    with pytest.raises(PayneflowError, match="line break"):
+        write_list("list", ["a\nb"])
+    with pytest.raises(PayneflowError, match="one path a line"):
+        read_list("nowhere")
+
+
+def test_the_profile_stands_above_the_config_in_ranks():
+    assert workflow.Site.of(CONFIG, {}) == workflow.Site(False, 1, "mpiexec")
+    assert workflow.Site.of(CONFIG, {"ranks": "2", "launcher": "srun"}) == workflow.Site(True, 2, "srun")
+
+
+def test_pixels_are_cut_into_chunks(tmp_path):
+    grid = write_small_grid(tmp_path / "grid.npz")
+    site = workflow.Site.of(CONFIG, {})
+    training = workflow.plan_training({**CONFIG, "grid": grid, "chunk_size": 6}, site)
+    assert len(training.chunks) == 4 and training.chunk_size == 6
+    assert training.runtime(2) == 2 * training.runtime(1) and training.memory(2) == 2 * training.memory(1)
+
+
+def test_options_are_quoted():
+    assert workflow.key_options(CONFIG) == ""
+    keys = {**CONFIG["grid_keys"], "flux": "it's $a"}
+    assert workflow.key_options({"grid_keys": keys}) == """--key 'flux=it'"'"'s $a'"""
+    fit = {**CONFIG["fit"], "fixed": {"[Fe/H]": -1}, "priors": {"logg": [2, 0.1]}}
+    assert workflow.fit_options(fit).startswith("--fix '[Fe/H]=-1' --prior logg=2,0.1 ")
+
+
+def test_theano_without_its_environment_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="make theano"):
+        workflow.theano_environment(Path("results"), tmp_path)
+    flags = workflow.theano_environment(Path("it's, results"), None)
+    assert "'" not in flags and flags.startswith("env THEANO_FLAGS=base_compiledir=.snakemake/payneflow/trained-")
+
+
+def test_observed_spectra_have_no_figure_of_true_labels():
+    drawn = {path.name for path in workflow.final_output(Path("r"), observed=True)}
+    assert "fitting_results.png" not in drawn and "fit_overview.png" in drawn
