@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import PATIENCE
 
-from payneflow.run.workflow import FIGURES
+from payneflow.figures import REPORT_FIGURES
 from payneflow.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -96,7 +96,7 @@ def test_the_grid_keys_of_config_are_the_published_ones():
 def test_every_figure_of_the_report_has_its_caption():
     rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     captions = {Path(name).name for name in re.findall(r'caption="([^"]+)"', rules)} | {"workflow.rst"}
-    captions |= {f"{name}.rst" for name in FIGURES}
+    captions |= {f"{name}.rst" for name in REPORT_FIGURES}
     assert captions == {path.name for path in (ROOT / "workflow/report").glob("*.rst")}
 
 

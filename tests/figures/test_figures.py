@@ -13,8 +13,9 @@ from payneflow.errors import PayneflowError
 from payneflow.figures import FIGURES, plot
 from payneflow.figures.fitting_results import bias_and_width, bias_and_width_text, draw_fitting_results
 from payneflow.figures.flux_deviation import draw_flux_deviation
-from payneflow.figures.flux_prediction import broken_at_gaps, draw_flux_prediction, is_finely_sampled, panel_edges
+from payneflow.figures.flux_prediction import draw_flux_prediction
 from payneflow.figures.numbers import MINUS
+from payneflow.figures.spectrum_axes import broken_at_gaps, is_finely_sampled, panel_edges
 from payneflow.figures.style import COLUMN, DPI, PAGE
 from payneflow.figures.training_summary import draw_training_summary, share
 

@@ -159,19 +159,19 @@ def test_flux_and_model_are_divided_by_a_fitted_continuum_over_unused_pixels_too
 
 def test_rows_split_no_segment_and_hold_every_pixel():
     rows = rows_of(chips(1))
-    assert [behind for _, behind, _, _ in rows[:-1]] == [first for first, _, _, _ in rows[1:]]
+    assert [stop for _, stop, _, _ in rows[:-1]] == [first for first, _, _, _ in rows[1:]]
     assert rows[0][0] == 0 and rows[-1][1] == len(chips(1)) and len(rows) == 3
-    for first, behind, low, high in rows:
-        assert low < chips(1)[first] and chips(1)[behind - 1] < high < low + 700
+    for first, stop, low, high in rows:
+        assert low < chips(1)[first] and chips(1)[stop - 1] < high < low + 700
     fine = rows_of(15000 + 0.01 * np.arange(10_000))
-    assert len(fine) == 7 and max(behind - first for first, behind, _, _ in fine) <= 1500
+    assert len(fine) == 7 and max(stop - first for first, stop, _, _ in fine) <= 1500
 
 
 def test_of_very_many_pixels_or_segments_there_are_eight_rows_at_most():
     assert len(rows_of(15000 + 0.001 * np.arange(1_000_000))) <= 8
     echelle = np.concatenate([4000 + 50 * order + 0.1 * np.arange(300) for order in range(60)])
     rows = rows_of(echelle)
-    assert len(rows) <= 8 and sum(behind - first for first, behind, _, _ in rows) == len(echelle)
+    assert len(rows) <= 8 and sum(stop - first for first, stop, _, _ in rows) == len(echelle)
 
 
 CASES = {

@@ -29,12 +29,12 @@ rule evaluate_networks:
 
 rule plot_figure:
     input:
-        source=lambda wildcards: RESULTS / run.FIGURES[wildcards.figure].source,
+        source=lambda wildcards: RESULTS / run.REPORT_FIGURES[wildcards.figure].source,
     output:
         figure=report(
             RESULTS / "figures/{figure}.png",
             caption="../report/figure.rst",
-            category=lambda wildcards: run.FIGURES[wildcards.figure].category,
+            category=lambda wildcards: run.REPORT_FIGURES[wildcards.figure].category,
         ),
     log:
         LOGS / "plot_figure/{figure}.log",

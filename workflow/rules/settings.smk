@@ -113,4 +113,4 @@ except PayneflowError as error:
 wildcard_constraints:
     chunk=r"[\w-]+",
     shard=r"[\w-]+",
-    figure="|".join(run.FIGURES),
+    figure="|".join(run.REPORT_FIGURES),

@@ -4,12 +4,35 @@ In the file NAME.py, `plot_NAME(input_path, output_path)` reads, calls `draw_NAM
 Figure, and writes the image whole; the ending of the output path (.png, .pdf, .svg) chooses the format.
 """
 
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from payneflow.errors import SettingsError
 
-FIGURES = ("flux_prediction", "flux_deviation", "fitting_results", "training_summary", "fit_overview", "best_fit")
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: `source`, the file among a run's results that the report draws it from, and its `category` there.
+
+    Its caption is workflow/report/NAME.rst. Without a source it is drawn by hand only. `needs_truth`: it can be drawn
+    only where the true labels are known.
+    """
+
+    source: str = ""
+    category: str = ""
+    needs_truth: bool = False
+
+
+FIGURES = {
+    "flux_prediction": Figure("evaluation.npz", "Evaluation"),
+    "flux_deviation": Figure("evaluation.npz", "Evaluation"),
+    "training_summary": Figure("training_record.ecsv", "Training"),
+    "fit_overview": Figure("fits.ecsv", "Fits"),
+    "fitting_results": Figure("fits.ecsv", "Fits", needs_truth=True),
+    "best_fit": Figure(),  # from best-fit spectra, which a run does not write
+}
+REPORT_FIGURES = {name: figure for name, figure in FIGURES.items() if figure.source}
 
 
 def plot(name: str, input_path: str | Path, output_path: str | Path, spectrum: str | None = None) -> None:

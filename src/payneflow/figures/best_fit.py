@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import AutoMinorLocator, MaxNLocator
 
 from payneflow.errors import PayneflowError
 from payneflow.figures.flags import flag_words
-from payneflow.figures.flux_prediction import broken_at_gaps, is_finely_sampled, panel_edges
 from payneflow.figures.numbers import MINUS, count, padded, residual_limit, symbol, value_and_error, wrapped
 from payneflow.figures.reading import require
-from payneflow.figures.style import BLUE, FAINT, INK, PAGE, STYLE, VERMILION, InchFigure, limit_residuals, write_image
+from payneflow.figures.spectrum_axes import (
+    LINE,
+    MARGIN,
+    divide_wavelengths,
+    draw_legend,
+    draw_line,
+    draw_residual,
+    few_flux_ticks,
+    is_finely_sampled,
+    name_axes,
+    panel_edges,
+    rows_of_axes,
+)
+from payneflow.figures.style import FAINT, INK, PAGE, STYLE, VERMILION, InchFigure, write_image
 from payneflow.files import NpzArchive
-from payneflow.wavelength import is_gap
+from payneflow.wavelength import segments
 
 _WHAT = "a file of best-fit spectra (payneflow fit --best-fits)"
 _WHOLE = ("wavelength", "label_names", "label_units", "flag_names", "flag_bits", "errors")
@@ -29,11 +39,7 @@ _RESULTS = ("labels", "label_errors", "SNR", "chi2", "dof", "flags")
 _VELOCITY = ("RV", "RV_error")
 _MOST_ROWS = 8  # of panels on the page
 _MOST_PIXELS = 1500  # in a row: more, and lines run into each other
-_FEW = 40  # so many pixels a row, or fewer, are marked one by one
-_MARGIN = 0.55  # inches: left and right of the panels
 _SPACING = 0.22  # inches between rows, for the wavelengths
-_BOTTOM = 0.24  # inches below the last row's spacing
-_LINE = 0.16  # inches: height of a line of the headline
 _LINE_WIDTH = 122  # characters of a line of the headline
 _TITLE_WIDTH = 48  # characters of the identifier, beside the legend
 _SHADE = "0.88"
@@ -109,22 +115,22 @@ def draw_best_fit(
     flux, model, residual = flux / whole, model / whole, np.where(used, (flux - model) / sigma, np.nan)
     lines = [*wrapped(labels, _LINE_WIDTH), *wrapped(quality, _LINE_WIDTH)]
     rows = rows_of(wavelength)
-    top = _LINE * (1 + len(lines)) + 0.18
+    top = LINE * (1 + len(lines)) + 0.18
     heights = (0.66, 0.36) if len(rows) > 3 else (1.3, 0.6)
-    pitch = sum(heights) + _SPACING
-    figure = InchFigure(figsize=(PAGE, top + _BOTTOM + pitch * len(rows)))
+    figure, pairs = rows_of_axes(len(rows), top, heights, _SPACING)
     joined = is_finely_sampled(wavelength, model if np.isfinite(model).any() else flux)
     limit = max(3.5, residual_limit(residual))
     flux_limits = _flux_limits(flux, model, used)
-    for number, (first, behind, low, high) in enumerate(rows):
-        here = slice(first, behind)
-        upper, lower = figure.pair_at(_MARGIN, figure.height - top - pitch * number, PAGE - 2 * _MARGIN, *heights)
+    for (first, stop, low, high), (upper, lower) in zip(rows, pairs, strict=True):
+        here = slice(first, stop)
         _shade_unused((upper, lower), wavelength[here], used[here])
         _draw_spectra(upper, wavelength[here], flux[here], model[here], used[here], joined)
-        _draw_residual(lower, wavelength[here], residual[here], limit, joined)
+        draw_residual(lower, wavelength[here], residual[here], limit, 0.4, joined)
         upper.set_ylim(flux_limits)
-        _divide_wavelengths((upper, lower), low, high)
-    _name_axes(figure, top, fitted_continuum=bool(np.any(continuum[used] != 1.0)))
+        divide_wavelengths((upper, lower), low, high)
+    fitted_continuum = bool(np.any(continuum[used] != 1.0))
+    flux_title = "Flux / fitted continuum" if fitted_continuum else "Normalised flux"
+    name_axes(figure, top, _SPACING, "Wavelength in vacuum [Å]", flux_title, f"(Data {MINUS} model) / σ")
     _draw_headline(figure, title, lines, joined)
     return figure
 
@@ -133,42 +139,33 @@ def draw_best_fit(
 
 
 def rows_of(wavelength: np.ndarray) -> list[tuple[int, int, float, float]]:
-    """First pixel, the one behind the last, and the limits of the axis in Angstrom, of each row of panels.
+    """First pixel, stop (exclusive), and the limits of the axis in Angstrom, of each row of panels.
 
     A row holds one detector segment, or an equal part of it; where there are more than eight, so many that each would
     be a sliver, the wavelengths are cut into eight.
     """
-    starts = np.concatenate([[0], np.flatnonzero(is_gap(wavelength)) + 1, [len(wavelength)]])
-    segments = [(int(first), int(behind)) for first, behind in pairwise(starts)]
-    if len(segments) > _MOST_ROWS:
+    parts = segments(wavelength)
+    if len(parts) > _MOST_ROWS:
         edges = panel_edges(wavelength)
         places = np.searchsorted(wavelength, edges)
         places[-1] = len(wavelength)
         cuts = zip(places[:-1], places[1:], edges[:-1], edges[1:], strict=True)
         return [(int(a), int(b), float(low), float(high)) for a, b, low, high in cuts if b > a]
     most = _MOST_PIXELS
-    while sum(-(-(behind - first) // most) for first, behind in segments) > _MOST_ROWS:
+    while sum(-(-(stop - first) // most) for first, stop in parts) > _MOST_ROWS:
         most = 2 * most
     rows = []
-    for first, behind in segments:
-        n_part = -(-(behind - first) // most)
-        low, high = float(wavelength[first]), float(wavelength[behind - 1])
+    for first, stop in parts:
+        n_part = -(-(stop - first) // most)
+        low, high = float(wavelength[first]), float(wavelength[stop - 1])
         if low == high:  # one pixel
             low, high = low - 0.5, high + 0.5
         edges = np.linspace(low, high, n_part + 1)
-        places = np.concatenate([[first], np.searchsorted(wavelength, edges[1:-1]), [behind]])
+        places = np.concatenate([[first], np.searchsorted(wavelength, edges[1:-1]), [stop]])
         for part in range(n_part):
             margin = 0.01 * (edges[part + 1] - edges[part])
             rows.append((int(places[part]), int(places[part + 1]), edges[part] - margin, edges[part + 1] + margin))
     return rows
-
-
-def _divide_wavelengths(pair: tuple[Axes, Axes], low: float, high: float) -> None:
-    for axes in pair:
-        axes.set_xlim(low, high)
-        axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_minor_locator(AutoMinorLocator(5))
-    pair[1].ticklabel_format(axis="x", useOffset=False, style="plain")
 
 
 def _continued(wavelength: np.ndarray, continuum: np.ndarray) -> np.ndarray:
@@ -198,7 +195,7 @@ def _shade_unused(pair: tuple[Axes, Axes], wavelength: np.ndarray, used: np.ndar
         return
     middle = 0.5 * (wavelength[:-1] + wavelength[1:])
     edges = np.concatenate([wavelength[:1], middle, wavelength[-1:]])
-    spans = [(edges[first], edges[behind] - edges[first]) for first, behind in change.reshape(-1, 2)]
+    spans = [(edges[first], edges[stop] - edges[first]) for first, stop in change.reshape(-1, 2)]
     for axes in pair:  # with an outline, so that one pixel among thousands is seen too
         look = {"fc": _SHADE, "ec": _SHADE, "lw": 0.5, "zorder": 0}
         axes.broken_barh(spans, (0, 1), transform=axes.get_xaxis_transform(), **look)
@@ -212,24 +209,8 @@ def _draw_spectra(
         (np.where(used, flux, np.nan), 0.8, {"color": INK, "ms": 3}),
         (model, 0.6, {"color": VERMILION, "ms": 1.8}),
     ):
-        _draw_line(axes, wavelength, values, line, look, joined)
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], prune="lower"))
-
-
-def _draw_residual(axes: Axes, wavelength: np.ndarray, residual: np.ndarray, limit: float, joined: bool) -> None:
-    """Residual below the spectrum, its ticks on the right; values beyond +-limit are triangles at the edge."""
-    axes.axhline(0, color=FAINT, lw=0.5)
-    _draw_line(axes, wavelength, residual, 0.4, {"color": BLUE, "ms": 2}, joined)
-    tick = limit_residuals(axes, wavelength, residual, limit)
-    axes.set_yticks([-tick, tick], labels=[f"{MINUS}{tick:g}", f"{tick:g}"])  # a low panel has no room for three
-    axes.yaxis.set_ticks_position("both")
-    axes.tick_params(axis="y", labelleft=False, labelright=True, labelsize=7)
-
-
-def _draw_line(axes: Axes, wavelength: np.ndarray, values: np.ndarray, line: float, look: dict, joined: bool) -> None:
-    """Values joined to lines, broken at gaps, each marked where they are few; or, not joined, points."""
-    dots = {"marker": "o", "mew": 0} if not joined or len(wavelength) <= _FEW else {}
-    axes.plot(*broken_at_gaps(wavelength, values), lw=line if joined else 0, **look, **dots)
+        draw_line(axes, wavelength, values, line, joined, **look)
+    few_flux_ticks(axes)
 
 
 # ------------------------------------------------------------------------------------------------- texts around them
@@ -262,16 +243,6 @@ def _flag_text(flags: Sequence[str]) -> list[str]:
     return [f"flagged: {flags[0]}" + "," * (len(flags) > 1), *(f"{flag}," for flag in flags[1:-1]), *flags[1:][-1:]]
 
 
-def _name_axes(figure: InchFigure, top: float, fitted_continuum: bool) -> None:
-    """Titles of the axes, once for all rows: wavelength below, flux on the left, residual on the right."""
-    middle = (_BOTTOM + _SPACING + (figure.height - top)) / 2 / figure.height
-    upright = {"rotation": 90, "va": "center", "size": 9}
-    flux = "Flux / fitted continuum" if fitted_continuum else "Normalised flux"
-    figure.text(0.5, 0.06 / figure.height, "Wavelength in vacuum [Å]", ha="center", va="bottom", size=9)
-    figure.text(0.09 / PAGE, middle, flux, ha="left", **upright)
-    figure.text(1 - 0.09 / PAGE, middle, f"(Data {MINUS} model) / σ", ha="right", **upright)
-
-
 def _draw_headline(figure: InchFigure, title: str, lines: Sequence[str], joined: bool) -> None:
     """The title and the lines on the left, and on the right what is what in the panels."""
     if len(title) > _TITLE_WIDTH:
@@ -279,20 +250,12 @@ def _draw_headline(figure: InchFigure, title: str, lines: Sequence[str], joined:
     texts = [title.replace("$", r"\$"), *lines]
     for number, text in enumerate(texts):
         look = {"weight": "bold", "size": 9.5} if not number else {}
-        y = 1 - (0.18 + _LINE * number + (0.03 if number else 0)) / figure.height
-        figure.text(_MARGIN / PAGE, y, text, ha="left", va="baseline", **look)
+        y = 1 - (0.18 + LINE * number + (0.03 if number else 0)) / figure.height
+        figure.text(MARGIN / PAGE, y, text, ha="left", va="baseline", **look)
     line = {"lw": 1.0} if joined else {"lw": 0, "marker": "o", "mew": 0}
-    figure.legend(
-        handles=[
-            Line2D([], [], color=INK, ms=3, label="data", **line),
-            Line2D([], [], color=VERMILION, ms=1.8, label="model", **line),
-            Patch(fc=_SHADE, ec=FAINT, lw=0.5, label="not used"),
-        ],
-        loc="upper right",
-        bbox_to_anchor=(1 - _MARGIN / PAGE, 1 - 0.06 / figure.height),
-        ncols=3,
-        handlelength=1.4,
-        borderaxespad=0,
-        borderpad=0,
-        columnspacing=1.2,
-    )
+    handles = [
+        Line2D([], [], color=INK, ms=3, label="data", **line),
+        Line2D([], [], color=VERMILION, ms=1.8, label="model", **line),
+        Patch(fc=_SHADE, ec=FAINT, lw=0.5, label="not used"),
+    ]
+    draw_legend(figure, handles, handlelength=1.4)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.errors import SettingsError
+from payneflow.figures import REPORT_FIGURES
 from payneflow.files import write_list
 from payneflow.grid import GridKeys, count_training, grid_shape
 from payneflow.run import sizing
@@ -204,14 +205,14 @@ def theano_environment(results: Path, checkout: Path | None) -> str:
 
 
 def plan_fits(fit: Mapping) -> dict:
-    """The shards of the observed spectra by name; the test half of the grid is one shard, of no observed file.
+    """The shards of the observed spectra by name; the test set of the grid is one shard, of no observed file.
 
     Raises SpectraError or SettingsError where files or settings cannot be used.
     """
     from payneflow.spectra import find_files, make_layout, plan_shards
 
     if not fit["spectra"]:
-        return {"test_half": None}
+        return {"test_set": None}
     if fit["start"] == "truth":
         raise SettingsError("fit.start is truth, but the true labels of observed spectra are unknown: use estimate.")
     said = {name: value for name, value in fit["layout"].items() if name != "mask_bits"}
@@ -249,7 +250,7 @@ def fit_options(fit: Mapping) -> str:
 
 
 def source_options(config: Mapping, shard) -> str:
-    """Which spectra `payneflow fit` fits, and how they are stored; `shard` None: the test half of the grid.
+    """Which spectra `payneflow fit` fits, and how they are stored; `shard` None: the test set of the grid.
 
     The patterns and a range instead of the files, whose names may be more than a command line can hold.
     """
@@ -265,31 +266,10 @@ def source_options(config: Mapping, shard) -> str:
 # --- Figures, and the end of a run ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure of the report: the file among the results that it is drawn from, and its category.
-
-    Its caption is workflow/report/NAME.rst. `needs_truth`: drawn only where the true labels are known.
-    """
-
-    source: str
-    category: str
-    needs_truth: bool = False
-
-
-FIGURES = {
-    "flux_prediction": Figure("evaluation.npz", "Evaluation"),
-    "flux_deviation": Figure("evaluation.npz", "Evaluation"),
-    "training_summary": Figure("training_record.ecsv", "Training"),
-    "fit_overview": Figure("fits.ecsv", "Fits"),
-    "fitting_results": Figure("fits.ecsv", "Fits", needs_truth=True),
-}
-
-
 def final_output(results: Path, observed: bool) -> list[Path]:
     """The files that a whole run ends with; `observed`: spectra whose true labels are unknown were fitted."""
     files = ("grid_summary.json", "neural_network.npz", "training_record.ecsv", "fits.ecsv", "fits.fits")
-    figures = [name for name, figure in FIGURES.items() if not (observed and figure.needs_truth)]
+    figures = [name for name, figure in REPORT_FIGURES.items() if not (observed and figure.needs_truth)]
     return [results / name for name in files] + [results / "figures" / f"{name}.png" for name in figures]
 
 

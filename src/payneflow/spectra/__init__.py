@@ -1,6 +1,6 @@
 """Observed spectra: what a file holds is declared in a layout, read in batches of bounded size, and never guessed.
 
-files -> arrays as stored (one module a format) -> checked spectra -> batches that share one wavelength axis
+files -> arrays as stored (formats.py) -> checked spectra -> batches that share one wavelength axis
 """
 
 from payneflow.spectra.layout import SpectraLayout, make_layout

@@ -7,18 +7,13 @@ from pydantic import Field, Strict
 
 from payneflow.declaration import declare, setting
 from payneflow.errors import SettingsError
+from payneflow.spectra.formats import FORMATS, listed
 
-FORMATS = ("npz", "hdf5", "fits", "apStar", "aspcapStar", "specutils")
 UNCERTAINTIES = ("flux_error", "ivar", "mask")
 WAVELENGTH_UNITS = ("Angstrom", "nm", "log10_Angstrom", "log10_nm")
 MEDIA = ("vacuum", "air")
 ROLES = ("wavelength", "flux", "flux_error", "ivar", "mask", "identifier")
 MOST_BITS = 63  # of a mask, which is read as a signed 64-bit number
-
-# Bad pixels of APOGEE, by their bits in APOGEE_PIXMASK (Holtzman et al. 2015, AJ 150, 148, table 4): BADPIX, CRPIX,
-# SATPIX, UNFIXABLE, BADDARK, BADFLAT, BADERR, NOSKY, SIG_SKYLINE. The others are remarks on pixels that can be used.
-APOGEE_BAD_BITS = (0, 1, 2, 3, 4, 5, 6, 7, 12)
-
 
 _ARRAY = {"min_length": 1, "expected": "the name of an array"}
 _Bits = Annotated[tuple[Annotated[int, Field(ge=0, lt=MOST_BITS)], ...], Strict(False)]  # not strict: a list will do
@@ -28,15 +23,15 @@ _Bits = Annotated[tuple[Annotated[int, Field(ge=0, lt=MOST_BITS)], ...], Strict(
 class SpectraLayout:
     """How to read files of observed spectra. Nothing in it is guessed from the data.
 
-    `format`: npz, hdf5 (the same arrays), fits (images or tables), apStar or aspcapStar (APOGEE; the rest of the
-    layout is then known), or specutils (whatever it reads; its objects name their own arrays, errors and units).
+    `format`: one of formats.py: npz, hdf5 (the same arrays), fits (images or tables), apStar or aspcapStar (APOGEE; the
+    rest of the layout is then known), or specutils (its objects name their own arrays, errors and units).
     `uncertainty` says what comes with the flux: flux_error (1 sigma), ivar (inverse variance), or mask (neither; each
     pixel that is not masked then has the error `constant_error`). It must be said, but for the formats that know it.
 
     The arrays' names: `wavelength` (n_pixel,), or (n_spectrum, n_pixel) where each spectrum has its own; `flux`,
     `flux_error`, `ivar`, `mask` (n_spectrum, n_pixel), or (n_pixel,) where there is one spectrum; `flux_error`, `ivar`
     and `mask` may be (n_pixel,) for all spectra; `identifier` (n_spectrum,), text or whole numbers. In a fits file a
-    name is the HDU's name or number, with a column of its table behind a colon ("COADD:flux"), for the identifier also
+    name is the HDU's name or number, with a column of its table after a colon ("COADD:flux"), for the identifier also
     a keyword of its header ("0:OBJECT"); the wavelength may be "header": CRVAL1, CDELT1 and CRPIX1 of the flux.
     `mask` and `identifier` may be absent while they have their usual names.
 
@@ -44,9 +39,7 @@ class SpectraLayout:
     log10_Angstrom or log10_nm. `medium`: vacuum or air. `loader`: specutils' name of a format, where it cannot tell.
     """
 
-    format: Literal[FORMATS] = setting(
-        "npz", "npz, hdf5, fits, apStar, aspcapStar (these two need nothing more said) or specutils"
-    )
+    format: Literal[tuple(FORMATS)] = setting("npz", listed())
     uncertainty: Literal["", *UNCERTAINTIES] = setting(
         "", "what comes with the flux: flux_error (1 sigma), ivar (1/sigma^2) or mask (neither)"
     )
@@ -79,41 +72,29 @@ class SpectraLayout:
 
     def is_optional(self, role: str) -> bool:
         """May the array that plays `role` be absent from the file?"""
-        usual = _USUAL.key(role) == self.key(role) or self.format in _APOGEE
+        usual = _USUAL.key(role) == self.key(role) or bool(FORMATS[self.format].known)
         return usual and (role == "identifier" or (role == "mask" and self.uncertainty != "mask"))
 
 
 _USUAL = SpectraLayout()
-_APOGEE = ("apStar", "aspcapStar")
 
 
 def make_layout(**given) -> SpectraLayout:
-    """A checked layout; an APOGEE format fills in all that is known of it.
+    """A checked layout; a format that settles parts of it, such as APOGEE's, fills these in.
 
     Raises SettingsError naming the wrong part and what it may be.
     """
-    layout = SpectraLayout(**given)
-    if layout.format in _APOGEE:
-        layout = _apogee(layout)
-    if not layout.uncertainty and layout.format != "specutils":  # whose objects name the kind of their errors
+    layout = _filled_in(SpectraLayout(**given))
+    if not layout.uncertainty and not FORMATS[layout.format].names_errors:
         raise SettingsError(f"uncertainty of the spectra is '', expected {_or(UNCERTAINTIES)}.")
     return layout
 
 
-def _apogee(layout: SpectraLayout) -> SpectraLayout:
-    """The layout of APOGEE's files, which SDSS documents: HDU 1 flux, 2 its error, in apStar 3 the mask; log10 axis."""
-    known = {
-        "uncertainty": "flux_error",
-        "wavelength": "header",
-        "flux": "1",
-        "flux_error": "2",
-        "wavelength_unit": "log10_Angstrom",
-        "medium": "vacuum",
-    }
-    if layout.format == "apStar":
-        known |= {"mask": "3", "mask_bits": layout.mask_bits or APOGEE_BAD_BITS, "identifier": "0:OBJID"}
-    else:
-        known |= {"identifier": "4:APOGEE_ID"}
+def _filled_in(layout: SpectraLayout) -> SpectraLayout:
+    """The layout with the parts that its format settles; SettingsError where another is asked for."""
+    known = dict(FORMATS[layout.format].known)
+    if "mask_bits" in known:
+        known["mask_bits"] = layout.mask_bits or known["mask_bits"]
     asked = {name: value for name, value in asdict(layout).items() if value != getattr(_USUAL, name)}
     for name in set(asked) & set(known) - {"mask_bits"}:
         if asked[name] != known[name]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import SpectraError, SpectraWarning
+from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.stored import SpectraFile, StoredSpectra, names_of_rows
 from payneflow.spectra.uncertainty import MOST_MASKED, REASONS, flux_errors, is_masked, kind_in_doubt
@@ -49,7 +50,7 @@ def count_spectra(path: str | Path, layout: SpectraLayout) -> int:
 
     Raises SpectraError as `read_spectra` does, for what the headers tell.
     """
-    if layout.format in ("apStar", "aspcapStar", "specutils"):
+    if FORMATS[layout.format].one_spectrum:
         return 1
     with open_spectra(path, layout) as file:
         return file.n_spectrum
@@ -62,7 +63,7 @@ def open_spectra(path: str | Path, layout: SpectraLayout) -> SpectraFile:
         raise SpectraError(f"{path}: a directory; expected a file of spectra: name the files inside it.")
     if not path.exists():
         raise SpectraError(f"{path}: no such file; expected a file of observed spectra.")
-    store = _store_class(layout.format)(path, layout)
+    store = FORMATS[layout.format].load_store()(path, layout)
     try:
         return SpectraFile(path, store)
     except BaseException:
@@ -242,16 +243,3 @@ def _joined(pieces: list[Spectra]) -> Spectra:
     arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in per_spectrum}
     n_left_out = {reason: sum(piece.n_left_out[reason] for piece in pieces) for reason in REASONS}
     return replace(pieces[0], **arrays, n_left_out=n_left_out)
-
-
-def _store_class(format: str):
-    """The store of a format; each is loaded only where it is used."""
-    if format == "npz":
-        from payneflow.spectra.npz import NpzStore as store
-    elif format == "hdf5":
-        from payneflow.spectra.hdf5 import Hdf5Store as store
-    elif format == "specutils":
-        from payneflow.spectra.with_specutils import SpecutilsStore as store
-    else:
-        from payneflow.spectra.fits import FitsStore as store
-    return store

@@ -87,7 +87,7 @@ def find_shard(paths: Sequence[Path], layout: SpectraLayout, selection: range | 
 
 
 def _begins(paths: Sequence[Path], layout: SpectraLayout, stop: int | None = None) -> list[int]:
-    """The number that the first spectrum of each file has, and behind them how many there are; not beyond `stop`."""
+    """The number that the first spectrum of each file has, and after them how many there are; not beyond `stop`."""
     begins = [0]
     for path in paths:
         if stop is None or begins[-1] < stop:
@@ -96,9 +96,9 @@ def _begins(paths: Sequence[Path], layout: SpectraLayout, stop: int | None = Non
 
 
 def _cut(paths: Sequence[Path], begins: list[int], spectra: range) -> Shard:
-    first, behind = bisect_right(begins, spectra.start) - 1, bisect_left(begins, spectra.stop)
+    first, stop = bisect_right(begins, spectra.start) - 1, bisect_left(begins, spectra.stop)
     own = range(spectra.start - begins[first], spectra.stop - begins[first])
-    return Shard(spectra, tuple(paths[first:behind]), own)
+    return Shard(spectra, tuple(paths[first:stop]), own)
 
 
 def parse_selection(text: str) -> range:

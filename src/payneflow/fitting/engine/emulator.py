@@ -1,6 +1,6 @@
 """All networks as the kernels of a fit want them: weights in lane order, each detector segment on whole cache lines.
 
-A padded axis holds the pixels of a wavelength axis segment by segment (a gap ends a segment, see gaps.py); every
+A padded axis holds the pixels of a wavelength axis segment by segment (a gap ends a segment, see wavelength.py); every
 segment starts at a multiple of LINE pixels, so that no register holds pixels of two segments. Places between segments
 and pixels without a network (NaN weights) have weights 0 and are `dead`.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from payneflow.network import PixelNetworks
 from payneflow.simd import CACHE_LINE, LANES, aligned
-from payneflow.wavelength import is_gap
+from payneflow.wavelength import segments
 
 LINE = 16  # pixels of a float32 register: the longer one, so that both precisions have whole groups
 LOG2_E = 1.4426950408889634
@@ -20,19 +20,18 @@ LOG2_E = 1.4426950408889634
 class PaddedAxis:
     """Where the pixels of a wavelength axis (n,) lie on its padded axis of `n_place` places.
 
-    `segments`: (n_segment, 2) first pixel and the one behind the last. `ranges`: (n_segment, 2) the places of a segment
+    `segments`: (n_segment, 2) first pixel and stop, exclusive. `ranges`: (n_segment, 2) the places of a segment
     and its padding. `place`: (n,) of each pixel.
     """
 
     def __init__(self, wavelength: np.ndarray):
-        cut = np.flatnonzero(is_gap(wavelength)) + 1
-        first, behind = np.append(0, cut), np.append(cut, len(wavelength))
-        length = -(-(behind - first) // LINE) * LINE
+        self.segments = np.array(segments(wavelength))
+        first, stop = self.segments.T
+        length = -(-(stop - first) // LINE) * LINE
         end = np.cumsum(length)
-        self.segments = np.column_stack([first, behind])
         self.ranges = np.column_stack([end - length, end])
         starts = end - length
-        self.place = np.concatenate([np.arange(b - a) + c for a, b, c in zip(first, behind, starts, strict=True)])
+        self.place = np.concatenate([np.arange(b - a) + c for a, b, c in zip(first, stop, starts, strict=True)])
         self.n_place = int(end[-1])
 
     def padded(self, values: np.ndarray, dtype=np.float64) -> np.ndarray:
@@ -44,9 +43,9 @@ class PaddedAxis:
 
     def lay(self, values: np.ndarray, padded: np.ndarray) -> None:
         """Copy values (n_row, n) to `padded` (n_row, n_place), NaN in the padding."""
-        for (first, behind), (place, end) in zip(self.segments, self.ranges, strict=True):
-            length = behind - first
-            padded[:, place : place + length] = values[:, first:behind]
+        for (first, stop), (place, end) in zip(self.segments, self.ranges, strict=True):
+            length = stop - first
+            padded[:, place : place + length] = values[:, first:stop]
             padded[:, place + length : end] = np.nan
 
 
