@@ -1,8 +1,8 @@
-"""How the settings of the trainer `lm` are chosen: cross-validation within the training half of the grid.
+"""How the settings of the trainer `lm` are chosen: cross-validation within the training set of the grid.
 
     python benchmarks/choose_lm.py [GRID] [--pixels 384]
 
-The test half is not used. Every row is the default but for one change. In each of 4 folds a quarter of the training
+The test set is not used. Every row is the default but for one change. In each of 4 folds a quarter of the training
 spectra is held out, all the rest (virtual spectra, templates, networks of the same random pixels) is made anew without
 them; the errors at the held-out spectra of all folds are judged together:
 
@@ -75,7 +75,7 @@ ROWS = {
 
 
 def read_folds(path: str, n_pixel: int) -> list[Case]:
-    """The folds of the training half, all with the same random pixels; labels scaled by the whole training half."""
+    """The folds of the training set, all with the same random pixels; labels scaled by the whole training set."""
     grid = read_grid(path)
     labels, flux = grid.scaler.scale(grid.labels[TRAINING]), grid.flux[TRAINING].astype(float)
     pixels = random_pixels(flux.shape[1], n_pixel)
@@ -113,7 +113,7 @@ def main() -> None:
     options = parser.parse_args()
     folds = read_folds(options.grid, options.pixels)
     trained_on = len(folds[0].labels)
-    print(f"{N_FOLD} folds of the training half, {trained_on} spectra left to train on; {len(folds[0].pixels)} pixels")
+    print(f"{N_FOLD} folds of the training set, {trained_on} spectra left to train on; {len(folds[0].pixels)} pixels")
     print(HEAD)
     rehearse(folds[0], DEFAULT)
     prepared = [Change().prepare(case) for case in folds]

@@ -2,7 +2,7 @@
 
     python benchmarks/fitting.py NETWORK_FILE [GRID]
 
-Spectra are the test half of the grid (default: resources/hband_grid.npz), which the networks never saw, with noise,
+Spectra are the test set of the grid (default: resources/hband_grid.npz), which the networks never saw, with noise,
 velocities and continua from fixed seeds. Times are processor time of one core, the best of ROUNDS, in turn, through
 `payneflow.fit_spectra` on a batch; those of two threads are wall time and need two free cores. Errors are the formal
 ones, which know nothing of how the emulator's errors hang together: what calibration makes of the pulls is measured
@@ -30,7 +30,7 @@ EVERYTHING = FitSettings(velocity=True, continuum=TERMS, max_velocity=FASTEST)
 
 
 class Sky:
-    """Observations of the test half: labels (n, n_label), velocities (n,) in km/s, flux and errors (n, n_pixel)."""
+    """Observations of the test set: labels (n, n_label), velocities (n,) in km/s, flux and errors (n, n_pixel)."""
 
     def __init__(self, networks, grid, signal_to_noise, seed, everything=False):
         rng = np.random.default_rng(seed)

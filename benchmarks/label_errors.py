@@ -2,7 +2,7 @@
 
     python benchmarks/label_errors.py NETWORK_FILE [GRID] [--folds 8] [--repeat 4] [--choose]
 
-The test half of the grid is fitted in two modes, labels alone and labels with velocity and continuum, without noise and
+The test set of the grid is fitted in two modes, labels alone and labels with velocity and continuum, without noise and
 at several S/N. The spectra of a fold are corrected by, and get their errors from, the label errors of all other folds
 (`LabelErrors.without`: smoothness, correction and covariance are made anew without them). In the second mode every
 spectrum is moved by a velocity within 200 km/s and multiplied by a random continuum in each detector segment.
@@ -11,7 +11,7 @@ first table    robust width and largest of the noiseless label errors, as fitted
 second table   pull = (fitted - true) / error, robust width / standard deviation of REPEAT noises of every spectrum;
                share of fits that carry any flag; fits whose chi2 asked for scaled errors
 --choose       log likelihood per spectrum of the noiseless errors with the noise of S/N 300 added to their covariance,
-               each spectrum left out of its own, for other kernel widths and priors, in both halves of the test half:
+               each spectrum left out of its own, for other kernel widths and priors, in both halves of the test set:
                where label_errors.py has its two constants from
 
 About a minute on one core.

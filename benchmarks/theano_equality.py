@@ -41,7 +41,7 @@ PARTED = 1e-4  # relative difference of the weights, far above rounding and belo
 
 
 def read_case(path: str = "resources/hband_grid.npz") -> tuple[np.ndarray, np.ndarray]:
-    """Scaled labels (n_training, n_label) and scaled flux (n_pixel, n_training) of a grid's training half."""
+    """Scaled labels (n_training, n_label) and scaled flux (n_pixel, n_training) of a grid's training set."""
     grid = read_grid(path)
     return grid.scaler.scale(grid.labels[TRAINING]), np.ascontiguousarray(scale_flux(grid.flux[TRAINING]).T)
 

@@ -5,8 +5,8 @@
     python benchmarks/trainers.py --growth                  lm: cost against spectra, labels and neurons
 
 Default GRID: resources/hband_grid.npz. The trainers are the package's own, with default settings but for what a row
-names. They learn the training half. <0.003 is the share of the pixels whose deviation there is below it, the published
-criterion. All else is measured on the test half, in normalised flux: MAD is the median over the pixels of the median
+names. They learn the training set. <0.003 is the share of the pixels whose deviation there is below it, the published
+criterion. All else is measured on the test set, in normalised flux: MAD is the median over the pixels of the median
 absolute error, rms and largest are over all pixels and spectra. ms is the time of one core per pixel (lm: the quickest
 of three times), without compilation and without what is prepared once per grid, stated apart. Iterations (sgd: epochs,
 scipy: evaluations) are all that a pixel needed on average, trials and loops. --pixels 0: all pixels.
@@ -80,7 +80,7 @@ class Measured:
 
 
 def read_case(path: str, n_pixel: int) -> Case:
-    """The training half and the test half of a grid, and `n_pixel` random pixels of it (0: all)."""
+    """The training set and the test set of a grid, and `n_pixel` random pixels of it (0: all)."""
     grid = read_grid(path)
     labels = grid.scaler.scale(grid.labels)
     return Case(
@@ -283,7 +283,7 @@ def main() -> None:
         measure_growth()
         return
     case = read_case(options.grid, options.pixels)
-    print(f"{len(case.labels)} training spectra, {case.labels.shape[1]} labels, {len(case.pixels)} pixels, test half")
+    print(f"{len(case.labels)} training spectra, {case.labels.shape[1]} labels, {len(case.pixels)} pixels, test set")
     if options.neurons:
         compare_neurons(case)
     else:

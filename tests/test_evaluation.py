@@ -15,7 +15,7 @@ def networks_and_grid(tmp_path):
     """Networks that predict a flux of 0.5 everywhere, and a grid whose flux is off by a known amount."""
     n_spectrum, n_pixel = 12, 4
     error = np.zeros((n_spectrum, n_pixel))
-    error[::2, 0], error[1::2, 0] = 0.01, 0.02  # pixel 0: one value for each half
+    error[::2, 0], error[1::2, 0] = 0.01, 0.02  # pixel 0: one value for each set
     error[1::2, 1] = [0.0, 0.01, 0.02, 0.03, 0.04, -0.3]  # pixel 1: an outlier, which the median does not feel
     error[:, 3] = np.linspace(0, 1e-4, n_spectrum)  # no two rows alike
     path = write_small_grid(tmp_path / "grid.npz", n_spectrum, n_pixel, Y_u_all=0.5 - error)

@@ -1,4 +1,4 @@
-"""How well the networks reproduce the grid's spectra: the half they were trained on, and the half they never saw."""
+"""How well the networks reproduce the grid's spectra: the training set, and the test set, which they never saw."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -12,14 +12,14 @@ from payneflow.network import PixelNetworks
 from payneflow.weights import PUBLISHED_KEYS
 
 BLOCK_BYTES = 64 * 2**20  # of the errors of all spectra at some pixels, which are looked at together
-HALVES = (("training", TRAINING), ("test", TEST))
+SETS = (("training", TRAINING), ("test", TEST))
 
 
 def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, np.ndarray]:
     """Errors of the predicted spectra at the true labels, in normalised flux.
 
-    Returns, for both halves, `median_deviation_HALF` (median over the spectra of |predicted - true|), `rms_HALF` and
-    `largest_HALF`, each (n_pixel,), and as `example_...` truth and prediction of the test spectrum of median rms.
+    Returns, for both sets, `median_deviation_SET` (median over the spectra of |predicted - true|), `rms_SET` and
+    `largest_SET`, each (n_pixel,), and as `example_...` truth and prediction of the test spectrum of median rms.
     Raises NetworkFileError where grid and networks do not have the same labels and wavelengths.
     """
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
@@ -31,16 +31,16 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
         "trunc_diff": np.array(networks.provenance.get("settings", {}).get("trunc_diff", np.nan)),
     }
     for measure in ("median_deviation", "rms", "largest"):
-        results |= {f"{measure}_{half}": np.empty(len(columns)) for half, _ in HALVES}
+        results |= {f"{measure}_{name}": np.empty(len(columns)) for name, _ in SETS}
     square_of_spectrum = np.zeros(len(scaled))  # summed over the pixels that have a network
     for pixels in _blocks_of_pixels(len(columns), len(scaled)):
         some = _networks_of(networks, pixels)
         flux = grid.flux[:, columns[pixels]]
-        for half, spectra in HALVES:
+        for name, spectra in SETS:
             error = np.subtract(some.predict_scaled(scaled[spectra]), flux[spectra], order="C")
-            results[f"median_deviation_{half}"][pixels] = np.median(np.abs(error), axis=0)
-            results[f"rms_{half}"][pixels] = np.sqrt((error**2).mean(axis=0))
-            results[f"largest_{half}"][pixels] = np.abs(error).max(axis=0)
+            results[f"median_deviation_{name}"][pixels] = np.median(np.abs(error), axis=0)
+            results[f"rms_{name}"][pixels] = np.sqrt((error**2).mean(axis=0))
+            results[f"largest_{name}"][pixels] = np.abs(error).max(axis=0)
             square_of_spectrum[spectra] += (error[:, np.isfinite(error).all(axis=0)] ** 2).sum(axis=1)
     spectra = range(len(scaled))[TEST]
     spectrum = spectra[int(np.argsort(square_of_spectrum[TEST])[len(spectra) // 2])]
@@ -55,7 +55,7 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
 
 
 def _blocks_of_pixels(n_pixel: int, n_spectrum: int) -> list[slice]:
-    """Slices of the pixels, whose errors of one half take about BLOCK_BYTES; all pixels at once if they fit."""
+    """Slices of the pixels, whose errors in one set take about BLOCK_BYTES; all pixels at once if they fit."""
     n_block = -(-n_pixel * (n_spectrum // 2) * 8 // BLOCK_BYTES)
     n_block = min(n_block, max(1, n_pixel // 2))  # numpy sums a single column in another order
     edges = np.linspace(0, n_pixel, n_block + 1).astype(int).tolist()
@@ -75,13 +75,13 @@ def write_evaluation(results: dict[str, np.ndarray], path: str | Path) -> None:
 def evaluation_text(results: dict[str, np.ndarray]) -> str:
     """The accuracy of the networks in a few lines; pixels that failed to train are counted apart."""
     lines = []
-    for half in ("training", "test"):
-        good = np.isfinite(results[f"rms_{half}"])
+    for name, _ in SETS:
+        good = np.isfinite(results[f"rms_{name}"])
         lines.append(
-            f"{half + ' half:':15}median over {good.sum()} pixels of the median absolute deviation "
-            f"{np.median(results[f'median_deviation_{half}'][good]):.2e}, "
-            f"rms {np.sqrt(np.mean(results[f'rms_{half}'][good] ** 2)):.2e}, "
-            f"largest {results[f'largest_{half}'][good].max():.4f}"
+            f"{name + ' set:':14}median over {good.sum()} pixels of the median absolute deviation "
+            f"{np.median(results[f'median_deviation_{name}'][good]):.2e}, "
+            f"rms {np.sqrt(np.mean(results[f'rms_{name}'][good] ** 2)):.2e}, "
+            f"largest {results[f'largest_{name}'][good].max():.4f}"
             + (f"; {(~good).sum()} pixels have no network" if not good.all() else "")
         )
     return "\n".join(lines)

@@ -23,7 +23,7 @@ class Counter:
     """Counts things as they are done and shows how many, at what rate, and how long the rest will take.
 
     `total` things (`what` says which) are to be done, of which `done` were done before, in an earlier run.
-    `detail` is text shown behind the count.
+    `detail` is text shown after the count.
     """
 
     def __init__(self, total: int, what: str, done: int = 0):

@@ -163,7 +163,7 @@ def test_the_training_record_says_what_happened(small_grid, tmp_path, capsys):
 
 
 @both
-def test_training_never_sees_the_test_half(small_grid, tmp_path, options):
+def test_training_never_sees_the_test_set(small_grid, tmp_path, options):
     """Earlier codes validated on the training spectra, or scaled by all. Here other test spectra change no weight."""
     stored = dict(np.load(small_grid))
     stored["Y_u_all"] = stored["Y_u_all"].copy()
@@ -173,7 +173,7 @@ def test_training_never_sees_the_test_half(small_grid, tmp_path, options):
     b = gather_chunks(trained(other, tmp_path / "b", options=options))
     assert (a[0].w_array_0 == b[0].w_array_0).all() and (a[0].b_array_1 == b[0].b_array_1).all()
     assert (a[1]["deviation"] == b[1]["deviation"]).all()
-    assert (a[1]["deviation_test"] != b[1]["deviation_test"]).all(), "but the accuracy quoted is that of the test half"
+    assert (a[1]["deviation_test"] != b[1]["deviation_test"]).all(), "but the accuracy quoted is that of the test set"
     assert (a[0].flux_error != b[0].flux_error).all()
 
 

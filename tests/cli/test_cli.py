@@ -153,7 +153,7 @@ def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
     for step in steps:
         assert cli.main([str(word) for word in step]) == 0, step
     said = capsys.readouterr().out
-    assert "test half:" in said and "12 spectra fitted" in said and "Teff: bias" in said
+    assert "test set:" in said and "12 spectra fitted" in said and "Teff: bias" in said
     other = write_small_grid(tmp_path / "other.npz", wavelength=16000 + 0.2 * np.arange(20))
     assert cli.main(["evaluate", str(tmp_path / "n.npz"), str(other), "--output", str(tmp_path / "e2.npz")]) == 2
     assert "it has no pixel at 15000.0000 A" in capsys.readouterr().err

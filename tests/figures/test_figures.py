@@ -51,7 +51,7 @@ def evaluation_of(wavelength, error=1e-3):
         "label_units": np.array(list(UNITS.values())),
         "median_deviation_test": size,
         "median_deviation_training": 0.6 * size,
-        **{f"{what}_{half}": 4 * size for what in ("rms", "largest") for half in ("test", "training")},
+        **{f"{what}_{part}": 4 * size for what in ("rms", "largest") for part in ("test", "training")},
         "example_spectrum": np.array(131),
         "example_labels": np.array([5621.4, 3.487, -0.0162]),
         "example_flux": flux,

@@ -1,4 +1,4 @@
-"""`payneflow plan`: what it reads, what it reckons, and what it warns of before Slurm would keep silent about it.
+"""`payneflow plan`: what it reads, what it estimates, and what it warns of before Slurm would keep silent about it.
 
 Slurm's real sinfo cannot be had in a unit test: `fake_sinfo` puts a script of that name on PATH, which prints what the
 real one prints (Slurm 22.05). tests/cluster asks the real one.

@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     assert not (directory / "results").exists()
     status, output = snakemake(directory)
     assert status == 0, output
-    for said in ("17 pixels in 3 chunks, trainer lm", "test half:", "160 spectra fitted", "Everything is in results/"):
+    for said in ("17 pixels in 3 chunks, trainer lm", "test set:", "160 spectra fitted", "Everything is in results/"):
         assert said in output, "the summary at the end"
     return directory
 

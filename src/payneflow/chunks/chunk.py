@@ -89,7 +89,7 @@ def split_grid(
 ) -> list[Path]:
     """Write one chunk file `directory/NAME.npz` for each chunk of the selected pixels; returns their paths.
 
-    What `trainer` with `settings` and `seed` draws from the whole grid's training half is made here, once. The flux
+    What `trainer` with `settings` and `seed` draws from the whole grid's training set is made here, once. The flux
     streams by in blocks of spectra, each of which every chunk takes its pixels of.
     """
     chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)

@@ -56,11 +56,11 @@ def summary_text(table: Table, worst: int = 5) -> str:
     trunc_diff = table.meta["trunc_diff"]
     below = 100 * np.mean(table["deviation"] <= trunc_diff)
     lines += [
-        f"deviation, training half: median {_median(table['deviation'])}, largest {_largest(table['deviation'])}, "
+        f"deviation, training set: median {_median(table['deviation'])}, largest {_largest(table['deviation'])}, "
         f"not above {trunc_diff:g} in {below:.2f} % of the pixels",
-        f"deviation, test half:     median {_median(table['deviation_test'])}, "
+        f"deviation, test set:     median {_median(table['deviation_test'])}, "
         f"largest {_largest(table['deviation_test'])}",
-        f"median absolute deviation, test half: median over pixels {_median(table['median_deviation_test'])}",
+        f"median absolute deviation, test set: median over pixels {_median(table['median_deviation_test'])}",
         f"worst wavelengths: {_worst(table, worst)}",
         f"restarts {np.sum(table['restarts'])}, loops {np.sum(table['loops'])}, steps {np.sum(table['steps'])}, "
         f"processor time {_duration(float(np.sum(table['seconds'])))}",

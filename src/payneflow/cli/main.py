@@ -105,7 +105,7 @@ def gather(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure how well networks reproduce the spectra of their grid, training half and test half."""
+    """Measure how well networks reproduce the spectra of their grid, training set and test set."""
     from payneflow.evaluation import evaluate_networks, evaluation_text, write_evaluation
     from payneflow.grid import read_grid
     from payneflow.network import read_networks
@@ -142,7 +142,7 @@ def fit(options: argparse.Namespace) -> None:
     networks = read_networks(options.network)
     label_errors = _label_errors(options, networks, settings)
     common = {"label_errors": label_errors, "processes": options.processes}
-    fits = (_fit_test_half if options.grid else _fit_observed)(options, networks, settings, common)
+    fits = (_fit_test_set if options.grid else _fit_observed)(options, networks, settings, common)
     write_results(fits, options.output)
     print(results_text(fits))
 
@@ -163,8 +163,8 @@ def _label_errors(options: argparse.Namespace, networks, settings):
     return errors
 
 
-def _fit_test_half(options: argparse.Namespace, networks, settings, common: dict):
-    from payneflow.fitting.many import fit_test_half
+def _fit_test_set(options: argparse.Namespace, networks, settings, common: dict):
+    from payneflow.fitting.many import fit_test_set
     from payneflow.grid import TEST, read_grid
     from payneflow.progress import Counter
 
@@ -172,7 +172,7 @@ def _fit_test_half(options: argparse.Namespace, networks, settings, common: dict
     counter = Counter(len(grid.labels[TEST]), "spectra fitted")
     start = None if options.start == "estimate" else options.start
     common = {**common, "start": start, "progress": counter.show_done}
-    fits = fit_test_half(networks, grid, settings, options.flux_error, **common)
+    fits = fit_test_set(networks, grid, settings, options.flux_error, **common)
     counter.close()
     return fits
 

@@ -189,7 +189,7 @@ def _flux_limits(flux: np.ndarray, model: np.ndarray, used: np.ndarray) -> tuple
 
 
 def _shade_unused(pair: tuple[Axes, Axes], wavelength: np.ndarray, used: np.ndarray) -> None:
-    """Grey from top to bottom behind each run of pixels that take no part, half a step wider on both sides."""
+    """Grey from top to bottom under each run of pixels that take no part, half a step wider on both sides."""
     change = np.flatnonzero(np.diff(np.concatenate([[False], ~used, [False]]).astype(int)))
     if not len(change):
         return

@@ -1,4 +1,4 @@
-"""Figure: how far the networks are off, as histograms over the pixels of the median absolute deviation of each half."""
+"""Figure: how far the networks are off, as histograms over the pixels of the median absolute deviation in each set."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from payneflow.figures.style import BLUE, COLUMN, STYLE, VERMILION, InchFigure, 
 
 
 def plot_flux_deviation(input_path: str | Path, output_path: str | Path) -> None:
-    """evaluation.npz -> histograms over pixels of the median absolute deviation, training and test half."""
+    """evaluation.npz -> histograms over pixels of the median absolute deviation, training set and test set."""
     evaluation = read_evaluation(input_path, ["median_deviation_training", "median_deviation_test"])
     figure = draw_flux_deviation(evaluation["median_deviation_training"], evaluation["median_deviation_test"])
     write_image(figure, output_path)
@@ -22,14 +22,14 @@ def plot_flux_deviation(input_path: str | Path, output_path: str | Path) -> None
 
 @rc_context(STYLE)
 def draw_flux_deviation(training: np.ndarray, test: np.ndarray) -> Figure:
-    """Histograms over pixels of the median absolute deviation (n_pixel,) of each half, in normalised flux."""
+    """Histograms over pixels of the median absolute deviation (n_pixel,) in each set, in normalised flux."""
     figure = InchFigure(figsize=(COLUMN, 2.7))
     axes = figure.axes_at(0.5, 0.42, COLUMN - 0.6, 2.2)
     edges = log_bins(np.concatenate([training, test]))
     in_bins = _histogram(training, edges)
     axes.stairs(in_bins, edges, fill=True, color=BLUE, alpha=0.25, lw=0)
-    _draw_half(axes, "training", training, edges, color=BLUE, ls="--")
-    _draw_half(axes, "test", test, edges, color=VERMILION, ls="-")
+    _draw_set(axes, "training", training, edges, color=BLUE, ls="--")
+    _draw_set(axes, "test", test, edges, color=VERMILION, ls="-")
     tallest = max(1, in_bins.max(), _histogram(test, edges).max())
     axes.set(xscale="log", xlim=(edges[0], edges[-1]), ylim=(0, 1.42 * tallest))  # the legend stands above the tallest
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -47,8 +47,8 @@ def _histogram(deviation: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.histogram(np.clip(finite, edges[0], edges[-1]), edges)[0]
 
 
-def _draw_half(axes: Axes, name: str, deviation: np.ndarray, edges: np.ndarray, color: str, ls: str) -> None:
-    """Outline of one half's histogram, and a dotted line at the median, which the legend quotes."""
+def _draw_set(axes: Axes, name: str, deviation: np.ndarray, edges: np.ndarray, color: str, ls: str) -> None:
+    """Outline of one set's histogram, and a dotted line at the median, which the legend quotes."""
     finite = deviation[np.isfinite(deviation)]
     text = f"median {scientific(np.median(finite))}" if len(finite) else "no pixel"
     axes.stairs(_histogram(deviation, edges), edges, color=color, lw=1.0, ls=ls, label=f"{name}: {text}")

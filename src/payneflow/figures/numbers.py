@@ -54,7 +54,7 @@ def scientific(value: float) -> str:
 
 
 def unit_after(unit: str) -> str:
-    """A unit as it follows a number: dimensionless ones leave no space behind."""
+    """A unit as it follows a number: a dimensionless one leaves no space."""
     return f" {unit}" if unit else ""
 
 

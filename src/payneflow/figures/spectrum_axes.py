@@ -1,4 +1,4 @@
-"""What figures of spectra share: rows of panels over wavelength, lines that stop at gaps, residuals, axis titles, legend.
+"""What figures of spectra share: rows of panels over wavelength, lines that stop at gaps, residuals, titles, legend.
 
 A row is a pair of axes: values above, residuals below. Axis titles stand once, around all rows.
 """
@@ -43,7 +43,7 @@ def _round_numbers(least: float) -> Iterator[float]:
 def rows_of_axes(
     n_row: int, top: float, heights: tuple[float, float], spacing: float
 ) -> tuple[InchFigure, list[tuple[Axes, Axes]]]:
-    """A page with `n_row` pairs of axes, in inches: below `top`, of these `heights`, `spacing` apart for the tick labels."""
+    """A page with `n_row` pairs of axes below `top`, each as high as `heights`, `spacing` apart; all in inches."""
     pitch = sum(heights) + spacing
     figure = InchFigure(figsize=(PAGE, top + BOTTOM + pitch * n_row))
     tops = [figure.height - top - pitch * row for row in range(n_row)]

@@ -46,7 +46,7 @@ def plot_training_summary(input_path: str | Path, output_path: str | Path) -> No
 
 @rc_context(STYLE)
 def draw_training_summary(record: Table) -> Figure:
-    """Deviation of every pixel against wavelength, its histogram for both halves, and the loops it took.
+    """Deviation of every pixel against wavelength, its histogram for training set and test set, and the loops it took.
 
     A pixel without a deviation (failed) is a triangle at the top edge; the dashed line is the truncation criterion.
     """

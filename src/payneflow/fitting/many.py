@@ -1,4 +1,4 @@
-"""Many spectra -> one table of fits: observed ones batch after batch, or the test half of a grid.
+"""Many spectra -> one table of fits: observed ones batch after batch, or the test set of a grid.
 
 Of observed spectra, memory holds one batch and the table, however many there are.
 """
@@ -26,7 +26,7 @@ MOST_BEST_FITS = 10_000  # spectra; six arrays of 0.6 GB each at 7214 pixels
 NORMALISED = 0.5, 2.0  # median flux over that of the networks: a spectrum divided by its continuum is well within
 
 
-def fit_test_half(
+def fit_test_set(
     networks: PixelNetworks,
     grid: SpectralGrid,
     settings: FitSettings,
@@ -75,7 +75,7 @@ def fit_batches(
 
     The table is that of `fit_spectra` for all of them, with a column `path`, the file of each spectrum. Its meta has
     `unreadable`, what was wrong with each file that could not be read, `left_out`, pixels without a part by reason,
-    and, as `fit_test_half`, `settings` and `networks` (a digest of their weights).
+    and, as `fit_test_set`, `settings` and `networks` (a digest of their weights).
     Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does,
     and where there is no spectrum at all.
     """
@@ -112,7 +112,7 @@ def fit_batches(
             blocks.append(_joined(tables))
             tables = []
     if not done:
-        raise SpectraError("no spectrum to fit: the selection lies behind the last one.")
+        raise SpectraError("no spectrum to fit: the selection begins after the last one.")
     fits = _joined(blocks + tables)
     fits.meta |= _made_with(networks, settings)
     return fits

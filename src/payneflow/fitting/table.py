@@ -1,4 +1,4 @@
-"""Fits as an astropy table in the labels' own units; output.py writes it."""
+"""Fits as an astropy table in the labels' own units; results.py writes it."""
 
 import numpy as np
 from astropy.table import Table

@@ -31,7 +31,7 @@ def make_trainer(
 
 
 def prepare(scaled_labels: np.ndarray, flux: np.ndarray, settings: LmSettings | SgdSettings, seed: int) -> Preparation:
-    """What the trainer of `settings` draws from the whole training half.
+    """What the trainer of `settings` draws from the whole training set.
 
     `scaled_labels`: (n_training, n_label); `flux`: (n_training, n_pixel), normalised, of all pixels of the grid, in
     memory or in a file: only a sample of spectra and pixels, and the pixels of the templates, are read.

@@ -275,7 +275,7 @@ def test_the_seed_decides():
     assert not same(train([0], seed=1)[0], alone()[0]), "new starts are random"
 
 
-def test_what_is_nan_in_the_test_half_changes_no_bit(tmp_path):
+def test_what_is_nan_in_the_test_set_changes_no_bit(tmp_path):
     """Neither virtual spectra and templates, nor the networks trained from the chunks."""
     grid = read_grid(write_small_grid(tmp_path / "grid.npz", n_pixel=32))
     flux, labels = grid.flux.copy(), grid.labels.copy()

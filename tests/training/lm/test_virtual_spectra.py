@@ -102,7 +102,7 @@ def test_switched_off_and_too_many_training_spectra_say_so():
     assert len(many.labels) == 0 and str(LARGEST_KRIGING) in many.note
 
 
-def test_the_test_half_is_never_touched():
+def test_the_test_set_is_never_touched():
     labels, flux = make_grid(n=60)
     expected = make_virtual_spectra(labels[::2], flux[::2], 0)
     planted_labels, planted = labels.copy(), flux.copy()

@@ -1,7 +1,7 @@
-"""What a trainer draws from the whole grid's training half before any pixel is trained, once per grid.
+"""What a trainer draws from the whole grid's training set before any pixel is trained, once per grid.
 
 It is made when the grid is split and stored with every chunk, so that a pixel's network depends on it and on its own
-flux, never on which other pixels lie in its chunk. The test half is never seen here.
+flux, never on which other pixels lie in its chunk. The test set is never seen here.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ pixels, evenly spread over the wavelength axis, are trained with care from rando
 kept. Any other pixel then takes those under which a mere linear fit of its output layer (w1, b1) comes nearest to its
 flux, and starts from there, which saves it two thirds of the iterations and the bad local minima of random starts.
 
-Templates are, like virtual spectra, a function of the whole grid's training half and the seed, made once per grid. So a
+Templates are, like virtual spectra, a function of the whole grid's training set and the seed, made once per grid. So a
 pixel's result depends on them and on its own flux, never on its chunk or on what is trained beside it.
 """
 
