@@ -83,7 +83,8 @@ def broken_at_gaps(wavelength: np.ndarray, values: np.ndarray) -> tuple[np.ndarr
 def draw_line(axes: Axes, wavelength: np.ndarray, values: np.ndarray, width: float, joined: bool, **look) -> None:
     """Values joined to lines, broken at gaps, each marked where they are few; or, not joined, points."""
     dots = {"marker": "o", "mew": 0} if not joined or len(wavelength) <= FEW else {}
-    axes.plot(*broken_at_gaps(wavelength, values), **{"lw": width if joined else 0, **dots, **look})
+    line = {"lw": width} if joined else {"lw": 0, "ls": "none"}
+    axes.plot(*broken_at_gaps(wavelength, values), **{**line, **dots, **look})
 
 
 def draw_residual(
