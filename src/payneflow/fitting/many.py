@@ -112,7 +112,7 @@ def fit_batches(
             blocks.append(_joined(tables))
             tables = []
     if not done:
-        raise SpectraError("no spectrum to fit: the selection lies behind the last one.")
+        raise SpectraError("no spectrum to fit: the selection lies after the last one.")
     fits = _joined(blocks + tables)
     fits.meta |= _made_with(networks, settings)
     return fits

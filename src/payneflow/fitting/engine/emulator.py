@@ -20,19 +20,19 @@ LOG2_E = 1.4426950408889634
 class PaddedAxis:
     """Where the pixels of a wavelength axis (n,) lie on its padded axis of `n_place` places.
 
-    `segments`: (n_segment, 2) first pixel and the one behind the last. `ranges`: (n_segment, 2) the places of a segment
+    `segments`: (n_segment, 2) first pixel and stop, exclusive. `ranges`: (n_segment, 2) the places of a segment
     and its padding. `place`: (n,) of each pixel.
     """
 
     def __init__(self, wavelength: np.ndarray):
         cut = np.flatnonzero(is_gap(wavelength)) + 1
-        first, behind = np.append(0, cut), np.append(cut, len(wavelength))
-        length = -(-(behind - first) // LINE) * LINE
+        first, stop = np.append(0, cut), np.append(cut, len(wavelength))
+        length = -(-(stop - first) // LINE) * LINE
         end = np.cumsum(length)
-        self.segments = np.column_stack([first, behind])
+        self.segments = np.column_stack([first, stop])
         self.ranges = np.column_stack([end - length, end])
         starts = end - length
-        self.place = np.concatenate([np.arange(b - a) + c for a, b, c in zip(first, behind, starts, strict=True)])
+        self.place = np.concatenate([np.arange(b - a) + c for a, b, c in zip(first, stop, starts, strict=True)])
         self.n_place = int(end[-1])
 
     def padded(self, values: np.ndarray, dtype=np.float64) -> np.ndarray:
@@ -44,9 +44,9 @@ class PaddedAxis:
 
     def lay(self, values: np.ndarray, padded: np.ndarray) -> None:
         """Copy values (n_row, n) to `padded` (n_row, n_place), NaN in the padding."""
-        for (first, behind), (place, end) in zip(self.segments, self.ranges, strict=True):
-            length = behind - first
-            padded[:, place : place + length] = values[:, first:behind]
+        for (first, stop), (place, end) in zip(self.segments, self.ranges, strict=True):
+            length = stop - first
+            padded[:, place : place + length] = values[:, first:stop]
             padded[:, place + length : end] = np.nan
 
 
