@@ -12,7 +12,7 @@ from payneflow.fitting import FitSettings, SpectralModel, fit_spectra
 from payneflow.fitting.bad_pixels import good_pixels
 from payneflow.fitting.engine.contract import FitEngine
 from payneflow.fitting.engine.engines import engine_for
-from payneflow.fitting.engine.pixels import prepare
+from payneflow.fitting.engine.pixels import select_pixels
 
 
 def test_predicts_what_the_formula_of_the_networks_gives(networks):
@@ -66,6 +66,6 @@ PIXELS = st.lists(
 def test_numpy_and_the_kernel_count_the_same_pixels(pixels):
     flux, error, usable = (np.array(values, dtype=float) for values in zip(*pixels, strict=True))
     weight = np.empty(16)
-    n, _ = prepare(flux, error, usable, np.empty(16), weight, np.empty(16, np.float32))
+    n, _ = select_pixels(flux, error, usable, np.empty(16), weight, np.empty(16, np.float32))
     good = good_pixels(flux, error, usable > 0)
     assert n == good.sum() and ((weight > 0) <= good).all()

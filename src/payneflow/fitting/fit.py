@@ -8,7 +8,7 @@ import numpy as np
 from astropy.table import Column, Table
 
 from payneflow.errors import SettingsError, SpectraError
-from payneflow.fitting.engine.engines import BLOCK, engine_for
+from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, engine_for
 from payneflow.fitting.engine.starts import spread
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
 from payneflow.fitting.quality import Fits, quality_of
@@ -42,7 +42,7 @@ def fit_spectra(
     |flux|, or that have no network take no part. `wavelength`: None where the data are on the networks' own pixels.
     `settings`: what is fitted, and how (FitSettings).
     `label_errors`: what a calibration measured (LabelErrors); without it errors are the formal ones of the photon noise
-    and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the grid behind `label_errors` that these
+    and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the grid of `label_errors` that these
     spectra themselves are, -1 for none.
     `start`: labels (n_spectrum, n_label) in their units to start from; "middle": the middle of the training range;
     None: an estimate from the spectrum. `identifier`: (n_spectrum,) names, `spectrum`: (n_spectrum,) numbers for the
@@ -127,13 +127,13 @@ def _starts(networks, settings, start, n) -> tuple[np.ndarray, bool]:
 
 def _fit_blocks(engine, flux, flux_error, starts, fits: Fits, processes: int, progress) -> None:
     """Fit all spectra, block by block, on `processes` threads: the kernels let go of Python's lock."""
-    n_thread = max(1, min(processes, -(-len(flux) // BLOCK)))
+    n_thread = max(1, min(processes, -(-len(flux) // SPECTRA_A_BLOCK)))
     memory: SimpleQueue = SimpleQueue()
     for _ in range(n_thread):
         memory.put(engine.working())
 
     def fit(first: int) -> int:
-        rows = slice(first, first + BLOCK)
+        rows = slice(first, first + SPECTRA_A_BLOCK)
         working = memory.get()
         try:
             engine.fit(flux[rows], flux_error[rows], starts[rows], fits[rows], working)
@@ -143,7 +143,7 @@ def _fit_blocks(engine, flux, flux_error, starts, fits: Fits, processes: int, pr
 
     done = 0
     with ThreadPoolExecutor(n_thread) as pool:
-        for n in pool.map(fit, range(0, len(flux), BLOCK)):
+        for n in pool.map(fit, range(0, len(flux), SPECTRA_A_BLOCK)):
             done += n
             if progress:
                 progress(done)

@@ -10,7 +10,7 @@ from payneflow.fitting.bad_pixels import good_pixels
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import PaddedAxis, emulator_of
 from payneflow.fitting.engine.shift import HALF, NOWHERE, RestAxis, tap_weights, to_places
-from payneflow.fitting.quality import WINDOW
+from payneflow.fitting.quality import VELOCITY_WINDOW
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 
@@ -32,7 +32,7 @@ class SpectralModel:
         self.networks, self.settings = networks, settings
         self._emulator, own = emulator_of(networks), networks.wavelength
         self._moves = settings.velocity or wavelength is not None
-        fastest, window = (settings.max_velocity, WINDOW) if settings.velocity else (0.0, 0.0)
+        fastest, window = (settings.max_velocity, VELOCITY_WINDOW) if settings.velocity else (0.0, 0.0)
         self._rest = RestAxis(self._emulator, own, fastest, window, self._moves)
         self.wavelength = own if wavelength is None else np.asarray(wavelength, dtype=float)
         on_own = wavelength is None
@@ -140,8 +140,8 @@ class SpectralModel:
 def _continuum(axis: PaddedAxis, terms, model, variance, flux, flux_error, used) -> np.ndarray:
     """Chebyshev polynomials of each segment that go best with the model, (n_data,); NaN where no pixel tells them."""
     continuum = np.full(len(flux), np.nan)
-    for first, behind in axis.segments:
-        rows = np.flatnonzero(used[first:behind]) + first
+    for first, stop in axis.segments:
+        rows = np.flatnonzero(used[first:stop]) + first
         if not len(rows):
             continue
         level = np.zeros(len(rows))
@@ -150,5 +150,5 @@ def _continuum(axis: PaddedAxis, terms, model, variance, flux, flux_error, used)
             matrix = (terms[:, rows] * (model[rows] / sigma)).T
             solution = np.linalg.lstsq(matrix, flux[rows] / sigma, rcond=None)[0]
             level = solution @ terms[:, rows]
-        continuum[first:behind] = solution @ terms[:, first:behind]
+        continuum[first:stop] = solution @ terms[:, first:stop]
     return continuum

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from payneflow.fitting.engine.arguments import DISAGREE, ENDED, FOUND, SCORE, SECOND_SCORE, TERMS, USED, Written
 from payneflow.fitting.engine.minimiser import STUCK
 from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
 from payneflow.fitting.flags import FitFlag
@@ -20,7 +21,7 @@ FEW = 10  # used pixels for each fitted parameter
 MISMATCH, NOISE_WIDTHS = 3.0, 5.0
 EDGE = 1.0  # places: a velocity so near the end of its range is at the end
 CERTAIN = 16.0  # a second peak whose chi2, in units of chi2/dof, is less than this higher may be the true one
-WINDOW = 30.0  # km/s: how far a fitted velocity may be from that of the correlation
+VELOCITY_WINDOW = 30.0  # km/s: how far a fitted velocity may be from that of the correlation
 LEAST_EIGENVALUE = 1e-12  # of the correlation matrix: below it the parameters cannot be told apart
 
 
@@ -30,9 +31,10 @@ class Fits:
 
     `x`: (n, n_parameter) scaled labels and, where a velocity is fitted, the shift in places of log_step in
     ln(wavelength). `matrix`: (n, n_parameter, n_parameter) of the last pass, priors included: its inverse is the formal
-    covariance. `chi2`, `snr`: (n,). `counts`: (n, 5) pixels used, passes, how the search ended (minimiser.py), whether
-    starts disagree, continuum terms solved. `extra_scatter`: (n,). `shifts`: (n, 3) shift by correlation, its score,
-    and the best score at another velocity. `continua`: (n, n_segment, n_term) Chebyshev coefficients.
+    covariance. `chi2`, `snr`: (n,). `counts`: (n, 5), its columns USED pixels, PASSES, how the search ENDED
+    (minimiser.py), whether starts DISAGREE, continuum TERMS solved. `extra_scatter`: (n,). `shifts`: (n, 3), its
+    columns the shift FOUND by correlation, its SCORE, and the SECOND_SCORE, the best at another velocity. `continua`:
+    (n, n_segment, n_term) Chebyshev coefficients. The columns are constants of engine/arguments.py.
     """
 
     x: np.ndarray
@@ -57,9 +59,9 @@ class Fits:
             matrix=nothing(n_parameter, n_parameter),
             chi2=nothing(),
             snr=nothing(),
-            counts=np.zeros((n, 5), np.int64),
+            counts=np.zeros((n, TERMS + 1), np.int64),
             extra_scatter=np.zeros(n),
-            shifts=nothing(3),
+            shifts=nothing(SECOND_SCORE + 1),
             continua=nothing(n_segment, n_term),
             log_step=log_step,
         )
@@ -68,6 +70,10 @@ class Fits:
         """A view of some rows."""
         arrays = {name: values[rows] for name, values in self.__dict__.items() if name != "log_step"}
         return Fits(**arrays, log_step=self.log_step)
+
+    def written(self) -> Written:
+        """The arrays as a kernel takes them."""
+        return Written(**{name: getattr(self, name) for name in Written._fields})
 
 
 @dataclass
@@ -88,7 +94,7 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     """Errors and flags of fits; `label_errors` and `exclude` as in `fit_spectra`."""
     parameters = Parameters.of(networks, settings)
     free, layout = parameters.free, parameters.layout
-    used, _, ended, disagree, linear = fits.counts.T
+    used, ended, disagree, linear = (fits.counts[:, column] for column in (USED, ENDED, DISAGREE, TERMS))
     dof = used - free.sum() - linear
     formal, solved = _inverse(fits.matrix, free)
     failed = ~(np.isfinite(fits.chi2) & np.isfinite(fits.x).all(axis=1) & solved & (dof > 0))
@@ -124,9 +130,9 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     flags[used < FEW * (free.sum() + linear)] |= FitFlag.FEW_PIXELS
     flags[disagree > 0] |= FitFlag.STARTS_DISAGREE
     if layout.has_velocity:
-        start, score, second = fits.shifts.T
+        start, score, second = (fits.shifts[:, column] for column in (FOUND, SCORE, SECOND_SCORE))
         shift = fits.x[:, layout.velocity]
-        moved = np.abs(shift - start) > to_places(WINDOW, fits.log_step) - EDGE
+        moved = np.abs(shift - start) > to_places(VELOCITY_WINDOW, fits.log_step) - EDGE
         beyond = np.abs(shift) > to_places(settings.max_velocity, fits.log_step) - EDGE
         flags[moved | beyond] |= FitFlag.RV_EDGE
         flags[score**2 - second**2 < CERTAIN * np.maximum(reduced, 1.0)] |= FitFlag.RV_UNSURE

@@ -3,6 +3,7 @@
 import numpy as np
 from astropy.table import Table
 
+from payneflow.fitting.engine.arguments import PASSES, USED
 from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
 from payneflow.fitting.parameters import VELOCITY, VELOCITY_UNIT
 from payneflow.fitting.quality import Fits, Quality
@@ -23,7 +24,7 @@ def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, qu
     labels = networks.scaler.unscale(quality.scaled)
     covariance = quality.covariance * width[:, None] * width
     failed = (quality.flags & FitFlag.FAILED) > 0
-    used, passes = fits.counts[:, 0], fits.counts[:, 1]
+    used, passes = fits.counts[:, USED], fits.counts[:, PASSES]
     table = Table({"spectrum": np.arange(len(labels))})
     table["spectrum"].description = "row of the spectrum in the flux"
     for j, (name, unit) in enumerate(zip(networks.label_names, networks.label_units, strict=True)):

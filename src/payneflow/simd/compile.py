@@ -6,8 +6,11 @@ from functools import cache
 from pathlib import Path
 
 import numba
+from llvmlite.binding import Linkage
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 from payneflow.progress import say
 
@@ -87,9 +90,34 @@ def _named_apart(function):
     return function
 
 
+class _OwnParts(JITCodeLibrary):
+    """A kernel's machine code, which calls the copies of its parts that stand in it, and no others of that name."""
+
+    def _finalize_final_module(self):
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
+                function.linkage = Linkage.internal
+        super()._finalize_final_module()
+
+
+class _KernelCompiler(Compiler):
+    """Numba's compiler, for kernels that call their own copies of their parts.
+
+    A part is optimised by itself, and again inside each kernel that calls it; a sum's last bit may then differ between
+    the copies. The process that compiles a kernel has them all, and its linker would take the first of a name; a
+    process that reads the kernel from disk has the kernel's own. Both now give the bits of the latter.
+    """
+
+    def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
+        if library is None:
+            library = _OwnParts(targetctx.codegen(), "kernel")
+            library.enable_object_caching()
+        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
+
+
 def kernel(function):
     """Compile `function`, once per machine and kind of CPU; later processes read the machine code from disk."""
-    dispatcher = njit(error_model="numpy", nogil=True)(_named_apart(function))
+    dispatcher = njit(error_model="numpy", nogil=True, pipeline_class=_KernelCompiler)(_named_apart(function))
     dispatcher._cache = _SourceAwareCache(function)
     return dispatcher
 

@@ -15,6 +15,7 @@ from scipy.optimize import least_squares
 from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import SettingsError, SpectraError
 from payneflow.fitting import FitFlag, FitSettings
+from payneflow.fitting.engine.arguments import TERMS
 from payneflow.fitting.engine.engines import engine_for
 from payneflow.wavelength import is_gap
 
@@ -186,7 +187,7 @@ def test_continua_are_recovered(networks, stars):
     continuum = np.concatenate(parts)[None]
     engine.fit(flux[:1] * continuum, 1e-3 * continuum, np.full((1, 1, 2), 0.5), fits, engine.working())
     assert fits.continua[0] == pytest.approx(coefficients, rel=1e-4, abs=1e-16)
-    assert fits.counts[0, 4] == 6
+    assert fits.counts[0, TERMS] == 6
 
 
 def test_the_emulator_goes_to_the_data_on_another_wavelength_axis(networks, stars):

@@ -9,11 +9,12 @@ from known_networks import line_networks
 
 from payneflow import PixelNetworks
 from payneflow.errors import SpectraError
+from payneflow.fitting.engine.arguments import Axes, GeneralProblem, LabelProblem, MovedMemory
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import LINE, PaddedAxis, emulator_of
 from payneflow.fitting.engine.general_pass import RESAMPLE, SHIFT, STAY, build_general_pass
 from payneflow.fitting.engine.label_pass import build_label_pass
-from payneflow.fitting.engine.pixels import middle, prepare
+from payneflow.fitting.engine.pixels import middle, select_pixels
 from payneflow.fitting.engine.scatter import extra_scatter
 from payneflow.fitting.engine.shift import RestAxis, tap_table, tap_weights, to_places, to_velocity
 from payneflow.simd import LANES, aligned, kernel, load_line, power_of_two, store
@@ -33,7 +34,9 @@ def test_sums_of_the_label_pass_are_those_of_numpy(size, seed, dtype):
     flux, weight = rng.normal(1, 0.1, 120), rng.uniform(0, 1e4, 120) * (rng.uniform(size=120) > 0.2)
     model, jacobian = networks.jacobian_scaled(x)
     gradient, matrix = np.empty(n_label), np.empty((n_label, n_label))
-    problem = emulator.weights[dtype], emulator.axis.padded(flux, dtype), emulator.axis.padded(weight, dtype)
+    problem = LabelProblem(
+        emulator.weights[dtype], emulator.axis.padded(flux, dtype), emulator.axis.padded(weight, dtype)
+    )
     chi2 = build_label_pass(n_label, n_neurons)(problem, x, gradient, matrix)
     digits = 1e-9 if dtype == np.float64 else 2e-4
     pull = weight * (flux - model)
@@ -69,12 +72,17 @@ class Pass:
         columns = aligned(rest.n_place * -(-(1 + n_label) // LANES), dtype)
         solved = np.full(len(self.axis.segments), n_term)
         places = self.axis.padded(places + 1.0) - 1.0
-        fixed = emulator.axis.ranges, self.axis.ranges, rest.starts, places, solved
-        self.problem = (
-            emulator.weights[dtype], self.axis.padded(self.flux, dtype), self.axis.padded(self.weight, dtype),
-            self.terms.astype(dtype).ravel(), fixed, tap_table().astype(dtype).ravel(), self.rest, self.moved, columns,
+        self.problem = GeneralProblem(
+            emulator.weights[dtype],
+            self.axis.padded(self.flux, dtype),
+            self.axis.padded(self.weight, dtype),
+            self.terms.astype(dtype).ravel(),
+            Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places),
+            solved,
+            tap_table().astype(dtype).ravel(),
+            MovedMemory(self.rest, self.moved, columns),
             self.continuum,
-        )  # fmt: skip
+        )
         self._evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity)
 
     def __call__(self, x):
@@ -103,10 +111,10 @@ def test_sums_of_the_general_pass_are_those_of_the_whole_linear_problem(way, see
     slopes = np.stack([(one.model(x + h * e) - one.model(x - h * e)) / (2 * h) for e in np.eye(len(x))], axis=1)
     columns = [model[:, None] * np.zeros((len(model), 0))]
     if n_term:
-        for first, behind in one.axis.segments:
+        for first, stop in one.axis.segments:
             basis = np.zeros((len(model), n_term))
-            own = one.axis.place[first:behind]
-            basis[first:behind] = one.terms[:, own].T
+            own = one.axis.place[first:stop]
+            basis[first:stop] = one.terms[:, own].T
             columns.append(basis * model[:, None])
     basis = np.concatenate(columns, axis=1)
     root = np.sqrt(one.weight)
@@ -166,7 +174,7 @@ def test_pixels_that_do_not_count():
     flux[0], flux[1], error[2], error[3], error[4], error[5], usable[6] = np.nan, np.inf, 0.0, -1.0, np.nan, np.inf, 0.0
     error[7] = 100.5  # more than 100 times the median |flux|
     y, weight, values = np.empty(16), np.empty(16), np.empty(16, np.float32)
-    n, snr = prepare(flux, error, usable, y, weight, values)
+    n, snr = select_pixels(flux, error, usable, y, weight, values)
     assert (n, snr) == (8, pytest.approx(10.0))
     assert y.tolist() == [0] * 8 + [1] * 8 and weight == pytest.approx([0] * 8 + [100] * 8)
 

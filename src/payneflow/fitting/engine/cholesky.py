@@ -27,7 +27,7 @@ def cholesky(a, n, least_pivot):
 
 
 @part
-def solve(factor, b, n):
+def solve_factored(factor, b, n):
     """b (n,) <- the solution of the system whose Cholesky factor this is."""
     for i in range(n):
         for k in range(i):

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from payneflow.fitting.engine.cholesky import cholesky, solve
+from payneflow.fitting.engine.cholesky import cholesky, solve_factored
 from payneflow.fitting.engine.emulator import PaddedAxis
 from payneflow.simd import CACHE_LINE, get, kernel, like, load_line, part, put, registers_like, total
 
@@ -20,11 +20,11 @@ LEAST_CONTINUUM = 1e-3  # of the median flux: below it a spectrum is not divided
 def chebyshev(axis: PaddedAxis, wavelength: np.ndarray, n_term: int) -> np.ndarray:
     """(n_term, n_place) Chebyshev polynomials of the first kind, each segment's wavelengths spanning -1 ... 1."""
     terms = np.empty((n_term, len(wavelength)))
-    for first, behind in axis.segments:
-        own = wavelength[first:behind]
+    for first, stop in axis.segments:
+        own = wavelength[first:stop]
         width = own[-1] - own[0]
         unit = 2.0 * (own - own[0]) / width - 1.0 if width > 0.0 else np.zeros(len(own))
-        terms[:, first:behind] = np.polynomial.chebyshev.chebvander(unit, n_term - 1).T
+        terms[:, first:stop] = np.polynomial.chebyshev.chebvander(unit, n_term - 1).T
     return axis.padded(terms)
 
 
@@ -34,8 +34,8 @@ def build_terms(n_term):
     n_sum = n_term * (n_term + 1) // 2 + n_term
 
     @part
-    def solve_terms(model, flux, inverse_variance, terms, n_data, first, end, n_solved, factor, solution):
-        """Continuum of one segment, places first ... end, by a model of n_data places (its leading ones).
+    def solve_terms(model, flux, inverse_variance, terms, n_data, first, stop, n_solved, factor, solution):
+        """Continuum of one segment, places first ... stop (exclusive), by a model of n_data places (its leading ones).
 
         `n_solved` terms are solved for, all that can be told apart where it is negative; returns how many. `factor`
         (n_term, n_term) is the Cholesky factor of their matrix, `solution` (n_term,) is 0 in the others.
@@ -45,14 +45,14 @@ def build_terms(n_term):
         sums = registers_like(zero, n_sum)
         for m in range(n_sum):
             put(sums, m, zero)
-        for i in range(first, end, width):
+        for i in range(first, stop, width):
             value = load_line(model, i)
             weight = load_line(inverse_variance, i) * value
-            pull = weight * load_line(flux, i)
+            weighted_flux = weight * load_line(flux, i)
             weight = weight * value
             for a in range(n_term):
                 term = load_line(terms, a * n_data + i)
-                put(sums, a, get(sums, a) + pull * term)
+                put(sums, a, get(sums, a) + weighted_flux * term)
                 weighted = weight * term
                 for b in range(a + 1):
                     m = n_term + a * (a + 1) // 2 + b
@@ -64,7 +64,7 @@ def build_terms(n_term):
         found = cholesky(factor, n_term if n_solved < 0 else n_solved, LEAST_PIVOT)
         for a in range(found, n_term):
             solution[a] = 0.0
-        solve(factor, solution, found)
+        solve_factored(factor, solution, found)
         return found
 
     return solve_terms

@@ -24,7 +24,7 @@ class FitEngine(Protocol):
         ...
 
     def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working: Any) -> None:
-        """Fit n spectra (n at most BLOCK) into the n rows of `fits`.
+        """Fit n spectra (n at most SPECTRA_A_BLOCK) into the n rows of `fits`.
 
         `flux`, `error`: (n, n_data), in any unit and 1 sigma in the same one; bad pixels are the engine's to find.
         `starts`: (n, n_start, n_label) scaled labels. A spectrum that cannot be fitted leaves its row as it is, NaN.

@@ -8,6 +8,7 @@ highest point and its neighbours gives the shift.
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,34 @@ LEAST_SQUARE = 1e-3  # of the largest sum w t^2: lags at which hardly a template
 AWAY = 30.0  # km/s: a peak nearer than this is the same one
 
 
+class Templates(NamedTuple):
+    """Templates in bins and pixel by pixel."""
+
+    coarse: np.ndarray  # (n_bin of all segments * TEMPLATES,) float32, bin by bin
+    fine: np.ndarray  # (TEMPLATES * n_rest,) float32, template by template
+    bins: np.ndarray  # (n_segment, 2) int64: first bin in the data's bins, after half the lags; number of bins
+    starts: np.ndarray  # (n_segment,) place of a segment's first pixel on the rest axis
+    length: np.ndarray  # (n_segment,) places of a segment and its padding
+
+
+class Lags(NamedTuple):
+    """Which lags are scored."""
+
+    width: int  # places of a bin
+    first: int  # bins, negative
+    number: int  # a multiple of TILE
+    away: float  # places: AWAY
+
+
+class CorrelationMemory(NamedTuple):
+    """Working memory of `correlate`, float32."""
+
+    upper: np.ndarray  # (number of lags * TEMPLATES,) sums of w y t, then the scores
+    lower: np.ndarray  # (number of lags * TEMPLATES,) sums of w t^2
+    product_bins: np.ndarray  # (n_bin with the lags between segments,) sums of w y
+    weight_bins: np.ndarray  # (the same,) sums of w
+
+
 class Correlation:
     """Templates on a rest axis, in bins and pixel by pixel, for shifts up to `largest` places."""
 
@@ -39,9 +68,7 @@ class Correlation:
         length = np.diff(emulator.axis.ranges, axis=1)[:, 0]
         n_bin = -(-length // self.bin)
         end = np.cumsum(n_bin + self.n_lag)
-        self.bins = np.column_stack(
-            [end - n_bin - self.n_lag, n_bin]
-        )  # of the data: first, behind half the lags; number
+        bins = np.column_stack([end - n_bin - self.n_lag, n_bin])
         self.n_bins = int(end[-1])
         coarse = aligned(int(n_bin.sum()) * TEMPLATES // LANES, np.float32).reshape(-1, TEMPLATES)
         row = 0
@@ -52,13 +79,13 @@ class Correlation:
             row += number
         fine = aligned(pixels.size // LANES, np.float32)
         fine[:] = pixels.ravel()
-        self.tables = coarse.ravel(), fine, self.bins, rest.starts, length
-        self.numbers = self.bin, self.first_lag, self.n_lag, to_places(AWAY, rest.log_step)
+        self.templates = Templates(coarse.ravel(), fine, bins, rest.starts, length)
+        self.lags = Lags(self.bin, self.first_lag, self.n_lag, to_places(AWAY, rest.log_step))
 
-    def working(self) -> tuple[np.ndarray, ...]:
+    def working(self) -> CorrelationMemory:
         """Working memory of `correlate`."""
         scores = (aligned(2 * self.n_lag, np.float32) for _ in range(2))
-        return (*scores, np.zeros(self.n_bins, np.float32), np.zeros(self.n_bins, np.float32))
+        return CorrelationMemory(*scores, np.zeros(self.n_bins, np.float32), np.zeros(self.n_bins, np.float32))
 
 
 def flattened(emulator: Emulator, flux: np.ndarray, terms: np.ndarray) -> np.ndarray:
@@ -83,14 +110,17 @@ def build_correlate():
     """The part of a kernel that finds the shift of a spectrum."""
 
     @part
-    def correlate(tables, numbers, product, weight, working):
+    def correlate(templates, lags, product, weight, memory):
         """Shift in places, score of the best lag, and best score farther than AWAY from it.
 
         `product` (w y) and `weight` (w) lie on the rest axis, float32, 0 where there is no pixel.
+        `templates`: Templates; `lags`: Lags; `memory`: CorrelationMemory.
         """
-        coarse, fine, bins, starts, length = tables
-        width, first_lag, n_lag, away = numbers
-        upper, lower, product_bins, weight_bins = working
+        coarse, fine, bins, starts, length = (
+            templates.coarse, templates.fine, templates.bins, templates.starts, templates.length
+        )  # fmt: skip
+        width, first_lag, n_lag, away = lags.width, lags.first, lags.number, lags.away
+        upper, lower, product_bins, weight_bins = memory.upper, memory.lower, memory.product_bins, memory.weight_bins
         zero = like(load_line(coarse, 0), 0.0)
         for m in range(len(upper)):
             upper[m] = 0.0

@@ -5,6 +5,20 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from payneflow.errors import SpectraError
+from payneflow.fitting.engine.arguments import (
+    Axes,
+    DataMemory,
+    GeneralMemory,
+    LabelMemory,
+    Limits,
+    MovedMemory,
+    Noise,
+    Precisions,
+    Rest,
+    SingleMemory,
+    Spectra,
+    Terms,
+)
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.contract import FitEngine
 from payneflow.fitting.engine.correlation import Correlation, flattened
@@ -16,13 +30,13 @@ from payneflow.fitting.engine.minimiser import Box
 from payneflow.fitting.engine.shift import NOWHERE, RestAxis, tap_table, to_places
 from payneflow.fitting.engine.starts import SAMPLES, LabelEstimate, predicted, spread
 from payneflow.fitting.parameters import ParameterLayout, Parameters
-from payneflow.fitting.quality import WINDOW, Fits
+from payneflow.fitting.quality import VELOCITY_WINDOW, Fits
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 from payneflow.simd import LANES, aligned
 
-MARGIN = 0.05  # a fit ends so many tolerances from the minimum, as it predicts it: predictions err
-BLOCK = 32  # spectra that a thread takes at a time
+END_WITHIN = 0.05  # a fit ends so many tolerances from the minimum, as it predicts it: predictions err
+SPECTRA_A_BLOCK = 32  # spectra that a thread takes at a time
 FLAT_TERMS = 4  # of the continuum that spectra are divided by before correlation, where none is fitted
 
 _ESTIMATES: WeakKeyDictionary[Emulator, dict] = WeakKeyDictionary()
@@ -56,35 +70,27 @@ class LabelEngine:
         emulator = emulator_of(networks)
         estimate = estimate_of(emulator, networks.wavelength, 0)
         self.axis, self.n_label = emulator.axis, emulator.n_label
-        self._box = _box(networks, settings)
         self._kernel = build_label_fit(emulator.n_label, emulator.n_neurons, estimate.n_projection)
         variance = emulator.variance if settings.emulator_error else np.zeros_like(emulator.variance)
         usable = (~emulator.dead).astype(float)
-        weights = emulator.weights[np.float64], emulator.weights[np.float32]
-        self._given = (*weights, variance, usable, estimate.tables, own_start, self._box)
-        self._limits = MARGIN * settings.tolerance, settings.most_iterations
+        noise, limits = Noise(variance, usable), Limits(END_WITHIN * settings.tolerance, settings.most_iterations, 0.0)
+        self._given = _weights(emulator), noise, estimate.tables, own_start, _box(networks, settings), limits
 
     def no_fits(self, n: int) -> Fits:
         """Room for the fits of n spectra."""
         return Fits.empty(n, self.n_label)
 
-    def working(self) -> tuple[np.ndarray, ...]:
-        """Working memory of one thread: a block of spectra, and the spectrum under way in both precisions."""
+    def working(self) -> tuple[np.ndarray, np.ndarray, LabelMemory]:
+        """Working memory of one thread: flux and error of a block, and the spectrum under way."""
         n_row = self.axis.n_place // LANES
-        block = (aligned(BLOCK * n_row).reshape(BLOCK, -1) for _ in range(2))
-        one = aligned(n_row)
-        one[:] = 1.0
-        return (*block, one, aligned(n_row), aligned(n_row), aligned(n_row, np.float32), aligned(n_row, np.float32))
+        block = (aligned(SPECTRA_A_BLOCK * n_row).reshape(SPECTRA_A_BLOCK, -1) for _ in range(2))
+        data, single = (aligned(n_row) for _ in range(2)), (aligned(n_row, np.float32) for _ in range(2))
+        return (*block, LabelMemory(_ones(n_row), *data, *single))
 
     def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working) -> None:
-        """Fit a block of spectra (n, n_data), n <= BLOCK, into the rows of `fits`."""
-        padded_flux, padded_error, *rest = working
-        n = len(flux)
-        self.axis.lay(flux, padded_flux[:n])
-        self.axis.lay(error, padded_error[:n])
-        data = padded_flux[:n], padded_error[:n], starts
-        written = fits.x, fits.matrix, fits.chi2, fits.snr, fits.counts, fits.extra_scatter
-        self._kernel(*self._given, *self._limits, *data, *written, *rest)
+        """Fit a block of spectra (n, n_data), n <= SPECTRA_A_BLOCK, into the rows of `fits`."""
+        *block, memory = working
+        self._kernel(*self._given, _laid(self.axis, block, flux, error, starts), fits.written(), memory)
 
 
 class GeneralEngine:
@@ -100,7 +106,7 @@ class GeneralEngine:
         own = networks.wavelength
         estimate = estimate_of(emulator, own, n_flat)
         fastest = settings.max_velocity if settings.velocity else 0.0
-        rest = RestAxis(emulator, own, fastest, WINDOW if settings.velocity else 0.0, move != STAY)
+        rest = RestAxis(emulator, own, fastest, VELOCITY_WINDOW if settings.velocity else 0.0, move != STAY)
         self.log_step = rest.log_step
         data_wavelength = own if wavelength is None else wavelength
         terms = chebyshev(self.axis, data_wavelength, max(settings.continuum, 1))
@@ -118,16 +124,20 @@ class GeneralEngine:
             emulator, rest, chebyshev(emulator.axis, own, n_flat), to_places(fastest, rest.log_step)
         )
         variance = rest.variance if settings.emulator_error else np.zeros_like(rest.variance)
-        weights = emulator.weights[np.float64], emulator.weights[np.float32]
-        tables = tap_table().ravel()
+        window = to_places(VELOCITY_WINDOW, rest.log_step)
         self._given = (
-            *weights, terms.ravel(), _single(terms), flat_terms.ravel(), tables, _single(tables),
-            (emulator.axis.ranges, self.axis.ranges, rest.starts, places),
-            (usable, left, fraction, rest.interior, variance),
-            estimate.tables, self._correlation.tables, self._correlation.numbers, own_start,
-            _box(networks, settings), to_places(WINDOW, rest.log_step),
-            MARGIN * settings.tolerance, settings.most_iterations,
-        )  # fmt: skip
+            _weights(emulator),
+            Terms(_precisions(terms), flat_terms.ravel()),
+            _precisions(tap_table()),
+            Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places),
+            Rest(usable, left, fraction, rest.interior, variance),
+            estimate.tables,
+            self._correlation.templates,
+            self._correlation.lags,
+            own_start,
+            _box(networks, settings),
+            Limits(END_WITHIN * settings.tolerance, settings.most_iterations, window),
+        )
         self._n_rest, self._n_place_own = rest.n_place, emulator.axis.n_place
         self._columns = rest.n_place * -(-(self.n_label + 1) // LANES) * LANES if move == RESAMPLE else LANES
         self._kernel = build_general_fit(
@@ -139,40 +149,55 @@ class GeneralEngine:
         n_segment = len(self.axis.segments)
         return Fits.empty(n, self._layout.n, n_segment, self._n_term, self.log_step)
 
-    def working(self) -> tuple:
-        """Working memory of one thread: a block of spectra, the spectrum under way, the emulator moved to it."""
+    def working(self) -> tuple[np.ndarray, np.ndarray, GeneralMemory]:
+        """Working memory of one thread: flux and error of a block, the spectrum under way, the emulator moved to it."""
         n, n_own, n_rest = self.axis.n_place // LANES, self._n_place_own // LANES, self._n_rest // LANES
-        block = (aligned(BLOCK * n).reshape(BLOCK, -1) for _ in range(2))
-        one = aligned(n)
-        one[:] = 1.0
-        data = (*(aligned(n) for _ in range(5)), one, np.zeros(len(self.axis.segments), np.int64))
+        block = (aligned(SPECTRA_A_BLOCK * n).reshape(SPECTRA_A_BLOCK, -1) for _ in range(2))
+        data = DataMemory(*(aligned(n) for _ in range(5)), _ones(n), np.zeros(len(self.axis.segments), np.int64))
         sizes = (n, n, n_own, n_own, n_rest, n_rest, n_rest)
-        single = tuple(aligned(size, np.float32) for size in sizes)
-        moved = [
-            (
-                aligned((1 + self.n_label) * n_rest, kind),
-                aligned((2 + self.n_label) * n, kind),
-                aligned(self._columns // LANES, kind),
+        single = SingleMemory(*(aligned(size, np.float32) for size in sizes))
+        moved = Precisions(
+            *(
+                MovedMemory(
+                    rest=aligned((1 + self.n_label) * n_rest, kind),
+                    moved=aligned((2 + self.n_label) * n, kind),
+                    columns=aligned(self._columns // LANES, kind),
+                )
+                for kind in (np.float32, np.float64)
             )
-            for kind in (np.float64, np.float32)
-        ]
-        return (*block, data, single, *moved, self._correlation.working())
+        )
+        return (*block, GeneralMemory(data, single, moved, self._correlation.working()))
 
     def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working) -> None:
-        """Fit a block of spectra (n, n_data), n <= BLOCK, into the rows of `fits`."""
-        padded_flux, padded_error, *rest = working
-        n = len(flux)
-        self.axis.lay(flux, padded_flux[:n])
-        self.axis.lay(error, padded_error[:n])
-        starts = self._layout.joined(starts)
-        written = fits.x, fits.matrix, fits.chi2, fits.snr, fits.counts, fits.extra_scatter, fits.shifts, fits.continua
-        self._kernel(*self._given, padded_flux[:n], padded_error[:n], starts, *written, *rest)
+        """Fit a block of spectra (n, n_data), n <= SPECTRA_A_BLOCK, into the rows of `fits`."""
+        *block, memory = working
+        spectra = _laid(self.axis, block, flux, error, self._layout.joined(starts))
+        self._kernel(*self._given, spectra, fits.written(), memory)
 
 
-def _single(values: np.ndarray) -> np.ndarray:
-    result = aligned(values.size // LANES, np.float32)
-    result[:] = values.ravel()
-    return result
+def _laid(axis: PaddedAxis, block: list[np.ndarray], flux: np.ndarray, error: np.ndarray, starts) -> Spectra:
+    """A block of n spectra in the first n rows of its working memory."""
+    padded_flux, padded_error = (memory[: len(flux)] for memory in block)
+    axis.lay(flux, padded_flux)
+    axis.lay(error, padded_error)
+    return Spectra(padded_flux, padded_error, starts)
+
+
+def _weights(emulator: Emulator) -> Precisions:
+    return Precisions(single=emulator.weights[np.float32], double=emulator.weights[np.float64])
+
+
+def _precisions(values: np.ndarray) -> Precisions:
+    """A flat table in both precisions."""
+    single = aligned(values.size // LANES, np.float32)
+    single[:] = values.ravel()
+    return Precisions(single=single, double=values.ravel())
+
+
+def _ones(n_row: int) -> np.ndarray:
+    ones = aligned(n_row)
+    ones[:] = 1.0
+    return ones
 
 
 def _box(networks: PixelNetworks, settings: FitSettings) -> Box:

@@ -8,11 +8,23 @@ from functools import cache
 
 import numpy as np
 
+from payneflow.fitting.engine.arguments import (
+    DISAGREE,
+    ENDED,
+    FOUND,
+    PASSES,
+    SCORE,
+    SECOND_SCORE,
+    TERMS,
+    USED,
+    GeneralProblem,
+    Precisions,
+)
 from payneflow.fitting.engine.continuum import build_flatten, build_terms
 from payneflow.fitting.engine.correlation import build_correlate
 from payneflow.fitting.engine.general_pass import STAY, build_general_pass
 from payneflow.fitting.engine.minimiser import Box
-from payneflow.fitting.engine.pixels import prepare
+from payneflow.fitting.engine.pixels import select_pixels
 from payneflow.fitting.engine.scatter import extra_scatter, is_needed
 from payneflow.fitting.engine.search import bound, build_search, without_priors
 from payneflow.fitting.engine.starts import build_estimate
@@ -95,29 +107,29 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
 
     @kernel
     def fit_all(
-        weights, weights_single, terms, terms_single, flat_terms, tap_table, tap_table_single, axes, rest_tables,
-        label_tables, correlation_tables, correlation_numbers, own_start, box, window, tolerance, most,
-        flux, error, starts, x, matrix, chi2, snr, counts, scatter, shifts, continua,
-        data_memory, single_memory, rest_memory, rest_memory_single, correlation_memory,
+        weights, terms, taps, axes, rest, label_tables, templates, lags, own_start, box, limits, spectra, written,
+        memory,
     ):  # fmt: skip
-        """Fit flux (n, n_place) with errors, from starts (n, n_start, n_parameter).
+        """Fit a block of spectra into `written`.
 
-        Written: x, matrix, chi2, snr, counts, scatter as in `fit_labels`; shifts (n, 3): that of the correlation, its
-        score, the second score; continua (n, n_segment, n_term).
+        `weights`: Precisions of Emulator.weights; `terms`: Terms; `taps`: Precisions of shift.tap_table, flat;
+        `axes`: Axes; `rest`: Rest; `label_tables`: EstimateTables; `templates`, `lags`: of the Correlation;
+        `own_start`: bool, whether the first start is estimated from the spectrum; `box`: Box; `limits`: Limits;
+        `spectra`: Spectra; `written`: Written; `memory`: GeneralMemory.
         """
-        emulator_ranges, ranges, rest_starts, places = axes
-        usable, left, fraction, interior, variance = rest_tables
-        y, weight, flat, flat_weight, continuum, one, n_solved = data_memory
-        y_single, weight_single, label_flux, label_weight, flat_rest, weight_rest, product_rest = single_memory
-        rest, moved, columns = rest_memory
-        rest_single, moved_single, columns_single = rest_memory_single
+        x, matrix, chi2, counts = written.x, written.matrix, written.chi2, written.counts
+        scatter, shifts, continua = written.extra_scatter, written.shifts, written.continua
+        starts, ranges, places = spectra.starts, axes.ranges, axes.places
+        y, weight, continuum, ones = memory.data.y, memory.data.weight, memory.data.continuum, memory.data.ones
+        flat, flat_weight, n_solved = memory.data.flat, memory.data.flat_weight, memory.data.n_solved
+        single = memory.single
         lowest, highest, gradient = np.empty(n_parameter), np.empty(n_parameter), np.empty(n_parameter)
         square, held = np.empty((n_parameter, n_parameter)), box.held.sum()
         own_box = Box(lowest, highest, box.held, box.prior_mean, box.prior_weight)
         factor = np.empty((max(n_term, 1), max(n_term, 1)))
-        for i in range(len(flux)):
-            used, snr[i] = prepare(flux[i], error[i], usable, y, weight, y_single)
-            counts[i, 0] = used
+        for i in range(len(spectra.flux)):
+            used, written.snr[i] = select_pixels(spectra.flux[i], spectra.error[i], rest.usable, y, weight, single.y)
+            counts[i, USED] = used
             if used == 0:
                 continue
             size = mean_size(y, weight)
@@ -127,58 +139,69 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
             for k in range(len(y)):
                 y[k] /= level
                 weight[k] *= level * level
-            flatten(y, weight, flat_terms, ranges, one, flat, flat_weight, continuum, n_solved, size / level)
+            flatten(y, weight, terms.flat, ranges, ones, flat, flat_weight, continuum, n_solved, size / level)
             bound(box, starts[i, 0], lowest, highest)
             delta = 0.0
             if velocity or own_start:
-                to_rest(flat, flat_weight, left, fraction, flat_rest, weight_rest, product_rest)
+                to_rest(
+                    flat, flat_weight, rest.left, rest.fraction, single.flat_rest, single.weight_rest,
+                    single.product_rest,
+                )  # fmt: skip
             if velocity:
-                delta, shifts[i, 1], shifts[i, 2] = correlate(
-                    correlation_tables, correlation_numbers, product_rest, weight_rest, correlation_memory
+                delta, shifts[i, SCORE], shifts[i, SECOND_SCORE] = correlate(
+                    templates, lags, single.product_rest, single.weight_rest, memory.correlation
                 )
-                lowest[n_label], highest[n_label] = delta - window, delta + window
+                lowest[n_label], highest[n_label] = delta - limits.window, delta + limits.window
                 for s in range(starts.shape[1]):
                     starts[i, s, n_label] = delta
-            shifts[i, 0] = delta
+            shifts[i, FOUND] = delta
             if own_start:
-                at_shift(flat_rest, weight_rest, delta, emulator_ranges, rest_starts, label_flux, label_weight)
-                estimate(label_tables, label_flux, label_weight, starts[i, 0])
-            counts[i, 0] = weigh(weight, places, delta, interior, variance, continuum, n_term > 0)
-            if counts[i, 0] == 0:
+                at_shift(
+                    single.flat_rest, single.weight_rest, delta, axes.emulator_ranges, axes.rest_starts,
+                    single.label_flux, single.label_weight,
+                )  # fmt: skip
+                estimate(label_tables, single.label_flux, single.label_weight, starts[i, 0])
+            counts[i, USED] = weigh(weight, places, delta, rest.interior, rest.variance, continuum, n_term > 0)
+            if counts[i, USED] == 0:
                 continue
             linear = 0
             for s in range(len(ranges)):
                 n_solved[s] = 0
                 if n_term > 0:
                     n_solved[s] = solve_terms(
-                        one, y, weight, terms, len(y), ranges[s, 0], ranges[s, 1], -1, factor, continua[i, s]
-                    )
+                        ones, y, weight, terms.fitted.double, len(y), ranges[s, 0], ranges[s, 1], -1, factor,
+                        continua[i, s],
+                    )  # fmt: skip
                 linear += n_solved[s]
-            counts[i, 4] = linear
+            counts[i, TERMS] = linear
             for k in range(len(y)):
-                y_single[k] = y[k]
-                weight_single[k] = weight[k]
-            fixed = emulator_ranges, ranges, rest_starts, places, n_solved
-            problem = (
-                (weights_single, y_single, weight_single, terms_single, fixed, tap_table_single, rest_single,
-                 moved_single, columns_single, continua[i]),
-                (weights, y, weight, terms, fixed, tap_table, rest, moved, columns, continua[i]),
+                single.y[k] = y[k]
+                single.weight[k] = weight[k]
+            problem = Precisions(
+                GeneralProblem(
+                    weights.single, single.y, single.weight, terms.fitted.single, axes, n_solved, taps.single,
+                    memory.moved.single, continua[i],
+                ),
+                GeneralProblem(
+                    weights.double, y, weight, terms.fitted.double, axes, n_solved, taps.double,
+                    memory.moved.double, continua[i],
+                ),
             )  # fmt: skip
-            least, passes, ended, disagree = search(problem, own_box, starts[i], tolerance, most, x[i], matrix[i])
+            least, passes, ended, disagree = search(problem, own_box, starts[i], limits, x[i], matrix[i])
             chi2[i] = without_priors(least, own_box, x[i])
-            counts[i, 1], counts[i, 2], counts[i, 3] = passes, ended, disagree
+            counts[i, PASSES], counts[i, ENDED], counts[i, DISAGREE] = passes, ended, disagree
             scatter[i] = 0.0
-            dof = counts[i, 0] - n_parameter + held - linear
+            dof = counts[i, USED] - n_parameter + held - linear
             if is_needed(chi2[i], dof):
-                evaluate(problem[1], x[i], gradient, square)
+                evaluate(problem.double, x[i], gradient, square)
                 for s in range(len(ranges)):
                     for k in range(ranges[s, 0], ranges[s, 1]):
                         continuum[k] = 1.0
                         if n_term > 0:
                             continuum[k] = 0.0
                             for t in range(n_term):
-                                continuum[k] += continua[i, s, t] * terms[t * len(y) + k]
-                        y[k] -= continuum[k] * (rest[k] if stays else moved[k])
+                                continuum[k] += continua[i, s, t] * terms.fitted.double[t * len(y) + k]
+                        y[k] -= continuum[k] * (memory.moved.double.rest[k] if stays else memory.moved.double.moved[k])
                 scatter[i] = extra_scatter(y, weight, continuum, dof)
             for s in range(len(ranges)):
                 for k in range(n_term):

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from payneflow.fitting.engine.cholesky import solve
+from payneflow.fitting.engine.cholesky import solve_factored
 from payneflow.fitting.engine.continuum import build_terms
 from payneflow.fitting.engine.label_pass import build_network
 from payneflow.fitting.engine.shift import build_resample, build_shift
@@ -49,7 +49,7 @@ def build_normal(n_parameter, n_term):
     n_factor = max(n_term, 1)  # registers for the continuum's coefficients; there is no array of none
 
     @part
-    def normal(moved, n_data, flux, inverse_variance, terms, continuum, first, end, out):
+    def normal(moved, n_data, flux, inverse_variance, terms, continuum, first, stop, out):
         """Sums (n_sum,): chi2, gradient, lower triangle of the matrix, then parameter by parameter the cross terms."""
         width = CACHE_LINE // moved.itemsize
         zero = like(load_line(moved, 0), 0.0)
@@ -60,7 +60,7 @@ def build_normal(n_parameter, n_term):
             put(sums, m, zero)
         for k in range(n_term):
             put(factors, k, like(zero, continuum[k]))
-        for i in range(first, end, width):
+        for i in range(first, stop, width):
             level = one
             if n_term > 0:
                 level = get(factors, 0) * load_line(terms, i)
@@ -68,12 +68,12 @@ def build_normal(n_parameter, n_term):
                     level = level + get(factors, k) * load_line(terms, k * n_data + i)
             weight, model = load_line(inverse_variance, i), load_line(moved, i)
             residual = load_line(flux, i) - level * model
-            pull = weight * residual
-            put(sums, 0, get(sums, 0) + pull * residual)
+            weighted_residual = weight * residual
+            put(sums, 0, get(sums, 0) + weighted_residual * residual)
             for a in range(n_parameter):
                 slope = level * load_line(moved, (1 + a) * n_data + i)
                 put(slopes, a, slope)
-                put(sums, 1 + a, get(sums, 1 + a) + pull * slope)
+                put(sums, 1 + a, get(sums, 1 + a) + weighted_residual * slope)
                 weighted = weight * slope
                 for b in range(a + 1):
                     m = 1 + n_parameter + a * (a + 1) // 2 + b
@@ -103,19 +103,20 @@ def build_general_pass(n_label, n_neurons, n_term, move, velocity):
     def evaluate(problem, x, gradient, matrix):
         """chi2 of the parameters x (n_parameter,); gradient, matrix, and the continuum of each segment are written.
 
-        `problem`: weights; flux, inverse variance and continuum terms at the data's places; the segments of emulator
-        and data, where those of the emulator start on the rest axis, the data's places on it; the number of continuum
-        terms of each segment; the tap table; rest, moved and column memory; the continuum.
+        `problem`: GeneralProblem.
         """
-        weights, flux, inverse_variance, terms, fixed, table, rest, moved, columns, continuum = problem
-        emulator_ranges, ranges, starts, places, n_solved = fixed
+        flux, inverse_variance, terms, continuum = (
+            problem.flux, problem.inverse_variance, problem.terms, problem.continuum
+        )  # fmt: skip
+        rest, moved = problem.memory.rest, problem.memory.moved
+        ranges, starts = problem.axes.ranges, problem.axes.rest_starts
         n_data, n_rest = len(flux), len(rest) // (1 + n_label)
         delta = x[n_label] if velocity else 0.0
-        spectrum(weights, emulator_ranges, starts, x, rest, n_rest)
+        spectrum(problem.weights, problem.axes.emulator_ranges, starts, x, rest, n_rest)
         if move == SHIFT:
-            shift(rest, n_rest, starts, moved, n_data, ranges, table, delta)
+            shift(rest, n_rest, starts, moved, n_data, ranges, problem.taps, delta)
         if move == RESAMPLE:
-            resample(rest, n_rest, columns, places, moved, n_data, table, delta)
+            resample(rest, n_rest, problem.memory.columns, problem.axes.places, moved, n_data, problem.taps, delta)
         model = rest if move == STAY else moved
         out, factor = np.empty(n_sum), np.empty((max(n_term, 1), max(n_term, 1)))
         cross = np.empty(max(n_term, 1))
@@ -128,8 +129,8 @@ def build_general_pass(n_label, n_neurons, n_term, move, velocity):
             found = 0
             if n_term > 0:
                 found = solve_terms(
-                    model, flux, inverse_variance, terms, n_data, ranges[s, 0], ranges[s, 1], n_solved[s], factor,
-                    continuum[s],
+                    model, flux, inverse_variance, terms, n_data, ranges[s, 0], ranges[s, 1], problem.n_solved[s],
+                    factor, continuum[s],
                 )  # fmt: skip
             normal(model, n_data, flux, inverse_variance, terms, continuum[s], ranges[s, 0], ranges[s, 1], out)
             chi2 += out[0]
@@ -143,7 +144,7 @@ def build_general_pass(n_label, n_neurons, n_term, move, velocity):
                 own = m + a * n_term
                 for k in range(n_term):
                     cross[k] = out[own + k]
-                solve(factor, cross, found)
+                solve_factored(factor, cross, found)
                 for b in range(a, n_parameter):
                     for k in range(found):
                         matrix[b, a] -= cross[k] * out[m + b * n_term + k]

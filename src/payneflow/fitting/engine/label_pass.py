@@ -120,9 +120,9 @@ def build_label_pass(n_label, n_neurons):
     def evaluate(problem, x, gradient, matrix):
         """chi2 of scaled labels x; the gradient (n_label,) and the matrix (n_label, n_label) are written.
 
-        `problem`: weights, flux and inverse variance on the padded axis.
+        `problem`: LabelProblem.
         """
-        weights, flux, inverse_variance = problem
+        weights, flux, inverse_variance = problem.weights, problem.flux, problem.inverse_variance
         width = CACHE_LINE // weights.itemsize
         first = load_line(weights, 0)
         labels, slopes = registers_like(first, n_label), registers_like(first, n_label)
@@ -135,14 +135,14 @@ def build_label_pass(n_label, n_neurons):
             prediction = network(weights, group, labels, slopes)
             weight = load_line(inverse_variance, group * width)
             residual = load_line(flux, group * width) - prediction
-            pull = weight * residual
-            put(sums, 0, get(sums, 0) + pull * residual)
+            weighted_residual = weight * residual
+            put(sums, 0, get(sums, 0) + weighted_residual * residual)
             for j in range(n_label):
-                put(sums, 1 + j, get(sums, 1 + j) + pull * get(slopes, j))
-                weighted = weight * get(slopes, j)
+                put(sums, 1 + j, get(sums, 1 + j) + weighted_residual * get(slopes, j))
+                weighted_slope = weight * get(slopes, j)
                 for k in range(j + 1):
                     m = 1 + n_label + j * (j + 1) // 2 + k
-                    put(sums, m, get(sums, m) + weighted * get(slopes, k))
+                    put(sums, m, get(sums, m) + weighted_slope * get(slopes, k))
         for j in range(n_label):
             gradient[j] = total(get(sums, 1 + j))
             for k in range(j + 1):

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from payneflow.fitting.engine.cholesky import LEAST_PIVOT, TINY, cholesky, solve
+from payneflow.fitting.engine.cholesky import LEAST_PIVOT, TINY, cholesky, solve_factored
 from payneflow.simd import part
 
 ROUGH_END = 0.1  # sigma: single precision has brought the fit so near
 FIRST_DAMPING, DAMPING_UP, DAMPING_DOWN = 0.01, 10.0, 0.1
-NO_DAMPING, MOST_DAMPING = 1e-4, 1e8  # below the first there is none; beyond the second no step lowers chi2
+NO_DAMPING, MOST_DAMPING = 1e-4, 1e8  # below the first there is none; above the second no step lowers chi2
 LONGEST_LAST = 0.3  # sigma: a longer step is never taken without another pass
 ROUNDING_STEP = 1e-3  # sigma: chi2 of so short a step differs by rounding alone
 
@@ -62,7 +62,7 @@ def bounded_step(matrix, gradient, damping, x, box, step):
             a[i, i] = a[i, i] * (1.0 + damping) + TINY if free[i] else 1.0
         if cholesky(a, n, LEAST_PIVOT) < n:
             return np.nan
-        solve(a, b, n)
+        solve_factored(a, b, n)
         worst, over = -1, 1.0
         for i in range(n):
             step[i] = b[i]
@@ -87,8 +87,7 @@ def build_minimiser(evaluate, n):
     @part
     def measure(problem, rough, box, x, gradient, matrix):
         """chi2 with the priors; gradient and matrix are written."""
-        single, double = problem
-        chi2 = evaluate(single, x, gradient, matrix) if rough else evaluate(double, x, gradient, matrix)
+        chi2 = evaluate(problem.single, x, gradient, matrix) if rough else evaluate(problem.double, x, gradient, matrix)
         mean, weight = box.prior_mean, box.prior_weight
         for i in range(n):
             if weight[i] > 0.0:
@@ -102,7 +101,7 @@ def build_minimiser(evaluate, n):
     def minimise(problem, box, x, tolerance, most, rough, last, matrix):
         """Move x (n,) to the least chi2 in the box.
 
-        `problem`: in single and in double precision; `rough`: the first of them, and only until it is near.
+        `problem`: Precisions; `rough`: in the single one, and only until it is near.
         `box`: Box. `tolerance` in sigma; `most` passes; `last`: length of the step before, in sigma. `matrix` (n, n) is
         that of the last pass, priors included.
         Returns chi2 with priors at the end, as the last pass predicts it, the number of passes, how the search ended

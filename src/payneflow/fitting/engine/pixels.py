@@ -86,7 +86,7 @@ def _limit(flux, error, usable, values):
 
 
 @part
-def prepare(flux, error, usable, y, inverse_variance, values):
+def select_pixels(flux, error, usable, y, inverse_variance, values):
     """Flux and 1/error^2 of one spectrum, all on the padded axis; returns the pixels used and their median flux/error.
 
     A pixel counts where `usable` is 1 (not 0), its flux is finite, and its error finite, positive and not HUGE; every

@@ -17,10 +17,10 @@ def build_search(evaluate, n):
     rough_end, as_good = ROUGH_END, AS_GOOD
 
     @part
-    def search(problem, box, starts, tolerance, most, x, matrix):
+    def search(problem, box, starts, limits, x, matrix):
         """Write the best parameters and the matrix of their last pass, priors included.
 
-        `problem`: in single and in double precision; `starts` (n_start, n); the rest as in `minimise`.
+        `problem`: Precisions; `box`: Box; `starts`: (n_start, n), in the parameters' units; `limits`: Limits.
         Returns chi2 with priors, passes in all, how the best search ended, and whether another start ended more than
         1 sigma away with a chi2 as good.
         """
@@ -32,8 +32,10 @@ def build_search(evaluate, n):
             chi2, ended, last = np.inf, 0, 0.0
             for stage in range(2):
                 rough = stage == 0
-                near = rough_end if rough else tolerance
-                chi2, more, ended, last = minimise(problem, box, trial, near, most, rough, last, trial_matrix)
+                near = rough_end if rough else limits.tolerance
+                chi2, more, ended, last = minimise(
+                    problem, box, trial, near, limits.most_passes, rough, last, trial_matrix
+                )
                 passes += more
             apart = 0.0
             for i in range(n):

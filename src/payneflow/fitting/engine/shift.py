@@ -84,7 +84,7 @@ class RestAxis:
     def own_places(self, axis: PaddedAxis) -> np.ndarray:
         """(n_pixel,) places of the networks' own pixels."""
         pixels = zip(axis.segments, self.starts, strict=True)
-        return np.concatenate([start + np.arange(float(behind - first)) for (first, behind), start in pixels])
+        return np.concatenate([start + np.arange(float(stop - first)) for (first, stop), start in pixels])
 
     def neighbours(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For each place of this axis, the data pixel to its left (-1: none) and how far it is towards the next one.
@@ -111,21 +111,21 @@ class RestAxis:
         """(n,) places of wavelengths (n,) in the nearest segment, NOWHERE farther from it than the pad."""
         log_wavelength = np.log(wavelength)
         best, nearest = np.full(len(wavelength), NOWHERE), np.full(len(wavelength), np.inf)
-        for (first, behind), start in zip(self.segments, self.starts, strict=True):
+        for (first, stop), start in zip(self.segments, self.starts, strict=True):
             within = (log_wavelength - self.log_wavelength[first]) / self.log_step
-            beyond = np.maximum(np.maximum(-within, within - (behind - first - 1)), 0.0)
+            beyond = np.maximum(np.maximum(-within, within - (stop - first - 1)), 0.0)
             closer = (beyond < nearest) & (beyond < self.pad - TAPS)
             best[closer], nearest[closer] = start + within[closer], beyond[closer]
         return best
 
 
 def _check_even(axis: PaddedAxis, log_wavelength: np.ndarray, log_step: float) -> None:
-    for first, behind in axis.segments:
-        within = (log_wavelength[first:behind] - log_wavelength[first]) / log_step
-        if np.abs(within - np.arange(behind - first)).max() > UNEVEN:
+    for first, stop in axis.segments:
+        within = (log_wavelength[first:stop] - log_wavelength[first]) / log_step
+        if np.abs(within - np.arange(stop - first)).max() > UNEVEN:
             raise SpectraError(
                 f"the networks' wavelengths {np.exp(log_wavelength[first]):.2f} ... "
-                f"{np.exp(log_wavelength[behind - 1]):.2f} A are not even in ln(wavelength), as velocities and other "
+                f"{np.exp(log_wavelength[stop - 1]):.2f} A are not even in ln(wavelength), as velocities and other "
                 "wavelength axes ask for. Train networks on a grid that is, or fit labels alone on their own pixels."
             )
 
@@ -145,7 +145,7 @@ def to_velocity(places: float | np.ndarray, log_step: float) -> float | np.ndarr
 
 @inlined
 def _taps(table, t, weights, slopes):
-    """Weights of the eight taps for a value at t in 0 ... 1 behind the fourth, and their derivatives by t."""
+    """Weights of the eight taps for a value at t in 0 ... 1 after the fourth, and their derivatives by t."""
     scaled = t * INTERVALS
     interval = min(int(scaled), INTERVALS - 1)
     at = interval * 4 * TAPS

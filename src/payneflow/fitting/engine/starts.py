@@ -7,6 +7,7 @@ networks alone, once in a process.
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh
@@ -20,7 +21,15 @@ PROJECTIONS, MOST_PROJECTIONS = 24, 64  # principal components; twice the number
 SQUARED = 24  # components whose products are in the quadratic form
 NOISE = (0.01, 0.01, 0.03, 0.03)  # of normalised flux, in copies of the sample
 RIDGE = 1e-9  # of the diagonal of the quadratic form's normal equations
-LOWEST, HIGHEST = 0.05, 0.95  # scaled labels of the sample, and of an estimate
+LOWEST_ESTIMATE, HIGHEST_ESTIMATE = 0.05, 0.95  # scaled labels; the sample's, too
+
+
+class EstimateTables(NamedTuple):
+    """What the kernel estimates labels with."""
+
+    mean: np.ndarray  # (n_place,) float32 flux of the sample
+    components: np.ndarray  # (n_place * n_projection,) float32, line by line of places, in it component by component
+    form: np.ndarray  # (n_label, n_feature) the quadratic form, `_features` -> scaled labels
 
 
 def spread(n: int, n_label: int) -> np.ndarray:
@@ -33,7 +42,7 @@ def spread(n: int, n_label: int) -> np.ndarray:
     for _ in range(60):
         g = (1.0 + g) ** (1.0 / (n_label + 1))
     unit = (0.5 + np.outer(np.arange(n), g ** -np.arange(1.0, n_label + 1))) % 1.0
-    return LOWEST + (HIGHEST - LOWEST) * unit
+    return LOWEST_ESTIMATE + (HIGHEST_ESTIMATE - LOWEST_ESTIMATE) * unit
 
 
 def predicted(emulator: Emulator, scaled: np.ndarray) -> np.ndarray:
@@ -70,7 +79,7 @@ class LabelEstimate:
         table[:] = groups.ravel()
         mean_flux = aligned(len(mean) // LANES, np.float32)
         mean_flux[:] = mean
-        self.tables = mean_flux, table, np.ascontiguousarray(form.T)
+        self.tables = EstimateTables(mean_flux, table, np.ascontiguousarray(form.T))
 
 
 def _features(projections: np.ndarray) -> np.ndarray:
@@ -83,12 +92,12 @@ def _features(projections: np.ndarray) -> np.ndarray:
 def build_estimate(n_label, n_projection):
     """The part of a kernel that estimates scaled labels."""
     squared = min(n_projection, SQUARED)
-    lowest, highest = LOWEST, HIGHEST
+    lowest, highest = LOWEST_ESTIMATE, HIGHEST_ESTIMATE
 
     @part
     def estimate(tables, flux, inverse_variance, x):
         """Write scaled labels to x, from flux and inverse variance (float32) on the padded axis; weight 0: no pixel."""
-        mean, components, form = tables
+        mean, components, form = tables.mean, tables.components, tables.form
         zero = like(load_line(mean, 0), 0.0)
         sums = registers_like(zero, n_projection)
         for k in range(n_projection):

@@ -1,0 +1,155 @@
+"""What the kernels that fit spectra are given, in groups, and the columns that they write counts and shifts to.
+
+Sizes: n spectra of n_data pixels. `n_place` is the padded axis of the data, `n_own` that of the emulator, `n_rest` the
+rest axis (emulator.py, shift.py); on the networks' own pixels the first two are one. float64 where no type is given.
+A kernel takes a group as one argument: an argument in the wrong place is then another type, and does not compile.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+USED, PASSES, ENDED, DISAGREE, TERMS = range(5)  # columns of Written.counts
+FOUND, SCORE, SECOND_SCORE = range(3)  # columns of Written.shifts
+
+
+class Precisions(NamedTuple):
+    """The same in float32 and in float64."""
+
+    single: Any
+    double: Any
+
+
+class Limits(NamedTuple):
+    """When a search ends."""
+
+    tolerance: float  # sigma from the minimum
+    most_passes: int  # over one spectrum, from each start, in each precision
+    window: float  # places that a shift may move from where the correlation has found it; 0 without a velocity
+
+
+class Spectra(NamedTuple):
+    """A block of spectra."""
+
+    flux: np.ndarray  # (n, n_place), any unit; NaN in the padding
+    error: np.ndarray  # (n, n_place), 1 sigma in the unit of flux; NaN in the padding
+    starts: np.ndarray  # (n, n_start, n_parameter) scaled labels, and shifts in places, which the kernel writes
+
+
+class Written(NamedTuple):
+    """Where a kernel writes the fits of a block, a row a spectrum; what it cannot fit stays as it is."""
+
+    x: np.ndarray  # (n, n_parameter) scaled labels and, where a velocity is fitted, the shift in places
+    matrix: np.ndarray  # (n, n_parameter, n_parameter) of the last pass, priors included
+    chi2: np.ndarray  # (n,) of the data alone
+    snr: np.ndarray  # (n,) median flux / error of the used pixels
+    counts: np.ndarray  # (n, 5) int64: USED pixels, PASSES, how it ENDED, whether starts DISAGREE, continuum TERMS
+    extra_scatter: np.ndarray  # (n,) in units of the normalised flux
+    shifts: np.ndarray  # (n, 3) places that correlation has FOUND, its SCORE, the SECOND_SCORE (another velocity's)
+    continua: np.ndarray  # (n, n_segment, n_term) Chebyshev coefficients, in the unit of flux
+
+
+class Noise(NamedTuple):
+    """Of each place, for a fit of labels alone."""
+
+    variance: np.ndarray  # (n_place,) of the emulator's error, normalised flux^2
+    usable: np.ndarray  # (n_place,) 1 where there is a network, else 0
+
+
+class LabelMemory(NamedTuple):
+    """Working memory of a fit of labels alone: the spectrum under way."""
+
+    ones: np.ndarray  # (n_place,) the continuum of a normalised spectrum
+    y: np.ndarray  # (n_place,) flux, 0 where a pixel takes no part
+    weight: np.ndarray  # (n_place,) inverse variance, 0 likewise
+    y_single: np.ndarray  # (n_place,) float32
+    weight_single: np.ndarray  # (n_place,) float32
+
+
+class LabelProblem(NamedTuple):
+    """What a pass over normalised flux on the networks' own pixels is given, in either precision."""
+
+    weights: np.ndarray  # Emulator.weights of this precision
+    flux: np.ndarray  # (n_place,) normalised
+    inverse_variance: np.ndarray  # (n_place,) 0 where a pixel takes no part
+
+
+class Terms(NamedTuple):
+    """Chebyshev polynomials at the data's places."""
+
+    fitted: Precisions  # (max(n_term, 1) * n_place,) of the continuum that is fitted
+    flat: np.ndarray  # (n_flat * n_place,) of the one that a spectrum is divided by before correlation and estimate
+
+
+class Axes(NamedTuple):
+    """How the axes of emulator and data lie to each other."""
+
+    emulator_ranges: np.ndarray  # (n_segment of the emulator, 2) first place of a segment and stop, padding included
+    ranges: np.ndarray  # (n_segment, 2) the same of the data
+    rest_starts: np.ndarray  # (n_segment of the emulator,) place of a segment's first pixel on the rest axis
+    places: np.ndarray  # (n_place,) of the data's pixels on the rest axis, NOWHERE where they have none
+
+
+class Rest(NamedTuple):
+    """Which pixels count, and what the rest axis knows."""
+
+    usable: np.ndarray  # (n_place,) 1 where there is a pixel, 0 in the padding
+    left: np.ndarray  # (n_rest,) int64 data pixel to the left of a place, -1: none
+    fraction: np.ndarray  # (n_rest,) how far the place is from there to the next pixel
+    interior: np.ndarray  # (n_rest,) 1 where the emulator may be moved to
+    variance: np.ndarray  # (n_rest,) of the emulator's error, normalised flux^2
+
+
+class DataMemory(NamedTuple):
+    """The spectrum under way, at the data's places."""
+
+    y: np.ndarray  # (n_place,) flux, 0 where a pixel takes no part
+    weight: np.ndarray  # (n_place,) inverse variance, 0 likewise
+    flat: np.ndarray  # (n_place,) flux / its own continuum - 1
+    flat_weight: np.ndarray  # (n_place,)
+    continuum: np.ndarray  # (n_place,)
+    ones: np.ndarray  # (n_place,)
+    n_solved: np.ndarray  # (n_segment,) int64 continuum terms that can be told apart
+
+
+class SingleMemory(NamedTuple):
+    """The spectrum under way in float32."""
+
+    y: np.ndarray  # (n_place,)
+    weight: np.ndarray  # (n_place,)
+    label_flux: np.ndarray  # (n_own,) the flattened spectrum as an emulator at rest would see it
+    label_weight: np.ndarray  # (n_own,)
+    flat_rest: np.ndarray  # (n_rest,) the flattened spectrum
+    weight_rest: np.ndarray  # (n_rest,)
+    product_rest: np.ndarray  # (n_rest,) flat_rest * weight_rest
+
+
+class MovedMemory(NamedTuple):
+    """The emulator under way, in either precision: row 0 is the flux, then its derivatives by the labels."""
+
+    rest: np.ndarray  # ((1 + n_label) * n_rest,) on the rest axis
+    moved: np.ndarray  # ((2 + n_label) * n_place,) at the data; the last row is the derivative by the shift
+    columns: np.ndarray  # (n_rest * registers of 1 + n_label * LANES,) `rest` place by place, for RESAMPLE alone
+
+
+class GeneralMemory(NamedTuple):
+    """Working memory of one thread for fits of everything."""
+
+    data: DataMemory
+    single: SingleMemory
+    moved: Precisions  # of MovedMemory
+    correlation: Any  # correlation.CorrelationMemory
+
+
+class GeneralProblem(NamedTuple):
+    """What a pass over everything is given, in either precision."""
+
+    weights: np.ndarray  # Emulator.weights of this precision
+    flux: np.ndarray  # (n_place,)
+    inverse_variance: np.ndarray  # (n_place,) 0 where a pixel takes no part
+    terms: np.ndarray  # (max(n_term, 1) * n_place,) Chebyshev polynomials of the continuum
+    axes: Axes
+    n_solved: np.ndarray  # (n_segment,) int64 continuum terms of each segment
+    taps: np.ndarray  # shift.tap_table, flat
+    memory: MovedMemory
+    continuum: np.ndarray  # (n_segment, n_term) float64 Chebyshev coefficients, written
