@@ -18,7 +18,7 @@ def random_networks(n_pixel: int):
         wavelength=15000 + 0.2 * np.arange(n_pixel),
         label_names=("Teff", "logg", "[Fe/H]"),
         label_units=("K", "dex", "dex"),
-        flux_error=np.full(n_pixel, 1e-3),
+        emulator_rms=np.full(n_pixel, 1e-3),
     )
 
 
@@ -43,5 +43,5 @@ def line_networks(n_label, n_neurons, n_pixel=120, seed=0):
         wavelength=15000.0 * np.exp(1.4e-5 * index),
         label_names=tuple(f"label{j}" for j in range(n_label)),
         label_units=("dex",) * n_label,
-        flux_error=np.full(n_pixel, 1e-3),
+        emulator_rms=np.full(n_pixel, 1e-3),
     )

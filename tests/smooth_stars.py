@@ -28,7 +28,7 @@ def networks():
         wavelength=WAVELENGTH,
         label_names=("Teff", "logg", "[Fe/H]"),
         label_units=("K", "dex", "dex"),
-        flux_error=np.full(N_PIXEL, 1e-3),
+        emulator_rms=np.full(N_PIXEL, 1e-3),
     )
 
 

@@ -30,7 +30,7 @@ def networks_and_grid(tmp_path):
         wavelength=grid.wavelength,
         label_names=grid.label_names,
         label_units=grid.label_units,
-        flux_error=np.zeros(n_pixel),
+        emulator_rms=np.zeros(n_pixel),
     )
     return networks, grid
 

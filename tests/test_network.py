@@ -24,7 +24,7 @@ def by_hand() -> PixelNetworks:
         wavelength=np.array([15000.0, 15000.2]),
         label_names=("Teff", "[Fe/H]"),
         label_units=("K", "dex"),
-        flux_error=np.array([0.001, 0.002]),
+        emulator_rms=np.array([0.001, 0.002]),
         provenance={"seed": 3},
     )
 
@@ -107,6 +107,22 @@ def test_a_damaged_network_file_is_refused(tmp_path, key, value, says):
     np.savez(path, **stored)
     with pytest.raises(NetworkFileError, match=f"net.npz.*{says}"):
         read_networks(path)
+
+
+def test_a_file_of_format_1_is_read_and_written_again_in_format_2(tmp_path):
+    """Format 1 calls the emulator's rms flux_error; all else is the same."""
+    old, new = tmp_path / "old.npz", tmp_path / "new.npz"
+    by_hand().write(new)
+    stored = dict(np.load(new))
+    assert stored["format_version"] == 2 and "flux_error" not in stored
+    np.savez(old, **{**stored, "flux_error": stored["emulator_rms"], "format_version": np.array(1)})
+    renamed = {key: value for key, value in np.load(old).items() if key != "emulator_rms"}
+    np.savez(old, **renamed)
+    networks = read_networks(old)
+    assert networks.emulator_rms.tolist() == [0.001, 0.002]
+    networks.write(old)
+    again = dict(np.load(old))
+    assert set(again) == set(stored) and all((again[key] == stored[key]).all() for key in stored)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut"])

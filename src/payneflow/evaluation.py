@@ -63,7 +63,7 @@ def _blocks_of_pixels(n_pixel: int, n_spectrum: int) -> list[slice]:
 
 
 def _networks_of(networks: PixelNetworks, pixels: slice) -> PixelNetworks:
-    arrays = (*PUBLISHED_KEYS, "wavelength", "flux_error")
+    arrays = (*PUBLISHED_KEYS, "wavelength", "emulator_rms")
     return replace(networks, **{name: getattr(networks, name)[pixels] for name in arrays})
 
 

@@ -16,7 +16,7 @@ from payneflow.files import read_npz, write_npz
 from payneflow.scaling import LabelScaler, unscale_flux, unscale_slope
 from payneflow.weights import PUBLISHED_KEYS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1, still read, calls emulator_rms flux_error
 
 
 def logistic(z: np.ndarray) -> np.ndarray:
@@ -31,8 +31,8 @@ class PixelNetworks:
     The array names are those of the published network file:
     `w_array_0` (n_pixel, n_neurons, n_label), `b_array_0` (n_pixel, n_neurons), `w_array_1` (n_pixel, n_neurons),
     `b_array_1` (n_pixel,), `x_min`, `x_max` (n_label,) in the labels' units. And, added: `wavelength` (n_pixel,)
-    in Angstrom, `label_names`, `label_units` (n_label,), `flux_error` (n_pixel,), the rms error of the emulator on the
-    held-out test spectra in normalised flux, and `provenance` (settings, seed, SHA-256 of the grid, versions).
+    in Angstrom, `label_names`, `label_units` (n_label,), `emulator_rms` (n_pixel,), the rms error of the emulator on
+    the test set in normalised flux, and `provenance` (settings, seed, SHA-256 of the grid, versions).
     """
 
     w_array_0: np.ndarray
@@ -44,7 +44,7 @@ class PixelNetworks:
     wavelength: np.ndarray
     label_names: tuple[str, ...]
     label_units: tuple[str, ...]
-    flux_error: np.ndarray
+    emulator_rms: np.ndarray
     provenance: dict = field(default_factory=dict)
 
     @property
@@ -130,15 +130,17 @@ class PixelNetworks:
         write_npz(path, {**arrays, **names, "format_version": np.array(FORMAT_VERSION), "provenance": provenance})
 
 
-_ARRAYS = (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength", "flux_error")
+_ARRAYS = (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength", "emulator_rms")
 
 
 def read_networks(path: str | Path) -> PixelNetworks:
-    """Read a network file.
+    """Read a network file, of this format or an earlier one.
 
     Raises NetworkFileError naming the key where the file is missing, truncated, of a newer format, or inconsistent.
     """
     stored = read_npz(path, NetworkFileError, "a network file")
+    if "emulator_rms" not in stored and "flux_error" in stored:  # format 1
+        stored["emulator_rms"] = stored.pop("flux_error")
     expected = (*_ARRAYS, "label_names", "label_units", "format_version", "provenance")
     missing = [key for key in expected if key not in stored]
     if missing:
@@ -169,7 +171,7 @@ def _check_shapes(path: str | Path, stored: dict[str, np.ndarray]) -> None:
         "x_min": (n_label,),
         "x_max": (n_label,),
         "wavelength": (n_pixel,),
-        "flux_error": (n_pixel,),
+        "emulator_rms": (n_pixel,),
         "label_names": (n_label,),
         "label_units": (n_label,),
     }

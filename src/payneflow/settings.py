@@ -17,9 +17,9 @@ class SgdSettings:
     """Settings of the published trainer; the defaults are published. Raises SettingsError naming the setting."""
 
     n_neurons: int = setting(10, "hidden neurons of a network", published=10, ge=1)
-    mini_batch_size: int = setting(2, "spectra in a mini-batch", published=2, ge=1)
+    mini_batch_size: int = setting(2, "spectra in a mini-batch; a tail shorter than that is dropped", published=2, ge=1)
     eta: float = setting(0.1, "first step size", published=0.1, gt=0)
-    min_eta: float = setting(0.001, "step size at which training ends", published=0.001, gt=0)
+    min_eta: float = setting(0.001, "step size at which training ends; less than eta", published=0.001, gt=0)
     num_epochs: int = setting(10_000, "epochs of a loop", published=10_000, ge=2 * WINDOW, expected=_ENOUGH_EPOCHS)
     trial_epochs: int = setting(1000, "epochs of a trial", published=1000, ge=2 * WINDOW, expected=_ENOUGH_EPOCHS)
     trunc_diff: float = setting(

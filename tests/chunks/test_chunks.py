@@ -45,7 +45,7 @@ def trained(grid, directory, pixels="::", chunk_size=1000, options=QUICK):
 
 def weights(paths):
     networks, _ = gather_chunks(paths)
-    names = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "wavelength", "flux_error")
+    names = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "wavelength", "emulator_rms")
     return {name: getattr(networks, name) for name in names}
 
 
@@ -180,7 +180,7 @@ def test_the_training_record_says_what_happened(small_grid, tmp_path, capsys):
     assert np.allclose(table["deviation"], error[::2].max(axis=0), rtol=0, atol=1e-12)
     assert np.allclose(table["deviation_test"], error[1::2].max(axis=0), rtol=0, atol=1e-12)
     assert np.allclose(table["median_deviation_test"], np.median(error[1::2], axis=0), rtol=0, atol=1e-12)
-    assert np.allclose(networks.flux_error, np.sqrt((error[1::2] ** 2).mean(axis=0)), rtol=0, atol=1e-12)
+    assert np.allclose(networks.emulator_rms, np.sqrt((error[1::2] ** 2).mean(axis=0)), rtol=0, atol=1e-12)
     assert ((table["end"] == "converged") == (table["deviation"] <= 0.01)).all()
     assert set(table["chunk"]) == {path.stem for path in paths}
     printed = capsys.readouterr().out
@@ -203,7 +203,7 @@ def test_training_never_sees_the_test_half(small_grid, tmp_path, options):
     assert (a[0].w_array_0 == b[0].w_array_0).all() and (a[0].b_array_1 == b[0].b_array_1).all()
     assert (a[1]["deviation"] == b[1]["deviation"]).all()
     assert (a[1]["deviation_test"] != b[1]["deviation_test"]).all(), "but the accuracy quoted is that of the test half"
-    assert (a[0].flux_error != b[0].flux_error).all()
+    assert (a[0].emulator_rms != b[0].emulator_rms).all()
 
 
 def altered(path, **changes):

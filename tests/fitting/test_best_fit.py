@@ -12,7 +12,7 @@ from payneflow.spectra import make_layout, read_spectra
 
 
 def chi2_of(networks, best, flux, error):
-    variance = error**2 + (networks.flux_error[0] * best.continuum) ** 2
+    variance = error**2 + (networks.emulator_rms[0] * best.continuum) ** 2
     return np.where(best.used, (flux - best.model) ** 2 / variance, 0.0).sum(axis=1)
 
 

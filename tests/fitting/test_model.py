@@ -34,7 +34,7 @@ def test_log_likelihood_is_minus_half_the_engines_chi2_and_the_normalisation(net
     assert found[5] == -np.inf, "a spectrum without pixels"
     for i in range(5):
         used = np.isfinite(flux[i]) & np.isfinite(error[i])
-        variance = error[i, used] ** 2 + networks.flux_error[0] ** 2
+        variance = error[i, used] ** 2 + networks.emulator_rms[0] ** 2
         expected = -0.5 * fits["chi2"][i] - 0.5 * np.log(2 * np.pi * variance).sum()
         assert found[i] == pytest.approx(expected, rel=1e-10)
         assert model.log_likelihood(labels[i], flux[i], error[i]) == found[i]

@@ -96,6 +96,11 @@ def test_overrides_are_read_as_snakemake_reads_them(tmp_path, override, name, va
     assert getattr(read_config(write_config(tmp_path), [override]), name) == value
 
 
+def test_an_override_leaves_what_else_stands_in_a_section_of_a_section(tmp_path):
+    path = write_config(tmp_path, fit={"fixed": {"logg": 2.5}})
+    assert read_config(path, ["fit={fixed: {Teff: 5e3}, layout: {flux: f}}"]).fit.fixed == {"logg": 2.5, "Teff": 5000}
+
+
 def test_paths_of_a_config_start_at_its_own_directory(tmp_path):
     config = read_config(write_config(tmp_path / "there", results="out"))
     assert (config.grid, config.results) == (tmp_path / "there/grid.npz", tmp_path / "there/out")
@@ -104,19 +109,20 @@ def test_paths_of_a_config_start_at_its_own_directory(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["chunk_size=0"], "chunk_size is 0, expected a whole number from 1, or auto"),
+        (["chunk_size=0"], "chunk_size is 0, expected a whole number of at least 1, or auto"),
         (["chunk_size=many"], "chunk_size is 'many'"),
         (["chunk_size=true"], "chunk_size is 'true'"),
-        (["ranks=1.5"], "ranks is 1.5, expected a whole number from 1"),
+        (["ranks=1.5"], "ranks is '1.5', expected a whole number of at least 1"),
         (["seed=-1"], "seed is -1"),
         (["trainer=adam"], "trainer is 'adam', expected one of: lm, sgd, theano"),
-        (["lm={n_neuron: 3}"], "trainer lm has no setting n_neuron; it has n_neurons"),
+        (["lm={n_neuron: 3}"], "lm.n_neuron: no such setting; did you mean n_neurons?"),
         (["lm={n_neurons: 0}"], "n_neurons is 0"),
         (["lm=3"], "lm is '3', expected a section"),
-        (["chunksize=3"], "chunksize=3: no such setting; did you mean chunk_size?"),
-        (["zzz=3"], "zzz=3: no such setting; there are checkpoint_seconds, chunk_size, "),
+        (["chunksize=3"], "chunksize: no such setting; did you mean chunk_size?"),
+        (["zzz=3"], "zzz: no such setting; expected grid, grid_keys, "),
         (["chunk_size"], "chunk_size: expected NAME=VALUE"),
-        (["grid_keys={flx: a}"], "grid_keys: flx: expected the name of an array"),
+        (["grid_keys={flx: a}"], "grid_keys.flx: no such setting; did you mean flux?"),
+        (["fit={layout: {format: tar}, start: end}"], "fit.layout.format is 'tar', expected one of: npz, "),
         (["pixels=[1, 2]"], "pixels is ['1', '2'], expected text."),
     ],
 )
@@ -132,7 +138,7 @@ def test_a_wrong_setting_is_named(tmp_path, overrides, says):
         ("pixels: [1", "not YAML"),
         ("- 1\n- 2", "holds list, expected names and values"),
         ("", "holds NoneType"),
-        ("trainer: lm", "no setting"),
+        ("trainer: lm", "grid: missing."),
         ("trainer: lm\ngrid: 3", "grid is 3, expected text"),
         ("\x00", "not YAML"),
     ],
@@ -247,6 +253,25 @@ def test_a_grid_that_cannot_be_trained_on_is_refused_by_its_headers(tmp_path):
     write_small_grid(tmp_path / "grid.npz", labels_array=np.zeros((3, 23)))
     with pytest.raises(GridError, match=r"labels_array has shape \(3, 23\)"):
         make_plan(read_config(config))
+
+
+@pytest.mark.parametrize(
+    ("fit", "says"),
+    [
+        ({"fixed": {"teff": 5000}}, r"fit.fixed names the label 'teff'; .*grid.npz have Teff, logg, .*mean Teff\?"),
+        ({"priors": {"vsini": [3, 1]}}, "fit.priors names the label 'vsini'"),
+        ({"fixed": {"logg": 9}}, "fit.fixed logg is 9 dex: beyond the bounds of a fit, "),
+    ],
+)
+def test_labels_that_the_grid_does_not_have_are_refused(tmp_path, fit, says):
+    config = read_config(write_config(tmp_path, fit=fit))
+    with pytest.raises(SettingsError, match=says):
+        make_plan(config)
+
+
+def test_labels_that_the_grid_has_may_be_held_or_have_priors(tmp_path):
+    fit = {"fixed": {"logg": 2.5}, "priors": {"Teff": [5000, 100]}}
+    assert make_plan(read_config(write_config(tmp_path, fit=fit))).shape == (24, 20, 3)
 
 
 def test_the_cost_can_be_measured_on_the_real_grid(tmp_path, capsys):

@@ -149,16 +149,19 @@ def test_a_misspelt_setting_is_refused_with_the_right_one(directory):
 
 def test_wrong_values_are_refused_all_at_once_with_their_meaning(directory):
     output = refusal(directory, "--config", "chunk_size=0", "sgd={eta: fast}", "fit={start: end}", "trainer=adam")
-    assert "chunk_size: 0 is less than the minimum of 1. Pixels that one job trains" in output
-    assert "sgd.eta: 'fast' is not of type 'number'. First step size." in output
-    assert "fit.start: 'end' is not one of ['estimate', 'middle', 'truth']. Where a fit starts" in output
-    assert "trainer: 'adam' is not one of ['lm', 'sgd', 'theano']" in output
+    assert (
+        "chunk_size is 0, expected a whole number of at least 1, or auto. Meant is: Pixels that one job trains"
+        in output
+    )
+    assert "sgd.eta is 'fast', expected a positive number. Meant is: first step size." in output
+    assert "fit.start is 'end', expected one of: estimate, middle, truth. Meant is: where a fit starts" in output
+    assert "trainer is 'adam', expected one of: lm, sgd, theano." in output
 
 
 def test_a_missing_setting_is_named(directory):
     path = directory / "config.yaml"
     path.write_text(re.sub("seed: .*\n", "", path.read_text()))
-    assert "'seed' is a required property" in refusal(directory)
+    assert "seed: missing." in refusal(directory)
 
 
 def test_numbers_that_yaml_takes_for_text_are_numbers(directory):
@@ -178,6 +181,15 @@ def test_pixels_that_do_not_exist_are_refused_with_the_message_of_the_command(di
 
 def test_a_missing_grid_is_named(directory):
     assert "nowhere.npz" in refusal(directory, "--config", "grid=nowhere.npz")
+
+
+def test_labels_that_the_grid_does_not_have_are_refused_before_anything_runs(directory):
+    output = refusal(directory, "--config", "fit={fixed: {log: 2.5, Teff: 90000}, priors: {vsini: [3, 1]}}")
+    assert "fit.fixed names the label 'log'; the spectra of " in output and "Did you mean logg?" in output
+    assert "fit.priors names the label 'vsini'" in output
+    assert "fit.fixed Teff is 90000 K: beyond the bounds of a fit, " in output
+    status, output = snakemake(directory, "--dry-run", "--config", "fit={fixed: {logg: 2.5}}")
+    assert status == 0, output
 
 
 def test_a_grid_that_fails_its_check_gives_its_message_and_the_log(directory):

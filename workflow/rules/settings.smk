@@ -1,12 +1,9 @@
 # What all stages share: the checked settings, and what payneflow.run.workflow makes of them.
 
-import difflib
 import os
 import sys
 from pathlib import Path
 
-import yaml
-from jsonschema import Draft202012Validator
 from snakemake.exceptions import WorkflowError
 from snakemake.resources import Resources
 from snakemake.settings.types import DeploymentMethod
@@ -14,6 +11,7 @@ from snakemake.settings.types import DeploymentMethod
 try:
     from payneflow.errors import PayneflowError
     from payneflow.run import workflow as run
+    from payneflow.run.config import check_config, check_labels, values_of
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error.msg}: payneflow is not installed in the Python that runs Snakemake ({sys.executable}). "
@@ -28,57 +26,11 @@ ENVS = "../../envs"
 if set("{}") & set(str(CHECKOUT)):
     ENVS = str(CHECKOUT / "envs").replace("{", "{{").replace("}", "}}")
 
-
-QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: as a mapping. Use quotes:
-  in config.yaml           pixels: "1:50:2"
-  on the command line      --config 'pixels="1:50:2"'"""
-
-
-def check_config(config: dict) -> None:
-    """Refuse settings that the schema does not allow, all of them in one message, each with where and what to do."""
-    schema = yaml.safe_load((CHECKOUT / "workflow/schemas/config.schema.yaml").read_text())
-    config.update(as_meant(config, schema))
-    if not isinstance(config.get("pixels", ""), str):
-        raise WorkflowError(f"pixels is {config['pixels']!r}, expected text. {QUOTE_PIXELS}")
-    problems = [describe_problem(error) for error in Draft202012Validator(schema).iter_errors(config)]
-    if problems:
-        heading = "These settings (from config.yaml, --configfile or --config) cannot be used:"
-        raise WorkflowError("\n".join([heading, *problems]))
-
-
-def as_meant(value, part: dict):
-    """Numbers and truth values for text where the schema means them: YAML takes 1e-3, --config any nested value, for text."""
-    if isinstance(value, dict):
-        others = part.get("additionalProperties") or {}
-        return {name: as_meant(one, part.get("properties", {}).get(name, others)) for name, one in value.items()}
-    if isinstance(value, list):
-        return [as_meant(one, part.get("items", {})) for one in value]
-    meanings = {"integer": int, "number": float, "boolean": {"true": True, "false": False}.__getitem__}
-    kinds = part.get("type", [])
-    for kind in ([kinds] if isinstance(kinds, str) else kinds) if isinstance(value, str) else []:
-        try:
-            return meanings[kind](value)
-        except (KeyError, ValueError):
-            pass  # text is meant, or the schema will refuse it
-    return value
-
-
-def describe_problem(error) -> str:
-    """One line for what jsonschema found: the setting, what is wrong, what the setting is."""
-    section = "".join(f"{name}." for name in error.absolute_path)
-    if error.validator == "additionalProperties":
-        known = list(error.schema["properties"])
-        unknown = [str(name) for name in error.instance if name not in known]
-        guesses = [difflib.get_close_matches(name, known, n=1) for name in unknown]
-        hints = [f"did you mean {guess[0]}?" if guess else f"expected {', '.join(known)}." for guess in guesses]
-        return "\n".join(f"  {section}{name}: no such setting; {hint}" for name, hint in zip(unknown, hints))
-    about = error.schema.get("description", "")
-    if error.validator == "required":
-        return f"  {section or 'config.yaml'}: {error.message}. config.yaml of the repository has all of them."
-    return f"  {section.rstrip('.') or 'config.yaml'}: {error.message}. {about}"
-
-
-check_config(config)
+try:
+    SETTINGS = check_config(config)
+except PayneflowError as error:
+    raise WorkflowError(str(error)) from None
+config.update(values_of(SETTINGS))  # as they are meant: YAML takes 1e-3 for text, and --config any nested value
 
 # The profile of a cluster says how many ranks a training job has there; config.yaml says it for this machine alone.
 of_profile = Resources.from_mapping(workflow.resource_settings.default_resources or {})
@@ -100,6 +52,7 @@ BENCHMARKS = RESULTS / "benchmarks"
 
 try:
     TRAINING = run.plan_training(config, SITE)
+    check_labels(SETTINGS.fit.settings, config["grid"], SETTINGS.grid_keys)
     SHARDS = run.plan_fits(config["fit"])
     # now, because Snakemake takes stock of a directory once: a link made later would be missing
     SHARD_FILES = {name: run.files_of_shard(shard, GRID) for name, shard in SHARDS.items()}

@@ -17,7 +17,7 @@ from payneflow.files import read_npz
 from payneflow.network import PixelNetworks
 from payneflow.weights import PUBLISHED_KEYS
 
-_NETWORK = (*PUBLISHED_KEYS, "flux_error")
+_NETWORK = (*PUBLISHED_KEYS, "emulator_rms")
 _SAME = {
     "grid_sha256": "comes from another grid",
     "settings": "was trained with other settings",

@@ -22,7 +22,7 @@ from payneflow.training.ranks import Alone, Leader
 from payneflow.training.trainers import flux_to_learn, make_trainer
 from payneflow.weights import n_weight, network_arrays
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def train_chunk(
@@ -112,7 +112,7 @@ def _trained(
         **networks,
         "settings": json.dumps(settings, sort_keys=True),
         "format_version": FORMAT_VERSION,
-        "flux_error": np.sqrt((error**2).mean(axis=1)),
+        "emulator_rms": np.sqrt((error**2).mean(axis=1)),
         "pixel": chunk.pixels,
         "trainer": np.full(n, chunk.trainer),
         "restarts": np.array([pixel.restarts for pixel in progress]),
@@ -136,7 +136,7 @@ def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:
         wavelength=chunk.wavelength,
         label_names=tuple(chunk.label_names),
         label_units=tuple(chunk.label_units),
-        flux_error=np.zeros(len(chunk.pixels)),
+        emulator_rms=np.zeros(len(chunk.pixels)),
     )
     error = np.abs(emulator.predict_scaled(chunk.scaler.scale(chunk.labels[TEST])) - chunk.flux[TEST])
     return np.ascontiguousarray(error.T)

@@ -24,7 +24,7 @@ class FitSettings:
 
     `fixed`: labels that are held, {name: value in the label's unit, or None for each spectrum's own value in `start`}.
     `priors`: Gaussian priors, {name: (mean, sigma)} in the label's unit.
-    `emulator_error`: add the square of the emulator's own error (`PixelNetworks.flux_error`) to the variance of each
+    `emulator_error`: add the square of the emulator's own error (`PixelNetworks.emulator_rms`) to the variance of each
     pixel.
     """
 

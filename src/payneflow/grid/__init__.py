@@ -2,7 +2,7 @@
 
 from payneflow.grid.layout import GridKeys
 from payneflow.grid.sets import TEST, TRAINING, count_test, count_training
-from payneflow.grid.spectral_grid import SpectralGrid, default_names, read_grid
+from payneflow.grid.spectral_grid import SpectralGrid, default_names, read_grid, read_labels
 from payneflow.grid.stored import count_pixels, grid_shape
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "default_names",
     "grid_shape",
     "read_grid",
+    "read_labels",
 ]

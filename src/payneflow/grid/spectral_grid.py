@@ -54,17 +54,38 @@ def read_grid(path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
     path = Path(path)
     with GridFile(path, keys) as file:
         wavelength = file.read("wavelength").astype(float)
-        labels = np.ascontiguousarray(file.read("labels").T, dtype=float)
-        names, units = file.read("label_names"), file.read("label_units")
+        labels, names, units = _labels_of(file)
         flux = file.flux()
-    n_label = labels.shape[1]
-    names = default_names(n_label) if names is None else _text(names)
-    units = ("",) * n_label if units is None else _text(units)
     check_names(path, keys.label_names, names)
     check_wavelength(path, keys.wavelength, wavelength)
     check_labels(path, keys.labels, labels, names, units)
     _check_flux(path, keys.flux, flux, wavelength)
     return SpectralGrid(path, wavelength, flux, labels, names, units, sha256_of(path))
+
+
+def read_labels(path: str | Path, keys: GridKeys = PUBLISHED) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """The labels of a grid file (n_spectrum, n_label), their names and units, checked; its flux is not read.
+
+    Raises GridError as `read_grid` does.
+    """
+    path = Path(path)
+    with GridFile(path, keys) as file:
+        labels, names, units = _labels_of(file)
+    check_names(path, keys.label_names, names)
+    check_labels(path, keys.labels, labels, names, units)
+    return labels, names, units
+
+
+def _labels_of(file: GridFile) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Labels (n_spectrum, n_label), names and units of an open grid file, not checked."""
+    labels = np.ascontiguousarray(file.read("labels").T, dtype=float)
+    n_label = labels.shape[1]
+    names, units = file.read("label_names"), file.read("label_units")
+    return (
+        labels,
+        default_names(n_label) if names is None else _text(names),
+        ("",) * n_label if units is None else _text(units),
+    )
 
 
 def default_names(n_label: int) -> tuple[str, ...]:

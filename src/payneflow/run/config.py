@@ -1,10 +1,9 @@
-"""config.yaml as `payneflow plan` and `payneflow status` need it: the settings of a run, checked, with their types.
+"""The settings of a run: what config.yaml holds is declared here, checked here, and typed here.
 
-Snakemake checks the whole file against its schema; here only what is used is looked at, so that both commands also work
-on a configuration that the workflow would refuse for another reason.
+`check_config` is the one reader: of Snakemake, which has read the file itself, and, by `read_config`, of `payneflow
+plan` and `payneflow status`. config.yaml and its schema are written from the same declarations (config_files.py).
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,8 +15,9 @@ from pydantic import Field, Strict
 from payneflow.declaration import as_meant, declare, no_such, problems_of, section, sections_of, setting, settings_of
 from payneflow.errors import SettingsError
 from payneflow.fitting.settings import FitSettings
-from payneflow.grid.layout import GridKeys
-from payneflow.settings import SETTINGS, LmSettings, SgdSettings, make_settings
+from payneflow.grid import TRAINING, GridKeys, read_labels
+from payneflow.scaling import LabelScaler
+from payneflow.settings import SETTINGS, LmSettings, SgdSettings
 from payneflow.spectra.layout import SpectraLayout
 
 AUTO = "auto"  # the chunk_size that is found from the cost of a pixel
@@ -55,6 +55,9 @@ class FitConfig:
     processes: int = setting(1, "that share the spectra of a job; changes no bit either", ge=1)
 
     def check(self) -> None:
+        for name, value in self.settings.fixed.items():
+            if value is None:  # which stands for the truth of a test spectrum, in Python only
+                raise ValueError(f"fixed {name} is None, expected a number in the label's unit.")
         if self.spectra and self.start == "truth":
             raise ValueError("start is truth, but the true labels of observed spectra are unknown: use estimate.")
 
@@ -63,30 +66,54 @@ class FitConfig:
 class Config:
     """Everything that config.yaml holds, checked and typed; relative paths are as they stand there."""
 
-    grid: str = setting("resources/hband_grid.npz", "the grid of synthetic spectra", min_length=1)
-    grid_keys: GridKeys = section(GridKeys, "names of its arrays; change them where your grid calls them otherwise")
+    grid: str = setting(
+        "resources/hband_grid.npz",
+        "the grid of synthetic spectra (npz or HDF5)",
+        min_length=1,
+        heading="Input and output",
+    )
+    grid_keys: GridKeys = section(
+        GridKeys, "names of the grid's arrays; change them where your grid calls them otherwise"
+    )
     results: str = setting("results", "directory of everything that is written", min_length=1)
     pixels: str = setting(
         "::",
-        '"start:stop:step", counted from 0, stop not included, as in Python; "::" is every pixel (published)',
+        '"start:stop:step", counted from 0, stop not included, as in Python; "::" is every pixel (published). Keep the '
+        "quotes",
         min_length=1,
+        heading="Which pixels, and how they are divided",
         advice=QUOTE_PIXELS,
     )
     chunk_size: Annotated[int, Field(ge=1)] | Literal["auto"] = setting(
         AUTO,
-        "Pixels that one job trains; changes no bit of any network. auto: as `payneflow plan` says",
+        "Pixels that one job trains; changes no bit of a network. auto: on one machine 1000, or as many as take 45 s, "
+        "so that progress is seen; on a cluster as many as take twenty minutes. `payneflow plan` says what that is",
         expected="a whole number of at least 1, or auto",
     )
     ranks: int = setting(1, "MPI processes that share the pixels of a chunk; 1: no MPI; changes no bit either", ge=1)
-    launcher: str = setting("mpiexec", "what starts them, with its own options", min_length=1)
-    checkpoint_seconds: float = setting(
-        30.0, "between two checkpoints of a training job: what a killed one has to do again at most", gt=0
+    launcher: str = setting(
+        "mpiexec",
+        "What starts the ranks, with its own options but for their number, of the same MPI as mpi4py: mpiexec; where "
+        "that is Open MPI's, as root: mpiexec --allow-run-as-root (with --profile slurm the profile says both)",
+        min_length=1,
     )
-    seed: int = setting(0, "whole number from 0; the same seed gives the same networks, to the bit", ge=0)
-    trainer: Literal[tuple(SETTINGS)] = setting("lm", "what trains the networks; its settings are in its section")
+    checkpoint_seconds: float = setting(
+        30.0, "Seconds between two checkpoints of a training job: what a killed one has to do again at most", gt=0
+    )
+    seed: int = setting(
+        0, "whole number from 0; the same seed gives the same networks, to the bit", ge=0, heading="Training"
+    )
+    trainer: Literal[tuple(SETTINGS)] = setting(
+        "lm",
+        "lm, sgd (published, hundreds of times slower) or theano (the published listing itself, to check sgd with: "
+        "minutes a pixel; needs `make theano`). Settings are in the section of that name; theano is set by the section "
+        "sgd, being the same",
+    )
     lm: LmSettings = section(LmSettings, "Levenberg-Marquardt, see docs/lm.md")
-    sgd: SgdSettings = section(SgdSettings, "stochastic gradient descent, as published; also of trainer: theano")
-    fit: FitConfig = section(FitConfig, "which spectra are fitted, what is fitted to them, and how")
+    sgd: SgdSettings = section(
+        SgdSettings, "stochastic gradient descent, as published; also what trainer: theano is set by"
+    )
+    fit: FitConfig = section(FitConfig, "which spectra are fitted, what is fitted to them, and how", heading="Fitting")
 
     @property
     def settings(self) -> LmSettings | SgdSettings:
@@ -96,15 +123,16 @@ class Config:
         return getattr(self, self.trainer)
 
 
-def check_config(config: Mapping) -> Config:
+def check_config(config: Mapping, source: str = "config.yaml, --configfile or --config") -> Config:
     """The typed settings of what config.yaml holds, with numbers for text that means one.
 
     Raises SettingsError with all that is wrong in one message: unknown and missing names, and values that cannot work.
+    `source`: where that message says the settings come from.
     """
     problems: list[str] = []
     checked = _read_section(Config, config, "", problems)
     if problems:
-        heading = "These settings (from config.yaml, --configfile or --config) cannot be used:"
+        heading = f"These settings (from {source}) cannot be used:"
         raise SettingsError("\n".join([heading, *(f"  {problem}" for problem in problems)]))
     return checked
 
@@ -156,6 +184,42 @@ def _names(cls: type) -> list[str]:
     return names
 
 
+def values_of(settings) -> dict:
+    """What config.yaml holds for these settings, an instance of a declared class: names with plain values."""
+    nested, values = sections_of(type(settings)), {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in nested:
+            values |= values_of(value) if nested[field.name].metadata["inline"] else {field.name: values_of(value)}
+        elif field.metadata["in_config"]:
+            values[field.name] = _plain(value)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """Lists in place of tuples, as YAML has them."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+
+
+def check_labels(fit: FitSettings, grid: str | Path, keys: GridKeys) -> None:
+    """Raise SettingsError where the section `fit` names no label of the grid, or holds one beyond the bounds of a fit.
+
+    The grid's labels are read, and not its flux; where no label is held and none has a prior, not even these.
+    """
+    if not (fit.fixed or fit.priors):
+        return
+    labels, names, units = read_labels(grid, keys)
+    scaler = LabelScaler.of_training_labels(labels[TRAINING])
+    problems = fit.problems_of_labels(f"the spectra of {grid}", names, units, scaler.x_min, scaler.x_max)
+    if problems:
+        raise SettingsError("\n".join(f"fit.{problem}" for problem in problems))
+
+
+# ---------------------------------------------------------------------------------------------- without Snakemake
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """The settings of a run. `grid` and `results` are as seen from the current directory; `chunk_size` None: auto."""
@@ -170,6 +234,7 @@ class RunConfig:
     seed: int
     trainer: str
     settings: LmSettings | SgdSettings
+    fit: FitSettings
 
 
 def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
@@ -180,23 +245,20 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     path = Path(path)
     values = read_yaml(path, "the settings of a run (config.yaml of the repository has all of them)")
     for override in overrides or []:
-        _override(values, override)
-    one = _Values(path, values)
-    trainer = one.text("trainer")
-    if trainer not in SETTINGS:
-        raise SettingsError(f"{path}: trainer is {trainer!r}, expected one of: {', '.join(SETTINGS)}.")
-    section = "sgd" if trainer == "theano" else trainer
+        values = _together(values, _parsed(override))
+    config = check_config(values, source=f"{path} or NAME=VALUE")
     return RunConfig(
         path=path,
-        grid=path.parent / one.text("grid"),
-        keys=_grid_keys(path, one.mapping("grid_keys")),
-        results=path.parent / one.text("results"),
-        pixels=one.text("pixels"),
-        chunk_size=None if values.get("chunk_size") == AUTO else one.whole("chunk_size", 1),
-        ranks=one.whole("ranks", 1),
-        seed=one.whole("seed", 0),
-        trainer=trainer,
-        settings=make_settings(trainer, _typed(trainer, one.mapping(section))),
+        grid=path.parent / config.grid,
+        keys=config.grid_keys,
+        results=path.parent / config.results,
+        pixels=config.pixels,
+        chunk_size=None if config.chunk_size == AUTO else config.chunk_size,
+        ranks=config.ranks,
+        seed=config.seed,
+        trainer=config.trainer,
+        settings=config.settings,
+        fit=config.fit.settings,
     )
 
 
@@ -215,80 +277,21 @@ def read_yaml(path: Path, what: str) -> dict:
     return values
 
 
-@dataclass(frozen=True)
-class _Values:
-    """The top level of a config file; each setting is asked for by the kind that it must be."""
-
-    path: Path
-    values: dict
-
-    def text(self, name: str) -> str:
-        hint = ' Use quotes: pixels: "1:50:2".' if name == "pixels" else ""
-        return self._of_kind(name, str, f"text.{hint}")
-
-    def mapping(self, name: str) -> dict:
-        return self._of_kind(name, dict, "a section with settings of its own.")
-
-    def whole(self, name: str, least: int) -> int:
-        value = _number(self._get(name))
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            other = f", or {AUTO}" if name == "chunk_size" else ""
-            raise SettingsError(f"{self.path}: {name} is {value!r}, expected a whole number from {least}{other}.")
-        return value
-
-    def _of_kind(self, name: str, kind: type, expected: str):
-        value = self._get(name)
-        if not isinstance(value, kind):
-            raise SettingsError(f"{self.path}: {name} is {value!r}, expected {expected}")
-        return value
-
-    def _get(self, name: str):
-        if name not in self.values:
-            raise SettingsError(f"{self.path}: no setting {name}. config.yaml of the repository has all of them.")
-        return self.values[name]
-
-
-def _override(values: dict, override: str) -> None:
-    """Put `NAME=VALUE` into the settings; a VALUE {a: b} changes a of the section NAME and leaves the others."""
+def _parsed(override: str) -> dict:
+    """`NAME=VALUE` as a mapping; all values are text, as Snakemake reads them: 1:50:2 is no number."""
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise SettingsError(f"{override}: expected NAME=VALUE, such as chunk_size=500 or 'lm={{n_neurons: 20}}'.")
-    if name not in values:
-        close = difflib.get_close_matches(name, values, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(map(str, values))}."
-        raise SettingsError(f"{override}: no such setting; {hint}")
     try:
-        value = yaml.load(text, Loader=yaml.BaseLoader)  # all text, as Snakemake reads it: 1:50:2 is no number
+        return {name: yaml.load(text, Loader=yaml.BaseLoader)}
     except yaml.YAMLError:
-        value = text
-    if isinstance(value, dict) and isinstance(values[name], dict):
-        values[name] = {**values[name], **value}
-    else:
-        values[name] = value
+        return {name: text}
 
 
-def _grid_keys(path: Path, names: dict) -> GridKeys:
-    roles = [field.name for field in fields(GridKeys)]
-    wrong = [str(name) for name, key in names.items() if name not in roles or not isinstance(key, str)]
-    if wrong:
-        raise SettingsError(f"{path}: grid_keys: {', '.join(wrong)}: expected the name of an array for {roles}.")
-    return GridKeys(**names)
-
-
-def _typed(trainer: str, section: dict) -> dict:
-    """Numbers in place of the text that YAML takes 1e-3 for, and --config everything."""
-    decimal = {field.name for field in fields(SETTINGS[trainer]) if isinstance(field.default, float)}
-    numbers = {name: _number(value) for name, value in section.items()}
-    return {
-        name: float(value) if name in decimal and isinstance(value, int) else value for name, value in numbers.items()
-    }
-
-
-def _number(value):
-    if isinstance(value, str):
-        for kind in (int, float):
-            try:
-                return kind(value)
-            except ValueError:
-                continue
-    return value
+def _together(values: dict, others: dict) -> dict:
+    """`others` in place of `values`; those of a section, {a: b}, change a and leave what else stands in it."""
+    both = dict(values)
+    for name, value in others.items():
+        sections = isinstance(value, dict) and isinstance(values.get(name), dict)
+        both[name] = _together(values[name], value) if sections else value
+    return both

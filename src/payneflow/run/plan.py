@@ -10,7 +10,7 @@ from math import ceil
 from payneflow.chunks.selection import PixelChunk, parse_pixels, plan_chunks
 from payneflow.errors import SettingsError
 from payneflow.grid import count_training, grid_shape
-from payneflow.run.config import AUTO, RunConfig
+from payneflow.run.config import AUTO, RunConfig, check_labels
 from payneflow.run.cost import PixelCost, cost_by_law
 from payneflow.run.profile import Profile
 from payneflow.run.sizing import (
@@ -79,6 +79,7 @@ def make_plan(
     What the profile sets for rule train_chunk stands above config.yaml. Raises SettingsError or GridError.
     """
     n_spectrum, n_pixel, n_label = shape = grid_shape(config.grid, config.keys)
+    check_labels(config.fit, config.grid, config.keys)
     n_training = count_training(n_spectrum)
     cost = find_cost(config) if find_cost else cost_by_law(config, n_training, n_label)
     ranks = profile.ranks if profile and profile.ranks else config.ranks

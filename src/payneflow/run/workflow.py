@@ -226,7 +226,8 @@ def layout_options(layout: Mapping) -> str:
     """How observed spectra are stored, as options; the arrays' names as far as they are not the usual ones."""
     arrays = {role: layout[role] for role in ("wavelength", "flux", "flux_error", "ivar", "mask", "identifier")}
     renamed = [shlex.quote(f"{role}={name}") for role, name in arrays.items() if name != role]
-    options = [f"--format {layout['format']} --uncertainty {layout['uncertainty']}"]
+    options = [f"--format {layout['format']}"]
+    options += [f"--uncertainty {layout['uncertainty']}"] if layout["uncertainty"] else []
     options += [f"--array {pair}" for pair in renamed]
     if layout["mask_bits"]:
         options.append(f"--mask-bits {','.join(map(str, layout['mask_bits']))}")

@@ -148,7 +148,7 @@ def test_a_prior_is_one_more_measurement(networks, stars):
 
 def test_the_emulators_error_is_part_of_the_noise(networks, stars):
     with_it = fit_spectra(networks, stars[2], NOISE)
-    total = np.hypot(NOISE, networks.flux_error[0])
+    total = np.hypot(NOISE, networks.emulator_rms[0])
     assert values(with_it) == pytest.approx(values(fit_spectra(networks, stars[2], total, settings=PURE)), rel=1e-9)
 
 
@@ -322,7 +322,7 @@ def test_starts_that_disagree():
         wavelength=15000.0 + np.arange(64.0),
         label_names=("label",),
         label_units=("",),
-        flux_error=np.zeros(64),
+        emulator_rms=np.zeros(64),
     )
     flux = networks.predict_scaled(np.array([[0.2], [0.8]]))
     one, many = fit_spectra(networks, flux, 0.01), fit_spectra(networks, flux, 0.01, settings=FitSettings(n_starts=4))

@@ -72,7 +72,7 @@ class Emulator:
         rows[~self.has_network] = 0.0
         padded = self.axis.padded(rows.T).T
         self.weights = {dtype: _in_lanes(padded, dtype) for dtype in (np.float64, np.float32)}
-        error = np.where(np.isfinite(networks.flux_error), networks.flux_error, 0.0)
+        error = np.where(np.isfinite(networks.emulator_rms), networks.emulator_rms, 0.0)
         self.variance = self.axis.padded(error**2)
         self.dead = self.axis.padded(self.has_network) == 0
 
