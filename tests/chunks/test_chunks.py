@@ -119,7 +119,7 @@ def test_a_chunk_carries_trainer_settings_and_seed_of_every_trainer(small_grid, 
 
 
 def test_what_the_chunk_carries_is_what_trains_it(small_grid, tmp_path):
-    (path,) = trained(small_grid, tmp_path, options=[*QUICK, "--seed", "5"])
+    (path,) = trained(small_grid, tmp_path / "chunks", options=[*QUICK, "--seed", "5"])
     record = json.loads(str(np.load(path)["settings"]))
     short = SgdSettings(num_epochs=200, trial_epochs=200, max_iter=3, trunc_diff=0.01)
     assert record == settings_record("sgd", short, 5)
