@@ -316,7 +316,8 @@ def test_without_mpi_one_process_works_and_several_are_refused(short, tmp_path, 
     if absent == "module":
         (tmp_path / "mpi4py").mkdir()
         (tmp_path / "mpi4py/__init__.py").write_text(NO_MODULE)
-        environment, reason = {"PYTHONPATH": str(tmp_path)}, "No module named 'mpi4py'"
+        first = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+        environment, reason = {"PYTHONPATH": first}, "No module named 'mpi4py'"
     output = tmp_path / "trained.npz"
     status, said = ended(start(0, chunk, "--output", output, **environment))
     assert status == 0, said
