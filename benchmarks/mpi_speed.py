@@ -43,7 +43,7 @@ def run(chunk: str, output: str, ranks: int) -> None:
             print(seconds, processor_seconds / (team.ended[0] if ranks else len(tasks)), flush=True)
 
         team.train = timed
-        train_chunk(chunk, output, *TRAINING, ranks=team)
+        train_chunk(chunk, output, ranks=team)
 
     if ranks:
         run_with_mpi(ranks, lead)

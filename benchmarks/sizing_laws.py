@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import patch
 
@@ -119,8 +118,8 @@ def compare_memories() -> None:
         )
         with tempfile.TemporaryDirectory() as scratch:
             chunk = make_chunk(Path(scratch), name, settings, n_spectrum, n_label, n_pixel)
-            train(chunk, name, settings, ranks=2)  # compiles
-            used = train(chunk, name, settings, ranks=2)
+            train(chunk, ranks=2)  # compiles
+            used = train(chunk, ranks=2)
         asked = sizing.memory_mb_per_rank(n_pixel, n_spectrum, n_label, settings)
         law = (asked - sizing.SNAKEMAKE_MB) / sizing.MEMORY_SAFETY - (sizing.PROCESS_MB - 180)
         print(
@@ -146,11 +145,10 @@ def make_chunk(scratch: Path, name: str, settings, n_spectrum: int, n_label: int
     return chunk
 
 
-def train(chunk: Path, name: str, settings, ranks: int) -> list[float]:
+def train(chunk: Path, ranks: int) -> list[float]:
     """Largest resident memory of each rank, in megabytes."""
-    options = [f"--{key.replace('_', '-')}={value}" for key, value in asdict(settings).items()]
     command = [Path(sys.executable).with_name("mpiexec"), "-n", str(ranks), sys.executable, "-c", TRAIN, "train", chunk]
-    command += ["--output", chunk.with_suffix(".trained.npz"), "--trainer", name, "--ranks", str(ranks), *options]
+    command += ["--output", chunk.with_suffix(".trained.npz"), "--ranks", str(ranks)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = dict(re.findall(r"rank(\d+)=(\d+)", done.stdout))
     return [float(found[str(rank)]) for rank in range(ranks)]

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, directory: Path) -> None:
     chunks = split_grid(grid, options.pixels, chunk_size, directory / "chunks", options.trainer, settings, seed=0)
     prepared, begin = time.perf_counter() - begin, time.perf_counter()
     with ThreadPoolExecutor(options.processes) as pool:
-        trained = list(pool.map(lambda chunk: train(chunk, directory, options.trainer), chunks))
+        trained = list(pool.map(lambda chunk: train(chunk, directory), chunks))
     wall = time.perf_counter() - begin
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     networks, record = gather_chunks(trained)
@@ -64,9 +64,9 @@ def run(options: argparse.Namespace, directory: Path) -> None:
     print(evaluation_text(evaluate_networks(networks, grid)))
 
 
-def train(chunk: Path, directory: Path, trainer: str) -> Path:
+def train(chunk: Path, directory: Path) -> Path:
     output = directory / "trained" / chunk.name
-    command = [sys.executable, "-m", "payneflow.cli", "train", chunk, "--output", output, "--trainer", trainer]
+    command = [sys.executable, "-m", "payneflow.cli", "train", chunk, "--output", output]
     subprocess.run(command, check=True)
     return output
 

@@ -4,7 +4,7 @@
     class SgdSettings:
         eta: float = setting(0.1, "first step size", published=0.1, gt=0)
 
-The check in Python follows from it (pydantic does it), the option on the command line (cli/options.py), the line of
+The check in Python follows from it (pydantic does it), the option on the command line (cli/), the line of
 config.yaml and its schema (run/config_files.py), and the reader of config.yaml (run/config.py). Why pydantic: it checks
 strictly (no text for numbers, no truth value for 1), says all that is wrong at once, and writes JSON schemas.
 """

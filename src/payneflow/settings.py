@@ -90,6 +90,15 @@ def make_settings(trainer: str, values: dict) -> LmSettings | SgdSettings:
     return SETTINGS[trainer](**values)
 
 
+def read_settings_record(record: dict) -> tuple[str, LmSettings | SgdSettings, int]:
+    """Trainer, settings and seed of a `settings_record`. Raises SettingsError where it is none."""
+    values = dict(record)
+    trainer, seed = values.pop("trainer", None), values.pop("seed", None)
+    if not isinstance(seed, int):
+        raise SettingsError(f"seed is {seed!r}, expected a whole number.")
+    return trainer, make_settings(trainer, values), seed
+
+
 def settings_record(trainer: str, settings: LmSettings | SgdSettings, seed: int) -> dict:
     """Everything that, with the grid, decides the bits of a pixel's network; stored with every file."""
     return {"trainer": trainer, "seed": seed, **asdict(settings)}

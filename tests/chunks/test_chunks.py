@@ -1,5 +1,6 @@
 """From a grid to chunk files, trained chunks and a gathered network file, through kills and wrong pieces."""
 
+import json
 import os
 import pty
 import signal
@@ -16,11 +17,11 @@ from hypothesis import strategies as st
 
 from payneflow import cli, read_networks
 from payneflow.chunks.checkpoint import checkpoint_path
-from payneflow.chunks.chunk import parse_pixels, plan_chunks, read_chunk, split_grid
+from payneflow.chunks.chunk import parse_pixels, plan_chunks, read_chunk, read_training, split_grid
 from payneflow.chunks.gather import gather_chunks
 from payneflow.errors import ChunkError, PayneflowError, SettingsError
 from payneflow.grid import read_grid
-from payneflow.settings import SgdSettings
+from payneflow.settings import LmSettings, SgdSettings, TheanoSettings, settings_record
 
 QUICK = ["--trainer", "sgd", "--num-epochs", "200", "--trial-epochs", "200", "--max-iter", "3", "--trunc-diff", "0.01"]
 LM = ["--trainer", "lm", "--n-neurons", "3", "--trunc-diff", "0.0003"]  # small enough that some pixels start anew
@@ -28,6 +29,7 @@ both = pytest.mark.parametrize("options", [QUICK, LM], ids=["sgd", "lm"])
 
 
 SGD = "sgd", SgdSettings(), 0
+THEANO = TheanoSettings(eta=0.07)
 
 
 def trained(grid, directory, pixels="::", chunk_size=1000, options=QUICK):
@@ -37,7 +39,7 @@ def trained(grid, directory, pixels="::", chunk_size=1000, options=QUICK):
     paths = []
     for chunk in sorted(directory.glob("*.npz")):
         paths.append(directory / "trained" / chunk.name)
-        assert cli.main(["train", str(chunk), "--output", str(paths[-1]), *options]) == 0
+        assert cli.main(["train", str(chunk), "--output", str(paths[-1])]) == 0
     return paths
 
 
@@ -106,14 +108,41 @@ def test_the_scaling_is_of_the_whole_training_half_in_every_chunk(small_grid, tm
         assert (chunk.x_max == grid.labels[::2].max(axis=0)).all()
 
 
-def test_a_chunk_prepared_for_other_settings_is_refused_by_lm(small_grid, tmp_path, capsys):
-    assert cli.main(["split", str(small_grid), "--output", str(tmp_path), "--n-neurons", "3"]) == 0
-    chunk = str(tmp_path / "pixel00-19.npz")
-    for options in (["--n-neurons", "4"], ["--n-neurons", "3", "--seed", "1"], []):
-        assert cli.main(["train", chunk, "--output", str(tmp_path / "t.npz"), *options]) == 2
-        assert "this chunk was prepared for" in capsys.readouterr().err
-    assert cli.main(["train", chunk, "--output", str(tmp_path / "t.npz"), "--n-neurons", "3"]) == 0
-    assert cli.main(["train", chunk, "--output", str(tmp_path / "s.npz"), *QUICK]) == 0, "sgd needs no preparation"
+@pytest.mark.parametrize(
+    ("trainer", "settings"), [("lm", LmSettings(penalty=1 / 3)), ("sgd", SgdSettings(eta=0.07)), ("theano", THEANO)]
+)
+def test_a_chunk_carries_trainer_settings_and_seed_of_every_trainer(small_grid, tmp_path, trainer, settings):
+    (path,) = split_grid(read_grid(small_grid), "::", 100, tmp_path, trainer, settings, 3)
+    chunk = read_chunk(path)
+    assert (chunk.trainer, chunk.settings, chunk.seed) == (trainer, settings, 3) == read_training(path)
+    assert type(chunk.settings) is type(settings)
+
+
+def test_what_the_chunk_carries_is_what_trains_it(small_grid, tmp_path):
+    (path,) = trained(small_grid, tmp_path / "chunks", options=[*QUICK, "--seed", "5"])
+    record = json.loads(str(np.load(path)["settings"]))
+    short = SgdSettings(num_epochs=200, trial_epochs=200, max_iter=3, trunc_diff=0.01)
+    assert record == settings_record("sgd", short, 5)
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ("sgd", "prepared_for is 'sgd'"),
+        ("theano", "prepared_for is 'theano'"),
+        ("[1]", "prepared_for is"),
+        ('{"trainer": "lm", "seed": 0, "old": 1}', "trainer lm has no setting old"),
+        ('{"trainer": "lm"}', "seed is None"),
+        ('{"trainer": "adam", "seed": 0}', "trainer is 'adam'"),
+    ],
+)
+def test_a_chunk_that_does_not_say_how_to_train_it_is_refused(small_grid, tmp_path, capsys, record, says):
+    """Earlier versions wrote no more than "sgd" where the trainer was the published one."""
+    path = split_whole(small_grid, tmp_path, [])
+    np.savez(path, **{**np.load(path), "prepared_for": record})
+    assert cli.main(["train", str(path), "--output", str(tmp_path / "t.npz")]) == 2
+    said = capsys.readouterr().err
+    assert f"{path}: this chunk does not say how to train it: {says}" in said and "Run payneflow split again." in said
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut"])
@@ -242,7 +271,7 @@ LONG = ["--trainer", "sgd", "--num-epochs", "2000", "--trunc-diff", "1e-9", "--m
 
 
 def training(chunk, output):
-    return [sys.executable, "-c", SLOW, "train", str(chunk), "--output", str(output), *LONG]
+    return [sys.executable, "-c", SLOW, "train", str(chunk), "--output", str(output)]
 
 
 def start_training(chunk, output, seconds=0.5):
@@ -252,13 +281,25 @@ def start_training(chunk, output, seconds=0.5):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
 
 
+def split_whole(grid, directory, options):
+    """The path of one chunk that holds all pixels of the small grid."""
+    assert cli.main(["split", str(grid), "--output", str(directory), *options]) == 0
+    return directory / "pixel00-19.npz"
+
+
+@pytest.fixture(scope="module")
+def quick_chunk(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("quick")
+    return split_whole(write_small_grid(directory / "grid.npz"), directory, QUICK)
+
+
 @pytest.fixture(scope="module")
 def long_chunk(tmp_path_factory):
     """A chunk file and its trained chunk, made without any interruption."""
     directory = tmp_path_factory.mktemp("long")
-    (chunk,) = split_grid(read_grid(write_small_grid(directory / "grid.npz")), "::", 100, directory, *SGD)
+    chunk = split_whole(write_small_grid(directory / "grid.npz"), directory, LONG)
     undisturbed = directory / "undisturbed.npz"
-    assert cli.main(["train", str(chunk), "--output", str(undisturbed), *LONG]) == 0
+    assert cli.main(["train", str(chunk), "--output", str(undisturbed)]) == 0
     return chunk, undisturbed
 
 
@@ -296,7 +337,7 @@ def test_two_writers_of_one_chunk_are_harmless(long_chunk, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trained.npz"]
 
 
-def test_a_checkpoint_of_other_settings_or_another_chunk_is_not_used(long_chunk, tmp_path, capsys):
+def test_a_checkpoint_of_other_settings_or_another_chunk_is_not_used(long_chunk, quick_chunk, tmp_path, capsys):
     chunk, _ = long_chunk
     output = tmp_path / "trained.npz"
     job = start_training(chunk, output)
@@ -305,27 +346,26 @@ def test_a_checkpoint_of_other_settings_or_another_chunk_is_not_used(long_chunk,
     job.communicate()
     stale = checkpoint_path(output).read_bytes()
     fresh = tmp_path / "fresh.npz"
-    assert cli.main(["train", str(chunk), "--output", str(fresh), *QUICK]) == 0
-    assert cli.main(["train", str(chunk), "--output", str(output), *QUICK]) == 0
+    assert cli.main(["train", str(quick_chunk), "--output", str(fresh)]) == 0
+    assert cli.main(["train", str(quick_chunk), "--output", str(output)]) == 0
     assert "another grid, chunk, version or settings: not used" in capsys.readouterr().err
     assert same_but_seconds(output, fresh)
     for damaged in (stale[: len(stale) // 2], b"", b"no zip"):
         checkpoint_path(output).write_bytes(damaged)
-        assert cli.main(["train", str(chunk), "--output", str(output), *QUICK]) == 0
+        assert cli.main(["train", str(quick_chunk), "--output", str(output)]) == 0
         assert "cannot be read" in capsys.readouterr().err
         assert same_but_seconds(output, fresh)
 
 
-def test_a_full_disk_costs_the_checkpoint_not_the_training(long_chunk, tmp_path, monkeypatch, capsys):
-    chunk, _ = long_chunk
+def test_a_full_disk_costs_the_checkpoint_not_the_training(quick_chunk, tmp_path, monkeypatch, capsys):
     fresh, output = tmp_path / "fresh.npz", tmp_path / "trained.npz"
-    assert cli.main(["train", str(chunk), "--output", str(fresh), *QUICK]) == 0
+    assert cli.main(["train", str(quick_chunk), "--output", str(fresh)]) == 0
 
     def no_room(*_):
         raise PayneflowError(f"{checkpoint_path(output)}: cannot be written: No space left on device")
 
     monkeypatch.setattr("payneflow.chunks.train.write_checkpoint", no_room)
-    assert cli.main(["train", str(chunk), "--output", str(output), *QUICK, "--checkpoint-seconds", "0"]) == 0
+    assert cli.main(["train", str(quick_chunk), "--output", str(output), "--checkpoint-seconds", "0"]) == 0
     assert "No space left on device" in capsys.readouterr().err
     assert same_but_seconds(output, fresh)
 

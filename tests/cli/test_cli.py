@@ -1,6 +1,5 @@
 """The command line: help that teaches, and errors that end in status 2 and a message instead of a traceback."""
 
-import dataclasses
 import os
 import re
 import subprocess
@@ -11,6 +10,8 @@ import pytest
 from conftest import PATIENCE, write_small_grid
 
 from payneflow import PixelNetworks, __version__, cli
+from payneflow.declaration import settings_of
+from payneflow.fitting import FitSettings
 from payneflow.settings import SETTINGS
 from payneflow.spectra import find_files, find_shard, make_layout
 
@@ -60,11 +61,67 @@ def test_each_subcommand_has_help_with_an_example(name, capsys):
 
 def test_every_setting_of_every_trainer_is_an_option_with_its_default(capsys):
     with pytest.raises(SystemExit):
+        cli.main(["split", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for trainer, settings in SETTINGS.items():
+        for one in settings_of(settings):
+            metavar = "N" if one.kind is int else "X"
+            assert f"--{one.name.replace('_', '-')} {metavar} " in said
+            assert one.help in said and f"{trainer}: {one.default}" in said
+
+
+def test_every_fit_setting_is_an_option_of_fit_and_calibrate(capsys):
+    for name in ("fit", "calibrate"):
+        with pytest.raises(SystemExit):
+            cli.main([name, "--help"])
+        said = " ".join(capsys.readouterr().out.split())
+        for one in settings_of(FitSettings):
+            if one.kind in (int, float):
+                assert f"--{one.name.replace('_', '-')} " in said and f"(default: {one.default})" in said
+                assert one.help in said
+        for option in ("--fix LABEL=VALUE", "--prior LABEL=MEAN,SIGMA", "--velocity", "--no-emulator-error"):
+            assert option in said
+
+
+def test_help_loads_nothing_slow():
+    script = (
+        "import sys; from payneflow import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit: print(sorted({'numba', 'scipy', 'astropy', 'matplotlib', 'h5py'} & set(sys.modules)))"
+    )
+    for arguments in (["--help"], ["split", "--help"], ["fit", "--help"]):
+        command = [sys.executable, "-c", script, *arguments]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+        assert said.endswith("[]\n"), arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--trainer", "sgd"], "carries trainer lm. Run payneflow split again with --trainer sgd."),
+        (["--seed", "1"], "carries trainer lm, seed 7. Run payneflow split again with --seed 1."),
+        (["--n-neurons", "4"], "carries trainer lm, n_neurons 3. Run payneflow split again with --n-neurons 4."),
+        (["--n-neurons", "3"], "carries trainer lm, n_neurons 3."),
+        (["--eta", "x", "--seed", "7"], "carries trainer lm, seed 7, no eta. Run payneflow split again with --seed 7"),
+    ],
+)
+def test_train_refuses_what_only_the_chunk_says(tmp_path, capsys, options, says):
+    grid, chunks = write_small_grid(tmp_path / "grid.npz"), tmp_path / "chunks"
+    assert cli.main(["split", str(grid), "--output", str(chunks), "--n-neurons", "3", "--seed", "7"]) == 0
+    assert cli.main(["train", str(chunks / "pixel00-19.npz"), "--output", str(tmp_path / "t.npz"), *options]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"payneflow train: error: {options[0] if len(options) == 2 else '--seed'} ") and says in said
+    assert not (tmp_path / "t.npz").exists()
+    with pytest.raises(SystemExit):
         cli.main(["train", "--help"])
-    said = capsys.readouterr().out
-    for settings in SETTINGS.values():
-        for field in dataclasses.fields(settings):
-            assert f"--{field.name.replace('_', '-')} X" in said and f": {field.default}" in said.replace("\n", " ")
+    assert options[0] not in capsys.readouterr().out
+
+
+def test_a_mini_batch_larger_than_the_training_set_is_refused(tmp_path, capsys):
+    grid, chunks = write_small_grid(tmp_path / "grid.npz"), tmp_path / "chunks"
+    assert cli.main(["split", str(grid), "--output", str(chunks), "--trainer", "sgd", "--mini-batch-size", "99"]) == 0
+    assert cli.main(["train", str(chunks / "pixel00-19.npz"), "--output", str(tmp_path / "t.npz")]) == 2
+    assert "only 12 training" in capsys.readouterr().err
 
 
 def test_version(capsys):
@@ -90,12 +147,9 @@ def test_a_wrong_grid_ends_in_status_2_and_one_message(tmp_path):
         (["split", "GRID", "--chunk-size", "0", "--output", "OUT"], "chunk_size is 0"),
         (["split", "GRID", "--output", "GRID"], "cannot be written"),
         (["train", "GRID", "--output", "OUT"], "expected a chunk file"),
-        (["train", "CHUNK", "--output", "OUT", "--trainer", "sgd", "--eta", "-1"], "eta is -1.0"),
-        (
-            ["train", "CHUNK", "--output", "OUT", "--trainer", "sgd", "--mini-batch-size", "99"],
-            "only 12 training",
-        ),
-        (["train", "CHUNK", "--output", "OUT", "--eta", "0.1"], "trainer lm has no setting eta"),
+        (["train", "GRID", "--output", "OUT", "--seed", "1"], "expected a chunk file"),
+        (["split", "GRID", "--output", "OUT", "--trainer", "sgd", "--eta", "-1"], "eta is -1.0"),
+        (["split", "GRID", "--output", "OUT", "--eta", "0.1"], "trainer lm has no setting eta"),
         (["split", "GRID", "--output", "OUT", "--virtual-weight", "-1"], "virtual_weight is -1.0"),
         (["train", "OUT/none.npz", "--output", "OUT"], "no such file"),
         (["gather", "CHUNK", "--network", "OUT/n.npz", "--record", "OUT/r.ecsv"], "expected a trained chunk"),
@@ -135,17 +189,16 @@ def test_what_a_user_gets_wrong_is_said_and_where(tmp_path, capsys, arguments, s
 def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
     grid = write_small_grid(tmp_path / "grid.npz")
     steps = [
-        ["split", grid, "--pixels", "::5", "--output", tmp_path / "chunks"],
         [
-            "train",
-            tmp_path / "chunks/pixel00-15-step5.npz",
+            "split",
+            grid,
+            "--pixels",
+            "::5",
             "--output",
-            tmp_path / "t.npz",
-            "--trainer",
-            "sgd",
-            "--num-epochs",
-            "200",
+            tmp_path / "chunks",
+            *["--trainer", "sgd", "--num-epochs", "200"],
         ],
+        ["train", tmp_path / "chunks/pixel00-15-step5.npz", "--output", tmp_path / "t.npz"],
         ["gather", tmp_path / "t.npz", "--network", tmp_path / "n.npz", "--record", tmp_path / "r.ecsv"],
         ["evaluate", tmp_path / "n.npz", grid, "--output", tmp_path / "e.npz"],
         ["fit", tmp_path / "n.npz", "--grid", grid, "--output", tmp_path / "fits"],

@@ -372,7 +372,7 @@ def whole_run(grid: Path, directory: Path, options: list[str]) -> None:
     assert cli.main(["split", str(grid), "--chunk-size", "7", "--output", str(directory / "chunks"), *options]) == 0
     trained = [str(directory / "trained" / chunk.name) for chunk in sorted((directory / "chunks").iterdir())]
     for chunk in trained:
-        assert cli.main(["train", chunk.replace("trained", "chunks"), "--output", chunk, *options]) == 0
+        assert cli.main(["train", chunk.replace("trained", "chunks"), "--output", chunk]) == 0
     network = str(directory / "network.npz")
     assert cli.main(["gather", *trained, "--network", network, "--record", str(directory / "record.ecsv")]) == 0
     assert cli.main(["evaluate", network, str(grid), "--output", str(directory / "evaluation.npz")]) == 0
@@ -490,7 +490,7 @@ def smooth_networks(grid, pixels):
         wavelength=grid.wavelength[list(pixels)],
         label_names=grid.label_names,
         label_units=grid.label_units,
-        flux_error=np.zeros(n),
+        emulator_rms=np.zeros(n),
     )
 
 

@@ -169,10 +169,8 @@ def test_a_real_training_process_stays_below_what_is_asked_for(tmp_path, trainer
     pixels = "::" if trainer == "lm" else "::60"
     settings = make_settings(trainer, {**few, **({"virtual_weight": 0.0} if trainer == "lm" else {})})
     (chunk,) = split_grid(grid, pixels, 600, tmp_path / "chunks", trainer, settings, 0)
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in few.items()]
-    options += ["--virtual-weight=0"] if trainer == "lm" else []
     command = [sys.executable, "-c", MEMORY_OF_TRAIN, "train", chunk, "--output", tmp_path / "trained.npz"]
-    done = subprocess.run([*command, "--trainer", trainer, *options], capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     used = int(re.search(r"\d+", done.stdout)[0]) * 1024 / 1e6
     n_pixel = len(range(600)[:: 1 if trainer == "lm" else 60])

@@ -44,7 +44,7 @@ def trained(tmp_path_factory):
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
     settings = "sgd", SgdSettings(**SGD), 0
     chunks = split_grid(read_grid(directory / "grid.npz"), "::", 5, directory / "results/chunks", *settings)
-    train_chunk(chunks[0], directory / "results/trained" / chunks[0].name, *settings)
+    train_chunk(chunks[0], directory / "results/trained" / chunks[0].name)
     return directory
 
 

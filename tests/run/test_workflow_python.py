@@ -61,6 +61,14 @@ def test_options_are_quoted():
     assert workflow.fit_options(fit).startswith("--fix '[Fe/H]=-1' --prior logg=2,0.1 ")
 
 
+@pytest.mark.parametrize("trainer", ["lm", "sgd", "theano"])
+def test_the_chunks_get_trainer_seed_and_all_settings(trainer):
+    options = workflow.preparation_options({**CONFIG, "trainer": trainer, "seed": 3})
+    section = CONFIG["lm" if trainer == "lm" else "sgd"]
+    assert options.startswith(f"--trainer {trainer} --seed 3 --n-neurons {section['n_neurons']} ")
+    assert options.count(" --") == 1 + len(section)
+
+
 def test_theano_without_its_environment_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match="make theano"):

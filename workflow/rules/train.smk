@@ -23,15 +23,11 @@ rule train_chunk:
         # functions of resources, because a change of such a param repeats nothing
         launch=lambda wildcards, resources: run.launch_of_ranks(resources.mpi, resources.tasks),
         pace=lambda wildcards, resources: f"--checkpoint-seconds {config['checkpoint_seconds']} --keep-checkpoint",
-        trainer=config["trainer"],
-        seed=config["seed"],
-        settings=run.training_options(config),
     message:
-        "Training {wildcards.chunk} with {params.trainer}"
+        f"Training {{wildcards.chunk}} with {TRAINING.trainer}"
     shell:
         "{params.environment}{params.launch} payneflow train {input.chunk:q} --output {output.trained:q} "
-        "--ranks {resources.tasks} {params.pace} "
-        "--trainer {params.trainer} --seed {params.seed} {params.settings} > {log:q} 2>&1"
+        "--ranks {resources.tasks} {params.pace} > {log:q} 2>&1"
 
 
 rule gather_networks:

@@ -8,11 +8,11 @@ import numpy as np
 
 from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.chunks.writing import Piece, write_pieces
-from payneflow.errors import ChunkError
+from payneflow.errors import ChunkError, SettingsError
 from payneflow.files import read_npz
 from payneflow.grid import TRAINING, SpectralGrid
 from payneflow.scaling import LabelScaler
-from payneflow.settings import LmSettings, SgdSettings, settings_record
+from payneflow.settings import LmSettings, SgdSettings, read_settings_record, settings_record
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import Templates
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
@@ -20,17 +20,22 @@ from payneflow.training.trainers import prepare
 
 FORMAT_VERSION = 2
 _WHAT = "a chunk file made by payneflow split"
+_TRAINING_KEY = "prepared_for"  # trainer, settings and seed (JSON); of lm, chunks of earlier versions have them, too
+_TEXTS = ("grid_sha256", "preparation_note")
+_ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_names", "label_units", "requested")
+_ARRAYS += ("virtual_labels", "virtual_flux", "template_w0", "template_b0")
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """What a chunk file holds: this chunk's flux, all labels, the scaling of the whole grid, and where it belongs.
+    """What a chunk file holds: flux of its pixels, all labels, the grid's scaling, how to train, where it belongs.
 
     `pixels`, `wavelength` (n,) in Angstrom; `flux` (n_spectrum, n) normalised; `labels` (n_spectrum, n_label) in their
     units; `x_min`, `x_max` (n_label,) of the grid's training labels; `requested` are (start, stop, step) of all pixels
     that were asked for, which `gather` checks. What was drawn from the whole grid (training/preparation.py):
     `virtual_labels` (n_virtual, n_label) scaled, `virtual_flux` (n_virtual, n) normalised, `template_w0` and
-    `template_b0`; `prepared_for` are the trainer and settings this was done for (JSON), `preparation_note` says how.
+    `template_b0`; `preparation_note` says how. `trainer`, `settings` and `seed` are what this was drawn for, and what
+    the pixels are trained with.
     """
 
     name: str
@@ -48,8 +53,10 @@ class Chunk:
     template_w0: np.ndarray
     template_b0: np.ndarray
     grid_sha256: str
-    prepared_for: str
     preparation_note: str
+    trainer: str
+    settings: LmSettings | SgdSettings
+    seed: int
 
     @property
     def preparation(self) -> Preparation:
@@ -89,8 +96,8 @@ def split_grid(
 ) -> list[Path]:
     """Write one chunk file `directory/NAME.npz` for each chunk of the selected pixels; returns their paths.
 
-    What `trainer` with `settings` and `seed` draws from the whole grid's training set is made here, once. The flux
-    streams by in blocks of spectra, each of which every chunk takes its pixels of.
+    Each carries `trainer`, `settings` and `seed`, with which `train` will train it; what these draw from all training
+    spectra is made here, once. The flux streams by in blocks of spectra, each of which every chunk takes its pixels of.
     """
     chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)
     requested = parse_pixels(selection, len(grid.wavelength))
@@ -106,7 +113,7 @@ def split_grid(
         "template_w0": preparation.templates.w0,
         "template_b0": preparation.templates.b0,
         "grid_sha256": grid.sha256,
-        "prepared_for": preparation_key(trainer, settings, seed),
+        _TRAINING_KEY: json.dumps(settings_record(trainer, settings, seed)),
         "preparation_note": preparation.note,
         "format_version": FORMAT_VERSION,
     }
@@ -127,23 +134,24 @@ def split_grid(
     return [piece.path for piece in pieces]
 
 
-def preparation_key(trainer: str, settings: LmSettings | SgdSettings, seed: int) -> str:
-    """What a preparation depends on beside the grid; the published trainer needs none, whatever its settings."""
-    return trainer if isinstance(settings, SgdSettings) else json.dumps(settings_record(trainer, settings, seed))
-
-
 def read_preparation_note(path: str | Path) -> str:
     """How a chunk file that `split_grid` wrote was prepared, read without the rest of it."""
     key = "preparation_note"
     return str(read_npz(path, ChunkError, _WHAT, keys=(key,))[key])
 
 
+def read_training(path: str | Path) -> tuple[str, LmSettings | SgdSettings, int]:
+    """Trainer, settings and seed that a chunk file carries, read without the rest of it. Raises ChunkError."""
+    stored = read_npz(path, ChunkError, _WHAT, keys=(_TRAINING_KEY,))
+    if _TRAINING_KEY not in stored:
+        raise ChunkError(f"{path}: no {_TRAINING_KEY}; expected a chunk file. Make it again with payneflow split.")
+    return _training(path, str(stored[_TRAINING_KEY]))
+
+
 def read_chunk(path: str | Path) -> Chunk:
-    """Read a chunk file. Raises ChunkError where it is missing, damaged or of another format."""
+    """Read a chunk file. Raises ChunkError where it is missing, damaged, or of another format or version."""
     stored = read_npz(path, ChunkError, _WHAT)
-    keys = [*Chunk.__dataclass_fields__]
-    keys[0] = "chunk"
-    missing = [key for key in (*keys, "format_version") if key not in stored]
+    missing = [key for key in ("chunk", *_ARRAYS, *_TEXTS, _TRAINING_KEY, "format_version") if key not in stored]
     if missing:
         raise ChunkError(f"{path}: no {', '.join(missing)}; expected a chunk file. Make it again with payneflow split.")
     if int(stored["format_version"]) != FORMAT_VERSION:
@@ -151,6 +159,17 @@ def read_chunk(path: str | Path) -> Chunk:
             f"{path}: format_version {stored['format_version']}, expected {FORMAT_VERSION}. Make it again with "
             "payneflow split."
         )
-    texts = ("grid_sha256", "prepared_for", "preparation_note")
-    arrays = {key: str(stored[key]) if key in texts else stored[key] for key in keys[1:]}
-    return Chunk(str(stored["chunk"]), **arrays)
+    trainer, settings, seed = _training(path, str(stored[_TRAINING_KEY]))
+    arrays = {key: stored[key] for key in _ARRAYS} | {key: str(stored[key]) for key in _TEXTS}
+    return Chunk(name=str(stored["chunk"]), **arrays, trainer=trainer, settings=settings, seed=seed)
+
+
+def _training(path: str | Path, record: str) -> tuple[str, LmSettings | SgdSettings, int]:
+    """Trainer, settings and seed of a chunk; an earlier version wrote only the trainer's name where it was not lm."""
+    try:
+        return read_settings_record(dict(json.loads(record)))
+    except (ValueError, TypeError):
+        said = f"{_TRAINING_KEY} is {record!r}, expected trainer, settings and seed (JSON)."
+    except SettingsError as error:
+        said = str(error)
+    raise ChunkError(f"{path}: this chunk does not say how to train it: {said} Run payneflow split again.") from None

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.chunks.checkpoint import checkpoint_path, identity_text, read_checkpoint, write_checkpoint
-from payneflow.chunks.chunk import Chunk, preparation_key, read_chunk
-from payneflow.errors import ChunkError, PayneflowError
+from payneflow.chunks.chunk import Chunk, read_chunk
+from payneflow.errors import PayneflowError
 from payneflow.files import write_npz
 from payneflow.grid import TEST, TRAINING
 from payneflow.network import PixelNetworks
 from payneflow.progress import Counter, say
-from payneflow.settings import LmSettings, SgdSettings, settings_record
+from payneflow.settings import settings_record
 from payneflow.training.lanes import PixelTask
 from payneflow.training.policy import PixelProgress, Policy, Stage
 from payneflow.training.ranks import Alone, Leader
@@ -28,32 +28,30 @@ FORMAT_VERSION = 3
 def train_chunk(
     chunk_path: str | Path,
     output: str | Path,
-    trainer: str,
-    settings: LmSettings | SgdSettings,
-    seed: int,
     checkpoint_seconds: float = 30.0,
     ranks: Alone | Leader | None = None,
     keep_checkpoint: bool = False,
 ) -> None:
-    """Train the pixels of a chunk file and write networks and training record to `output`.
+    """Train the pixels of a chunk file, as it says itself, and write networks and training record to `output`.
 
     Every `checkpoint_seconds` the progress is written beside `output`; the same call after a kill goes on from there
     and ends with the same bits, also with other `ranks` (default: this process alone). The checkpoint is removed in the
-    end, or with `keep_checkpoint` left for `gather` to remove. Raises ChunkError for a damaged chunk, SettingsError for
-    settings that do not fit it.
+    end, or with `keep_checkpoint` left for `gather` to remove. Raises ChunkError for a chunk that is damaged or does
+    not say how to train it, SettingsError where its settings do not fit its grid.
     """
     ranks = ranks or Alone()
-    chunk = _read_prepared_chunk(chunk_path, preparation_key(trainer, settings, seed), settings)
-    record = settings_record(trainer, settings, seed)
+    chunk = read_chunk(chunk_path)
+    settings, record = chunk.settings, settings_record(chunk.trainer, chunk.settings, chunk.seed)
     identity = identity_text(chunk.identity, record)
     checkpoint = checkpoint_path(output)
     progress, found = read_checkpoint(checkpoint, identity)
     shared = f", {ranks.size} ranks" if ranks.size > 1 else ""
-    say(f"{chunk.name}: {len(chunk.pixels)} pixels, {len(chunk.labels)} spectra, trainer {trainer}{shared}; {found}")
+    of = f"{len(chunk.pixels)} pixels, {len(chunk.labels)} spectra, trainer {chunk.trainer}{shared}"
+    say(f"{chunk.name}: {of}; {found}")
     if progress is None:
         progress = [PixelProgress() for _ in chunk.pixels]
     scaled_labels = chunk.scaler.scale(chunk.labels[TRAINING])
-    engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, settings, seed))
+    engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, settings, chunk.seed))
     length = n_weight(settings.n_neurons, chunk.labels.shape[1])
     flux = flux_to_learn(chunk.flux[TRAINING], chunk.virtual_flux)
     tasks = [PixelTask(int(pixel), flux[i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
@@ -67,19 +65,9 @@ def train_chunk(
     _train(tasks, ranks.train(engine, policy, tasks), save, checkpoint_seconds)
     if keep_checkpoint:
         save()
-    write_npz(output, _trained(chunk, trainer, record, policy, [task.progress for task in tasks], length))
+    write_npz(output, _trained(chunk, record, policy, [task.progress for task in tasks], length))
     if not keep_checkpoint:
         checkpoint.unlink(missing_ok=True)
-
-
-def _read_prepared_chunk(path: str | Path, needed: str, settings: LmSettings | SgdSettings) -> Chunk:
-    chunk = read_chunk(path)
-    if chunk.prepared_for != needed and not isinstance(settings, SgdSettings):
-        raise ChunkError(
-            f"{path}: this chunk was prepared for {chunk.prepared_for}, but is to be trained with {needed}. "
-            "Run payneflow split again with the trainer and the settings that payneflow train is given."
-        )
-    return chunk
 
 
 def _train(
@@ -110,7 +98,7 @@ def count_ended(progress: list[PixelProgress]) -> tuple[int, int]:
 
 
 def _trained(
-    chunk: Chunk, trainer: str, settings: dict, policy: Policy, progress: list[PixelProgress], length: int
+    chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelProgress], length: int
 ) -> dict[str, np.ndarray]:
     """The arrays of a trained chunk: identity, networks, and the columns of the training record."""
     nothing = np.full(length, np.nan)  # a failed pixel keeps its place: its flux is NaN, its end says why
@@ -126,7 +114,7 @@ def _trained(
         "format_version": FORMAT_VERSION,
         "emulator_rms": np.sqrt((error**2).mean(axis=1)),
         "pixel": chunk.pixels,
-        "trainer": np.full(n, trainer),
+        "trainer": np.full(n, chunk.trainer),
         "restarts": np.array([pixel.restarts for pixel in progress]),
         "loops": np.array([pixel.loops for pixel in progress]),
         "steps": np.array([pixel.steps for pixel in progress]),

@@ -1,126 +1,56 @@
-"""The options of `payneflow fit` and of its kin: which spectra, how they are stored, what is fitted to them."""
+"""What the options of several subcommands share: a grid, a network file, lists of files, declared settings."""
 
 import argparse
 from dataclasses import fields
+from typing import Any
 
+from payneflow.declaration import Setting
 from payneflow.errors import SettingsError
-from payneflow.spectra import SpectraLayout, make_layout
-from payneflow.spectra.layout import FORMATS, MEDIA, ROLES, UNCERTAINTIES, WAVELENGTH_UNITS
-
-_DEFAULT = SpectraLayout()
 
 
-def add_layout(subcommand: argparse.ArgumentParser) -> None:
-    """Files of observed spectra and how they are stored."""
+def add_network(subcommand: argparse.ArgumentParser) -> None:
+    subcommand.add_argument("network", metavar="NETWORK", help="network file made by payneflow gather")
+
+
+def add_grid(subcommand: argparse.ArgumentParser, name: str = "grid") -> None:
+    subcommand.add_argument(name, metavar="GRID", help="grid of synthetic spectra (npz)")
     subcommand.add_argument(
-        "files",
-        nargs="*",
-        metavar="FILE",
-        help='observed spectra, files or quoted patterns ("spectra/*.fits"); right behind NETWORK',
-    )
-    group = subcommand.add_argument_group("layout of observed spectra", "nothing of it is guessed")
-    group.add_argument("--format", choices=FORMATS, default=_DEFAULT.format, help="default: %(default)s")
-    group.add_argument(
-        "--uncertainty",
-        choices=UNCERTAINTIES,
-        default="",
-        help="what comes with the flux: 1 sigma errors, their inverse variance, or neither and a mask",
-    )
-    group.add_argument(
-        "--array",
+        "--key",
         action="append",
         default=[],
         metavar="WHAT=NAME",
-        help=f"the file calls this array NAME (in FITS: HDU, or HDU:COLUMN); WHAT is {', '.join(ROLES)}",
-    )
-    group.add_argument(
-        "--mask-bits", default="", metavar="N,N,...", help="bits of the mask that make a pixel bad (default: any)"
-    )
-    group.add_argument(
-        "--wavelength-unit", choices=WAVELENGTH_UNITS, default=_DEFAULT.wavelength_unit, help="default: %(default)s"
-    )
-    group.add_argument("--medium", choices=MEDIA, default=_DEFAULT.medium, help="default: %(default)s")
-    group.add_argument("--loader", default="", metavar="NAME", help="specutils' name of a format it cannot recognise")
-
-
-def layout_of(options: argparse.Namespace) -> SpectraLayout:
-    """The layout that the options declare. Raises SettingsError naming the option that cannot be meant."""
-    names = _pairs("--array", options.array)
-    for role, name in names.items():
-        if role not in ROLES:
-            raise SettingsError(f"--array {role}={name}: expected WHAT=NAME, WHAT one of {', '.join(ROLES)}.")
-    bits = [bit for bit in options.mask_bits.split(",") if bit.strip()]
-    if not all(bit.strip().isdigit() for bit in bits):
-        raise SettingsError(f"--mask-bits {options.mask_bits}: expected whole numbers with commas between them.")
-    return make_layout(
-        format=options.format,
-        uncertainty=options.uncertainty,
-        mask_bits=tuple(map(int, bits)),
-        wavelength_unit=options.wavelength_unit,
-        medium=options.medium,
-        loader=options.loader,
-        **({"constant_error": options.flux_error} if "flux_error" in options else {}),
-        **names,
+        help="the grid calls this array NAME; WHAT is wavelength, flux, labels, label_names or label_units",
     )
 
 
-def add_fit_settings(subcommand: argparse.ArgumentParser) -> None:
-    """What is fitted, and how: every field of FitSettings."""
-    from payneflow.fitting import FitSettings
+def grid_keys_of(given: argparse.Namespace):
+    """GridKeys of the options. Raises SettingsError naming the one that cannot be meant."""
+    from payneflow.grid import GridKeys
 
-    default = FitSettings()
-    group = subcommand.add_argument_group("what is fitted")
-    group.add_argument("--fix", action="append", default=[], metavar="LABEL=VALUE", help="hold a label, in its unit")
-    group.add_argument(
-        "--prior",
-        action="append",
-        default=[],
-        metavar="LABEL=MEAN,SIGMA",
-        help="Gaussian prior of a label, in its unit",
-    )
-    group.add_argument("--velocity", action="store_true", help="fit the radial velocity with the labels")
-    group.add_argument(
-        "--max-velocity", type=float, default=default.max_velocity, metavar="V", help="km/s (default: %(default)s)"
-    )
-    group.add_argument(
-        "--continuum",
-        type=int,
-        default=default.continuum,
-        metavar="N",
-        help="Chebyshev terms of the continuum of each detector segment; 0: the spectra are normalised",
-    )
-    group.add_argument(
-        "--n-starts", type=int, default=default.n_starts, metavar="N", help="starts of a fit (default: %(default)s)"
-    )
-    group.add_argument(
-        "--tolerance",
-        type=float,
-        default=default.tolerance,
-        metavar="X",
-        help="distance from the true minimum at which a fit ends, in sigma of the labels (default: %(default)s)",
-    )
-    group.add_argument(
-        "--no-emulator-error",
-        action="store_true",
-        help="do not add the networks' own error to the errors of the pixels",
+    known = [field.name for field in fields(GridKeys)]
+    names = dict(pair.partition("=")[::2] for pair in given.key)
+    for what, name in names.items():
+        if what not in known or not name:
+            raise SettingsError(f"--key {what}={name}: expected WHAT=NAME, WHAT one of {', '.join(known)}.")
+    return GridKeys(**names)
+
+
+def add_list(subcommand: argparse.ArgumentParser) -> None:
+    subcommand.add_argument(
+        "--list", metavar="FILE", help="take the paths from this file, one a line: more than a command line can hold"
     )
 
 
-def fit_settings_of(options: argparse.Namespace):
-    """FitSettings of the options. Raises SettingsError naming what cannot be meant."""
-    from payneflow.fitting import FitSettings
+def listed(given: argparse.Namespace, paths: list[str]) -> list[str]:
+    """The paths on the command line, or those of --list. Raises SettingsError where there are none or both."""
+    from payneflow.files import read_list
 
-    plain = ("velocity", "max_velocity", "continuum", "n_starts", "tolerance")
-    known = {field.name for field in fields(FitSettings)}
-    return FitSettings(
-        fixed={name: _numbers("--fix", name, text, 1)[0] for name, text in _pairs("--fix", options.fix).items()},
-        priors={name: _numbers("--prior", name, text, 2) for name, text in _pairs("--prior", options.prior).items()},
-        emulator_error=not options.no_emulator_error,
-        **{name: getattr(options, name) for name in plain if name in known},
-    )
+    if bool(paths) == bool(given.list):
+        raise SettingsError("expected files, or --list FILE with one path a line, and not both.")
+    return paths or read_list(given.list)
 
 
-def _pairs(option: str, given: list[str]) -> dict[str, str]:
+def pairs(option: str, given: list[str]) -> dict[str, str]:
     """NAME=TEXT options as a dictionary; the name may hold no "="."""
     for one in given:
         if not all(one.partition("=")):
@@ -128,12 +58,21 @@ def _pairs(option: str, given: list[str]) -> dict[str, str]:
     return dict(one.partition("=")[::2] for one in given)
 
 
-def _numbers(option: str, name: str, text: str, count: int) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != count:
-        expected = "a number" if count == 1 else "two numbers, MEAN,SIGMA"
-        raise SettingsError(f"{option} {name}={text}: expected {expected} in the unit of the label.")
-    return values
+# ------------------------------------------------------------------------------------------------- declared settings
+
+
+def option_of(name: str) -> str:
+    """The option for a setting of this name."""
+    return f"--{name.replace('_', '-')}"
+
+
+def meaning(one: Setting) -> str:
+    """What a setting means, with its unit."""
+    return f"{one.help}, in {one.unit}" if one.unit else one.help
+
+
+def add_number(group, one: Setting, said: str, default: Any, dest: str | None = None) -> None:
+    """Add the option of a setting that is a number; `said`: its help."""
+    metavar = one.metavar or ("N" if one.kind is int else "X")
+    option, text = one.option or option_of(one.name), said.replace("%", "%%")
+    group.add_argument(option, dest=dest or one.name, type=one.kind, default=default, metavar=metavar, help=text)

@@ -52,7 +52,7 @@ def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
         measured, *first = split_grid(grid, selection, n_measured, scratch, *training)
         output = Path(scratch) / "trained.npz"
         for chunk in (*first, measured):
-            train_chunk(chunk, output, *training)
+            train_chunk(chunk, output)
         seconds = read_npz(output, SettingsError, "a trained chunk", keys=("seconds",))["seconds"]
     return PixelCost(
         float(seconds.mean()), f"measured now, {len(seconds)} pixels evenly spread, on one core of this machine"

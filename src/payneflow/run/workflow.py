@@ -169,9 +169,7 @@ def training_options(config: Mapping) -> str:
 
 
 def preparation_options(config: Mapping) -> str:
-    """What `payneflow split` must know of the training: nothing of the published trainer's settings."""
-    if config["trainer"] in ("sgd", "theano"):
-        return "--trainer sgd"
+    """How the chunks are to be trained: trainer, seed and settings, which `payneflow split` writes into them."""
     return f"--trainer {config['trainer']} --seed {config['seed']} {training_options(config)}"
 
 

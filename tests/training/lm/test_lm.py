@@ -284,7 +284,7 @@ def test_what_is_nan_in_the_test_set_changes_no_bit(tmp_path):
     chunks, trained = [], []
     for name, one in (("clean", grid), ("planted", planted)):
         (path,) = split_grid(one, "::", 100, tmp_path / name, "lm", LmSettings(), 0)
-        train_chunk(path, tmp_path / name / "trained.npz", "lm", LmSettings(), 0)
+        train_chunk(path, tmp_path / name / "trained.npz")
         chunks.append(read_npz(path, GridError, "a chunk"))
         trained.append(read_npz(tmp_path / name / "trained.npz", GridError, "a trained chunk"))
     assert chunks[0]["virtual_flux"].shape == (6, 32) and chunks[0]["template_w0"].shape == (2, 10, 3)
@@ -314,7 +314,7 @@ def test_a_virtual_weight_of_0_means_no_virtual_spectra_anywhere(tmp_path, monke
     assert chunk.preparation_note == "no virtual spectra; 1 templates"
     trainer, _ = make_trainer(chunk.scaler.scale(chunk.labels[TRAINING]), chunk.preparation, off, 0)
     assert trainer._loops.n_given == trainer._trials.n_given == 12
-    train_chunk(path, tmp_path / "trained.npz", "lm", off, 0)
+    train_chunk(path, tmp_path / "trained.npz")
     assert (read_npz(tmp_path / "trained.npz", GridError, "")["deviation"] < 0.003).all()
 
 
@@ -336,7 +336,7 @@ def test_above_the_largest_kriging_it_trains_without_and_says_so(tmp_path, monke
     grid = read_grid(write_small_grid(tmp_path / "grid.npz"))  # 12 training spectra
     (path,) = split_grid(grid, "::", 100, tmp_path, "lm", LmSettings(), 0)
     assert read_chunk(path).preparation_note.startswith("no virtual spectra: 12 training spectra, more than 11")
-    train_chunk(path, tmp_path / "trained.npz", "lm", LmSettings(), 0)
+    train_chunk(path, tmp_path / "trained.npz")
     trained = read_npz(tmp_path / "trained.npz", GridError, "")
     assert set(trained["end"]) == {"converged"} and "more than 11" in str(trained["preparation_note"])
 
@@ -649,7 +649,7 @@ def test_hostile_grids_go_from_file_to_networks(name, n_neurons, tmp_path):
     grid, runs = read_grid(hostile_grid(tmp_path / "grid.npz", name)), []
     for number in range(2):
         (path,) = split_grid(grid, "::", 100, tmp_path / str(number), "lm", asked, 0)
-        train_chunk(path, tmp_path / f"{number}.npz", "lm", asked, 0)
+        train_chunk(path, tmp_path / f"{number}.npz")
         runs.append(read_npz(tmp_path / f"{number}.npz", GridError, ""))
     first, again = runs
     assert set(first["end"]) <= {str(end) for end in ENDS} - {"failed", "stalled"}
@@ -672,7 +672,7 @@ def test_the_ranges_of_labels_do_not_matter(tmp_path):
     for name in ("plain", "label ranges of 1e-6 and 1e6"):
         grid = read_grid(hostile_grid(tmp_path / "grid.npz", name))
         (path,) = split_grid(grid, "::", 100, tmp_path / "chunks", "lm", LmSettings(), 0)
-        train_chunk(path, tmp_path / "trained.npz", "lm", LmSettings(), 0)
+        train_chunk(path, tmp_path / "trained.npz")
         deviations.append(read_npz(tmp_path / "trained.npz", GridError, "")["deviation_test"])
     assert np.max(deviations) < 0.003
     assert np.median(deviations[1]) == pytest.approx(np.median(deviations[0]), rel=0.3)

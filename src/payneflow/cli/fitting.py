@@ -1,0 +1,296 @@
+"""The subcommands from networks to labels of spectra and to figures: calibrate, fit, gather_fits, plot."""
+
+import argparse
+import sys
+
+from payneflow.cli import options
+from payneflow.declaration import settings_of
+from payneflow.errors import SettingsError, SpectraError
+from payneflow.spectra import SpectraLayout, make_layout
+from payneflow.spectra.formats import FORMATS
+from payneflow.spectra.layout import MEDIA, ROLES, UNCERTAINTIES, WAVELENGTH_UNITS
+
+_DEFAULT = SpectraLayout()
+
+
+def calibrate(given: argparse.Namespace) -> None:
+    """Measure the networks' own label errors, by fitting spectra that their training never saw."""
+    from payneflow.fitting.calibration import measure_label_errors, write_label_errors
+    from payneflow.grid import read_grid
+    from payneflow.network import read_networks
+    from payneflow.progress import Counter
+
+    networks, grid = read_networks(given.network), read_grid(given.grid, options.grid_keys_of(given))
+    counter = Counter(len(grid.labels), "spectra fitted")
+    errors = measure_label_errors(networks, grid, _fit_settings_of(given), progress=counter.show_done)
+    write_label_errors(errors, given.output)
+    print(f"label errors of {int(errors.held_back.sum())} held-back spectra, fitted in the mode: {errors.mode}")
+
+
+def fit(given: argparse.Namespace) -> None:
+    """Fit the labels of observed spectra, or of the test spectra of a grid, which the networks never saw."""
+    from payneflow.fitting.results import results_text, write_results
+    from payneflow.network import read_networks
+
+    if bool(given.grid) == bool(given.files):
+        raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
+    settings = _fit_settings_of(given)
+    networks = read_networks(given.network)
+    label_errors = _label_errors(given, networks, settings)
+    common = {"label_errors": label_errors, "processes": given.processes}
+    fits = (_fit_test_set if given.grid else _fit_observed)(given, networks, settings, common)
+    write_results(fits, given.output)
+    print(results_text(fits))
+
+
+def _label_errors(given: argparse.Namespace, networks, settings):
+    """What a calibration measured, refused where it was of other networks or another mode; None where none is given."""
+    from payneflow.fitting.calibration import read_label_errors
+
+    if given.label_errors is None:
+        print(
+            "warning: without --label-errors the errors are formal ones, photon noise alone: too small at high S/N. "
+            "Measure the networks' own part with payneflow calibrate.",
+            file=sys.stderr,
+        )
+        return None
+    errors = read_label_errors(given.label_errors)
+    errors.check(networks, settings.mode(networks.label_names))
+    return errors
+
+
+def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict):
+    from payneflow.fitting.many import fit_test_set
+    from payneflow.grid import TEST, read_grid
+    from payneflow.progress import Counter
+
+    grid = read_grid(given.grid, options.grid_keys_of(given))
+    counter = Counter(len(grid.labels[TEST]), "spectra fitted")
+    start = None if given.start == "estimate" else given.start
+    common = {**common, "start": start, "progress": counter.show_done}
+    fits = fit_test_set(networks, grid, settings, given.flux_error, **common)
+    counter.close()
+    return fits
+
+
+def _fit_observed(given: argparse.Namespace, networks, settings, common: dict):
+    from payneflow.fitting.many import fit_batches, refuse_if_unreadable, write_best_fits
+    from payneflow.progress import Counter
+    from payneflow.spectra import find_files, find_shard, read_spectra
+    from payneflow.spectra.shards import parse_selection
+
+    if given.start == "truth":
+        raise SettingsError("--start truth: the true labels of observed spectra are unknown; use estimate or middle.")
+    layout = _layout_of(given)
+    selection = None if given.spectra is None else parse_selection(given.spectra)
+    shard = find_shard(find_files(given.files), layout, selection)
+    if given.plan not in (None, shard.digest):
+        raise SpectraError(
+            f"{' '.join(given.files)}: the files have come or gone since this job was planned, so that spectra "
+            f"{given.spectra} are others. Start the workflow again: it will plan anew."
+        )
+    counter = Counter(len(shard.spectra), "spectra fitted")
+    # Of one file alone what is wrong is an error; a shard may hold one file of many.
+    flag_bad_files = len(shard.paths) > 1 or selection is not None
+    reading = {"selection": shard.spectra, "flag_bad_files": flag_bad_files}
+    batches = read_spectra(shard.paths, layout, networks.wavelength, **reading)
+    start = None if given.start == "estimate" else given.start
+    fits = fit_batches(networks, batches, settings, start=start, progress=counter.show_done, **common)
+    counter.close()
+    if selection is None:
+        refuse_if_unreadable(fits)
+    if given.best_fits:
+        again = read_spectra(shard.paths, layout, networks.wavelength, **reading)
+        n = write_best_fits(networks, again, settings, given.best_fits, start, fits)
+        print(f"{n} best-fit spectra in {given.best_fits}")
+    return fits
+
+
+def gather_fits(given: argparse.Namespace) -> None:
+    """Join the fits of all shards to one table."""
+    from payneflow.fitting import many as many_fits
+    from payneflow.fitting.results import results_text, write_results
+
+    fits = many_fits.gather_fits(options.listed(given, given.fits))
+    many_fits.refuse_if_unreadable(fits)
+    write_results(fits, given.output)
+    print(results_text(fits))
+
+
+def plot(given: argparse.Namespace) -> None:
+    """Draw a figure from a result file; the ending of the output (.png, .pdf, .svg) is the format."""
+    from payneflow import figures
+
+    figures.plot(given.figure, given.input, given.output, given.spectrum)
+
+
+# ----------------------------------------------------------------------------------------------------- the options
+
+
+def add_subcommands(add) -> None:
+    """Add them with `add`, which takes a function and an example, and returns the parser of the subcommand."""
+    from payneflow.figures import FIGURES
+
+    one = add(calibrate, "neural_network.npz resources/hband_grid.npz --output label_errors.npz")
+    options.add_network(one)
+    options.add_grid(one)
+    one.add_argument("--output", required=True, metavar="FILE", help="label errors to write (npz)")
+    _add_fit_settings(one)
+
+    one = add(
+        fit,
+        "neural_network.npz spectra.npz --uncertainty flux_error --label-errors label_errors.npz --output fits\n"
+        "  payneflow fit neural_network.npz --grid resources/hband_grid.npz --output fits",
+    )
+    options.add_network(one)
+    _add_layout(one)
+    options.add_grid(one, "--grid")
+    one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
+    one.add_argument(
+        "--spectra", metavar="START:STOP", help="of all spectra in the files, counted from 0 (default: all)"
+    )
+    one.add_argument("--plan", metavar="DIGEST", help="refuse if --spectra are others than the workflow planned")
+    one.add_argument("--best-fits", metavar="FILE", help="also write the best-fit spectra of observed ones (npz)")
+    one.add_argument("--label-errors", metavar="FILE", help="label errors made by payneflow calibrate")
+    one.add_argument(
+        "--flux-error",
+        type=float,
+        default=0.01,
+        metavar="X",
+        help="1 sigma error of every pixel of --grid, and where --uncertainty is mask (default: %(default)s)",
+    )
+    one.add_argument(
+        "--start",
+        choices=("estimate", "middle", "truth"),
+        default="estimate",
+        help="labels each fit starts from (default: %(default)s)",
+    )
+    one.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="processor cores that share it (default: %(default)s)"
+    )
+    _add_fit_settings(one)
+
+    one = add(gather_fits, "fits/*.ecsv --output fits")
+    one.add_argument("fits", nargs="*", metavar="FITS", help="fits of all shards (ecsv)")
+    options.add_list(one)
+    one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
+
+    one = add(plot, "training_summary training_record.ecsv --output training_summary.png")
+    one.add_argument("figure", choices=list(FIGURES), metavar="FIGURE", help=f"one of: {', '.join(FIGURES)}")
+    one.add_argument(
+        "input", metavar="INPUT", help="evaluation.npz, training_record.ecsv, fits.ecsv or best-fit spectra"
+    )
+    one.add_argument(
+        "--spectrum",
+        metavar="NAME",
+        help="of best_fit: which spectrum, by identifier, or row from 0 (default: the first)",
+    )
+    one.add_argument("--output", required=True, metavar="FILE", help="figure to write")
+
+
+def _add_layout(subcommand: argparse.ArgumentParser) -> None:
+    """Files of observed spectra and how they are stored."""
+    subcommand.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help='observed spectra, files or quoted patterns ("spectra/*.fits"); right behind NETWORK',
+    )
+    group = subcommand.add_argument_group("layout of observed spectra", "nothing of it is guessed")
+    group.add_argument("--format", choices=list(FORMATS), default=_DEFAULT.format, help="default: %(default)s")
+    group.add_argument(
+        "--uncertainty",
+        choices=UNCERTAINTIES,
+        default="",
+        help="what comes with the flux: 1 sigma errors, their inverse variance, or neither and a mask",
+    )
+    group.add_argument(
+        "--array",
+        action="append",
+        default=[],
+        metavar="WHAT=NAME",
+        help=f"the file calls this array NAME (in FITS: HDU, or HDU:COLUMN); WHAT is {', '.join(ROLES)}",
+    )
+    group.add_argument(
+        "--mask-bits", default="", metavar="N,N,...", help="bits of the mask that make a pixel bad (default: any)"
+    )
+    group.add_argument(
+        "--wavelength-unit", choices=WAVELENGTH_UNITS, default=_DEFAULT.wavelength_unit, help="default: %(default)s"
+    )
+    group.add_argument("--medium", choices=MEDIA, default=_DEFAULT.medium, help="default: %(default)s")
+    group.add_argument("--loader", default="", metavar="NAME", help="specutils' name of a format it cannot recognise")
+
+
+def _layout_of(given: argparse.Namespace) -> SpectraLayout:
+    """The layout that the options declare. Raises SettingsError naming the option that cannot be meant."""
+    names = options.pairs("--array", given.array)
+    for role, name in names.items():
+        if role not in ROLES:
+            raise SettingsError(f"--array {role}={name}: expected WHAT=NAME, WHAT one of {', '.join(ROLES)}.")
+    bits = [bit for bit in given.mask_bits.split(",") if bit.strip()]
+    if not all(bit.strip().isdigit() for bit in bits):
+        raise SettingsError(f"--mask-bits {given.mask_bits}: expected whole numbers with commas between them.")
+    return make_layout(
+        format=given.format,
+        uncertainty=given.uncertainty,
+        mask_bits=tuple(map(int, bits)),
+        wavelength_unit=given.wavelength_unit,
+        medium=given.medium,
+        loader=given.loader,
+        **({"constant_error": given.flux_error} if "flux_error" in given else {}),
+        **names,
+    )
+
+
+_PLAIN = (int, float)
+
+
+def _add_fit_settings(subcommand: argparse.ArgumentParser) -> None:
+    """What is fitted, and how: every setting of FitSettings."""
+    from payneflow.fitting import FitSettings
+
+    group = subcommand.add_argument_group("what is fitted")
+    for one in settings_of(FitSettings):
+        option, meaning = one.option or options.option_of(one.name), options.meaning(one)
+        if one.kind in _PLAIN:
+            options.add_number(group, one, f"{meaning} (default: {one.default})", default=one.default)
+        elif one.kind is bool and one.default:
+            option = options.option_of(f"no_{one.name}")
+            group.add_argument(option, dest=one.name, action="store_false", help=f"do not {meaning}")
+        elif one.kind is bool:
+            group.add_argument(option, dest=one.name, action="store_true", help=meaning)
+        else:
+            group.add_argument(
+                option, dest=one.name, action="append", default=[], metavar=one.metavar, help=_ENTRIES[one.name]
+            )
+
+
+# of settings that hold an entry a label: the option that is given once for each, and how many numbers an entry has
+_ENTRIES = {"fixed": "hold a label, in its unit", "priors": "Gaussian prior of a label, in its unit"}
+_LENGTH = {"fixed": 1, "priors": 2}
+
+
+def _fit_settings_of(given: argparse.Namespace):
+    """FitSettings of the options. Raises SettingsError naming what cannot be meant."""
+    from payneflow.fitting import FitSettings
+
+    values = {}
+    for one in settings_of(FitSettings):
+        value = getattr(given, one.name)
+        if one.name in _LENGTH:
+            entries = options.pairs(one.option, value).items()
+            value = {label: _numbers(one.option, label, text, _LENGTH[one.name]) for label, text in entries}
+        values[one.name] = value
+    values["fixed"] = {label: value for label, (value,) in values["fixed"].items()}
+    return FitSettings(**values)
+
+
+def _numbers(option: str, name: str, text: str, count: int) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        expected = "a number" if count == 1 else "two numbers, MEAN,SIGMA"
+        raise SettingsError(f"{option} {name}={text}: expected {expected} in the unit of the label.")
+    return values
