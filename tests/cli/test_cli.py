@@ -270,3 +270,25 @@ def test_written_files_have_the_users_usual_permissions(tmp_path):
     mask = os.umask(0)
     os.umask(mask)
     assert (tmp_path / "chunks/pixel00-19.npz").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("command", ["gather", "gather_fits"])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "expected files, or --list FILE with one path a line, and not both"),
+        (["a.npz", "--list", "list"], "expected files, or --list FILE with one path a line, and not both"),
+        (["--list", "nowhere"], "nowhere: No such file or directory; expected a list file: one path a line"),
+        (["--list", "empty"], "empty: holds no path"),
+        (["--list", "list"], "missing chunk.npz: no such file"),
+    ],
+)
+def test_a_list_of_files_that_cannot_be_used_is_refused(tmp_path, monkeypatch, capsys, command, given, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list").write_text("missing chunk.npz\n")
+    (tmp_path / "empty").write_text("\n")
+    output = ["--network", "n.npz", "--record", "r.ecsv"] if command == "gather" else ["--output", "fits"]
+    assert cli.main([command, *given, *output]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"payneflow {command}: error: ") and says in said
+    assert {path.name for path in tmp_path.iterdir()} == {"list", "empty"}

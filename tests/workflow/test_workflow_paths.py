@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import PATIENCE, ROOT
 from workflow_runs import GRID, PROGRAMS, RESULTS, new_directory, planned, snakemake
 
 from payneflow import cli
@@ -31,7 +31,7 @@ def run_snakemake(directory, *options):
     """Snakemake as a user calls it, without --snakefile; returns its exit status and all that it printed."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(directory / "cache")}
     command = [PROGRAMS / "snakemake", "--cores", "2", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, cwd=directory)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment, cwd=directory)
     return done.returncode, done.stdout + done.stderr
 
 
