@@ -57,18 +57,37 @@ def kriging_lengths(labels, flux):
     least = np.append(np.full(n_label, LENGTH_LEAST), NUGGET_LEAST)
     most = np.append(np.full(n_label, LENGTH_MOST), NUGGET_MOST)
     at = np.append(np.full(n_label, LENGTH_START), NUGGET_START)
-    best, moved = _misfit(labels, centred, at), True
+    at = walk(lambda trial: _misfit(labels, centred, trial), at, moves, factors, (least, most), _least_gain)
+    return at[:-1], at[-1]
+
+
+def _least_gain(misfit):
+    """Of a step of the walk: a part of the misfit that is far above rounding."""
+    return 1e-9 * abs(misfit)
+
+
+def walk(misfit, start, moves, factors, bounds, least_gain):
+    """Where a walk from `start` (n,) in steps of fixed factors finds the smallest `misfit(at)`.
+
+    Each of `moves` (n_move, n) multiplies `at` by `factors` (n,) to the power of the move, and then each of them is
+    taken backwards. A move is repeated while it lowers the misfit by more than `least_gain(misfit)` and stays within
+    `bounds`, two arrays (n,), up to 1 % beyond them. The walk ends after a round without a step. It may end in a local
+    minimum.
+    """
+    least, most = bounds
+    at = start
+    best, moved = misfit(at), True
     while moved:
         moved = False
         for move in np.vstack([moves, -moves]):
             trial = at * factors**move
             while (trial > least * 0.99).all() and (trial < most * 1.01).all():  # on, as long as it gets better
-                misfit = _misfit(labels, centred, trial)
-                if not misfit < best - 1e-9 * abs(best):
+                tried = misfit(trial)
+                if not tried < best - least_gain(best):
                     break
-                best, at, moved = misfit, trial, True
+                best, at, moved = tried, trial, True
                 trial = at * factors**move
-    return at[:-1], at[-1]
+    return at
 
 
 def _misfit(labels, centred, lengths_and_nugget):

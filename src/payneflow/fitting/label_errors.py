@@ -24,7 +24,7 @@ from scipy.spatial import KDTree
 
 from payneflow.errors import CalibrationError
 from payneflow.fitting.parameters import ParameterLayout
-from payneflow.kriging import matern, solve
+from payneflow.kriging import matern, solve, walk
 from payneflow.network import PixelNetworks
 from payneflow.simd import kernel
 
@@ -203,17 +203,7 @@ def smoothness(fitted: np.ndarray, errors: np.ndarray, held_back: np.ndarray) ->
     at = np.append(np.full(n_label, LENGTH_START), NUGGET_START)
     if not errors.size:  # an emulator without error
         return at[:-1], float(at[-1])
-    best, moved = misfit(at), True
-    while moved:
-        moved = False
-        for move in np.vstack([moves, -moves]):
-            trial = at * factors**move
-            while (trial > least * 0.99).all() and (trial < most * 1.01).all():  # on, as long as it gets better
-                tried = misfit(trial)
-                if not tried < best - LEAST_GAIN:
-                    break
-                best, at, moved = tried, trial, True
-                trial = at * factors**move
+    at = walk(misfit, at, moves, factors, (least, most), lambda _: LEAST_GAIN)
     return at[:-1], float(at[-1])
 
 
