@@ -161,7 +161,7 @@ class Run:
     def assert_nothing_is_lost(self) -> None:
         """The network file equals the serial run's to the bit, and no checkpoint or half a file is left behind."""
         with np.load(self.place / NETWORK) as ours, np.load(self.serial / NETWORK) as theirs:
-            for key in ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "flux_error", "wavelength"):
+            for key in ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "emulator_rms", "wavelength"):
                 assert ours[key].tobytes() == theirs[key].tobytes(), key
         left = {path.name for path in (self.place / "results/trained").iterdir()}
         assert {name for name in left if not name.startswith(".")} == {f"{chunk}.npz" for chunk in CHUNKS}

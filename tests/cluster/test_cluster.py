@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from conftest import PATIENCE, ROOT
+from workflow_runs import planned
 
 from cluster.conftest import HERE, start_cluster, stop_cluster
 from cluster.runs import CHUNKS, NETWORK, PROGRAMS, Run, site
@@ -26,7 +27,7 @@ def test_the_whole_demonstration_as_typed_at_the_top_of_the_repository(cluster, 
     shown = subprocess.run(
         [*command, "-n"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
-    assert shown.returncode == 0 and "train_chunk                  8" in shown.stdout + shown.stderr
+    assert shown.returncode == 0 and planned(shown.stdout + shown.stderr)["train_chunk"] == 8
     assert not (tmp_path / "results").exists()
     demo = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     said = demo.stdout + demo.stderr
