@@ -94,6 +94,8 @@ def run_id(run) -> str:
 @alone
 def main_process_killed(run):
     """`kill -9` of Snakemake: its jobs go on; the next run cancels them and goes on from their checkpoints."""
+    pace = run.environment["STEP_SECONDS"]
+    run.environment["STEP_SECONDS"] = "5"  # five minutes: the orphans outlive two starts of Snakemake on any machine
     run.start()
     run.wait_for_training()
     orphans = run.jobs()
@@ -104,6 +106,7 @@ def main_process_killed(run):
     assert run.finish() == 1 and "cannot be locked" in run.said()
     assert subprocess.run(run.command("--unlock"), cwd=run.place, env=run.environment, timeout=PATIENCE).returncode == 0
     assert set(run.jobs().values()) == set(orphans.values()), "the orphans are still training"
+    run.environment["STEP_SECONDS"] = pace
     run.start()
     assert run.finish() == 0, run.said()
     cancelled = next(line for line in run.said().splitlines() if "an earlier run of this directory left behind" in line)
