@@ -34,7 +34,7 @@ def small_networks():
         wavelength=15000 + 0.2 * np.arange(20),
         label_names=("Teff", "logg", "[Fe/H]"),
         label_units=("K", "dex", "dex"),
-        flux_error=np.full(20, 1e-3),
+        emulator_rms=np.full(20, 1e-3),
     )
 
 

@@ -30,7 +30,7 @@ def networks(weight=0.0):
         wavelength=15000.0 + np.arange(4),
         label_names=("Teff", "logg"),
         label_units=("K", "dex"),
-        flux_error=np.full(4, 1e-3),
+        emulator_rms=np.full(4, 1e-3),
     )
 
 
@@ -336,7 +336,7 @@ def emulator():
         wavelength=15000 + 0.2 * np.arange(60),
         label_names=("Teff", "logg", "[Fe/H]"),
         label_units=("K", "dex", "dex"),
-        flux_error=np.full(60, 1e-3),
+        emulator_rms=np.full(60, 1e-3),
         provenance={"grid_sha256": "of the grid"},
     )
 

@@ -18,7 +18,7 @@ def networks(n_neurons):
         w_array_0=rng.normal(size=(40, n_neurons, 2)), b_array_0=rng.normal(size=(40, n_neurons)),
         w_array_1=rng.normal(size=(40, n_neurons)), b_array_1=rng.normal(size=40),
         x_min=np.zeros(2), x_max=np.ones(2), wavelength=15000 + 0.2 * np.arange(40.0),
-        label_names=("a", "b"), label_units=("", ""), flux_error=np.full(40, 1e-3),
+        label_names=("a", "b"), label_units=("", ""), emulator_rms=np.full(40, 1e-3),
     )
 
 for n_neurons in map(int, sys.argv[1:]):
