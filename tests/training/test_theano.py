@@ -89,13 +89,13 @@ def test_the_workflow_trains_with_theano(run):
     assert [path.name for path in (run / "trained").iterdir()] == ["pixel0036-4320-step4284.npz"], "nothing is left"
 
 
-def test_the_same_chunk_is_trained_again_with_sgd(run):
-    """Only the trainer differs: the chunk needs no new split, and the networks come out the same."""
+def test_the_same_pixels_are_trained_again_with_sgd(run):
+    """Only the trainer differs, which the chunk carries: it is split anew, and the networks come out the same."""
     place = run.parent
     shutil.copy(run / "neural_network.npz", place / "of_theano.npz")
     status, output = snakemake(place, "with spaces/neural_network.npz", "--config", "trainer=sgd")
     assert status == 0, output
-    assert "split_pixels" not in output
+    assert "check_grid" not in output and "split_pixels" in output
     with np.load(place / "of_theano.npz") as theirs, np.load(run / "neural_network.npz") as ours:
         for key in ("w_array_0", "b_array_0", "w_array_1", "b_array_1"):
             np.testing.assert_allclose(theirs[key], ours[key], rtol=1e-6)

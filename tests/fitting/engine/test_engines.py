@@ -349,7 +349,7 @@ def test_starts_that_disagree():
         ({"fixed": {"Teff": 5000.0}}, "fixed names the label 'Teff'; the networks have label0, label1"),
         ({"fixed": {"label0": 1e6}}, "beyond the bounds"),
         ({"priors": {"label0": 3.0}}, "expected a pair"),
-        ({"priors": {"label0": (3.0, 0.0)}}, "sigma is 0.0"),
+        ({"priors": {"label0": (3.0, 0.0)}}, r"priors label0 is \(3.0, 0.0\), .* sigma, a number above 0"),
         ({"priors": {"label0": (0.0, 1.0)}, "fixed": {"label0": 0.0}}, "both name label0"),
     ],
 )
