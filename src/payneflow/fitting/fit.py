@@ -52,18 +52,14 @@ def fit_spectra(
     Returns one row a spectrum, see `results_table`. A fit that fails is NaN and flagged FAILED; it never stops others.
     Raises SpectraError where shapes do not fit, SettingsError where a setting names what the networks do not have.
     """
-    settings.check_labels(networks)
-    flux, flux_error = _checked(networks, flux, flux_error, wavelength)
-    _check_rows("identifier", identifier, len(flux))
-    _check_rows("spectrum", spectrum, len(flux))
-    _check_rows("exclude", exclude, len(flux))
-    starts, own_start = _starts(networks, settings, start, len(flux))
-    axis = None if wavelength is None else np.asarray(wavelength, dtype=float)
-    engine = engine_for(networks, settings, axis, own_start)
-    fits = engine.no_fits(len(flux))
-    _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
+    _check_rows("identifier", identifier, len(np.atleast_2d(flux)))
+    _check_rows("spectrum", spectrum, len(np.atleast_2d(flux)))
+    _check_rows("exclude", exclude, len(np.atleast_2d(flux)))
+    fits = search_spectra(
+        networks, flux, flux_error, wavelength, settings=settings, start=start, processes=processes, progress=progress
+    )
     quality = quality_of(networks, settings, fits, label_errors, exclude)
-    table = results_table(networks, settings, fits, quality, flux.shape[1])
+    table = results_table(networks, settings, fits, quality, np.shape(flux)[-1])
     table.meta["errors"] = "formal" if label_errors is None else "calibrated"
     if spectrum is not None:
         table["spectrum"][:] = spectrum
@@ -71,6 +67,28 @@ def fit_spectra(
         table.replace_column("spectrum", Column(identifier, "identifier", description="identifier of the spectrum"))
         table.rename_column("spectrum", "identifier")
     return table
+
+
+def search_spectra(
+    networks: PixelNetworks,
+    flux: np.ndarray,
+    flux_error: np.ndarray | float,
+    wavelength: np.ndarray | None = None,
+    *,
+    settings: FitSettings = DEFAULT,
+    start: np.ndarray | str | None = None,
+    processes: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Fits:
+    """What the kernels find, before it is judged; arguments and errors as those of `fit_spectra`."""
+    settings.check_labels(networks)
+    flux, flux_error = _checked(networks, flux, flux_error, wavelength)
+    starts, own_start = _starts(networks, settings, start, len(flux))
+    axis = None if wavelength is None else np.asarray(wavelength, dtype=float)
+    engine = engine_for(networks, settings, axis, own_start)
+    fits = engine.no_fits(len(flux))
+    _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
+    return fits
 
 
 def _checked(networks, flux, flux_error, wavelength) -> tuple[np.ndarray, np.ndarray]:
