@@ -23,7 +23,7 @@ from payneflow.chunks.gather import gather_chunks
 from payneflow.chunks.record import summary_text, write_record
 from payneflow.evaluation import evaluate_networks, evaluation_text
 from payneflow.grid import read_grid
-from payneflow.settings import make_settings
+from payneflow.training.trainers import make_settings
 
 CHUNKS_A_PROCESS = {"lm": 2, "sgd": 6}  # several, so that all processes end together; few, where starting up counts
 

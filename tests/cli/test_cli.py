@@ -12,8 +12,8 @@ from conftest import PATIENCE, write_small_grid
 from payneflow import PixelNetworks, __version__, cli
 from payneflow.declaration import settings_of
 from payneflow.fitting import FitSettings
-from payneflow.settings import SETTINGS
 from payneflow.spectra import find_files, find_shard, make_layout
+from payneflow.training.trainers import TRAINERS
 
 SUBCOMMANDS = [
     *("check", "split", "train", "gather", "evaluate"),
@@ -63,8 +63,8 @@ def test_every_setting_of_every_trainer_is_an_option_with_its_default(capsys):
     with pytest.raises(SystemExit):
         cli.main(["split", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for trainer, settings in SETTINGS.items():
-        for one in settings_of(settings):
+    for trainer, entry in TRAINERS.items():
+        for one in settings_of(entry.settings):
             metavar = "N" if one.kind is int else "X"
             assert f"--{one.name.replace('_', '-')} {metavar} " in said
             assert one.help in said and f"{trainer}: {one.default}" in said

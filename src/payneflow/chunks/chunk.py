@@ -12,11 +12,11 @@ from payneflow.errors import ChunkError, SettingsError
 from payneflow.files import read_npz
 from payneflow.grid import TRAINING, SpectralGrid
 from payneflow.scaling import LabelScaler
-from payneflow.settings import LmSettings, SgdSettings, read_settings_record, settings_record
+from payneflow.settings import settings_record
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import Templates
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
-from payneflow.training.trainers import prepare
+from payneflow.training.trainers import Settings, check_size, prepare, read_settings_record
 
 FORMAT_VERSION = 2
 _WHAT = "a chunk file made by payneflow split"
@@ -55,7 +55,7 @@ class Chunk:
     grid_sha256: str
     preparation_note: str
     trainer: str
-    settings: LmSettings | SgdSettings
+    settings: Settings
     seed: int
 
     @property
@@ -91,14 +91,16 @@ def split_grid(
     chunk_size: int,
     directory: str | Path,
     trainer: str,
-    settings: LmSettings | SgdSettings,
+    settings: Settings,
     seed: int,
 ) -> list[Path]:
     """Write one chunk file `directory/NAME.npz` for each chunk of the selected pixels; returns their paths.
 
     Each carries `trainer`, `settings` and `seed`, with which `train` will train it; what these draw from all training
     spectra is made here, once. The flux streams by in blocks of spectra, each of which every chunk takes its pixels of.
+    Raises SettingsError, before anything is written, where the settings do not fit the grid.
     """
+    check_size(settings, len(grid.labels[TRAINING]))
     chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)
     requested = parse_pixels(selection, len(grid.wavelength))
     preparation = prepare(grid.scaler.scale(grid.labels[TRAINING]), grid.flux[TRAINING], settings, seed)
@@ -140,7 +142,7 @@ def read_preparation_note(path: str | Path) -> str:
     return str(read_npz(path, ChunkError, _WHAT, keys=(key,))[key])
 
 
-def read_training(path: str | Path) -> tuple[str, LmSettings | SgdSettings, int]:
+def read_training(path: str | Path) -> tuple[str, Settings, int]:
     """Trainer, settings and seed that a chunk file carries, read without the rest of it. Raises ChunkError."""
     stored = read_npz(path, ChunkError, _WHAT, keys=(_TRAINING_KEY,))
     if _TRAINING_KEY not in stored:
@@ -164,7 +166,7 @@ def read_chunk(path: str | Path) -> Chunk:
     return Chunk(name=str(stored["chunk"]), **arrays, trainer=trainer, settings=settings, seed=seed)
 
 
-def _training(path: str | Path, record: str) -> tuple[str, LmSettings | SgdSettings, int]:
+def _training(path: str | Path, record: str) -> tuple[str, Settings, int]:
     """Trainer, settings and seed of a chunk; an earlier version wrote only the trainer's name where it was not lm."""
     try:
         return read_settings_record(dict(json.loads(record)))

@@ -8,13 +8,14 @@ from astropy.table import Table
 
 from payneflow.files import whole_file
 from payneflow.training.policy import ENDS
+from payneflow.training.trainers import TRAINERS
 
 # name: (type, unit, description); the order is that of the columns
 COLUMNS = {
     "pixel": (int, None, "index on the grid's wavelength axis"),
     "wavelength": (float, "Angstrom", "wavelength of the pixel"),
     "chunk": (str, None, "chunk that trained it"),
-    "trainer": (str, None, "lm: Levenberg-Marquardt; sgd: published stochastic gradient descent; theano: the same"),
+    "trainer": (str, None, "; ".join(f"{entry.name}: {entry.meaning}" for entry in TRAINERS.values())),
     "restarts": (int, None, "new networks after the first"),
     "loops": (int, None, "blocks of training after a trial; sgd: a restart counts one"),
     "steps": (int, None, "iterations (lm) or epochs (sgd) in all"),

@@ -16,10 +16,10 @@ from payneflow.grid import TEST, TRAINING
 from payneflow.network import PixelNetworks
 from payneflow.progress import Counter, say
 from payneflow.settings import settings_record
-from payneflow.training.lanes import PixelTask
+from payneflow.training.lanes import PixelTask, flux_to_learn
 from payneflow.training.policy import PixelProgress, Policy, Stage
 from payneflow.training.ranks import Alone, Leader
-from payneflow.training.trainers import flux_to_learn, make_trainer
+from payneflow.training.trainers import make_trainer
 from payneflow.weights import n_weight, network_arrays
 
 FORMAT_VERSION = 3

@@ -11,7 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
+from payneflow.scaling import scale_flux
 from payneflow.training.policy import Outcome, PixelProgress, Policy, Run
+
+LANES = 8  # pixels that a rank trains side by side in its SIMD lanes, whatever the trainer; fewer leave some idle
 
 
 class Trainer(Protocol):
@@ -42,6 +45,11 @@ class PixelTask:
     pixel: int
     flux: np.ndarray
     progress: PixelProgress
+
+
+def flux_to_learn(training_flux: np.ndarray, virtual_flux: np.ndarray) -> np.ndarray:
+    """Scaled flux (n_pixel, n_training + n_virtual) of training flux (n_training, n_pixel) and virtual flux."""
+    return np.ascontiguousarray(scale_flux(np.concatenate([training_flux, virtual_flux])).T)
 
 
 def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask | None]) -> Iterator[PixelTask]:

@@ -21,7 +21,7 @@ from payneflow.grid import TEST, TRAINING, SpectralGrid, read_grid
 from payneflow.settings import LmSettings
 from payneflow.simd import LANES
 from payneflow.training import trainers
-from payneflow.training.lanes import PixelTask, train_pixels
+from payneflow.training.lanes import PixelTask, flux_to_learn, train_pixels
 from payneflow.training.lm.engine import LaneEngine
 from payneflow.training.lm.layout import BLOCK, LABEL_CENTRE, LABEL_SCALE, from_rows, to_rows
 from payneflow.training.lm.limits import PIXELS_PER_TEMPLATE
@@ -30,7 +30,7 @@ from payneflow.training.lm.templates import RIDGE, TemplateFits, Templates
 from payneflow.training.lm.trainer import LmTrainer, random_network
 from payneflow.training.policy import ENDS, PixelProgress, Stage
 from payneflow.training.randomness import weights_generator
-from payneflow.training.trainers import flux_to_learn, make_trainer, prepare
+from payneflow.training.trainers import make_trainer, prepare
 
 SIZES = [(1, 1), (2, 3), (3, 10), (4, 7), (25, 2)]  # labels, neurons
 
