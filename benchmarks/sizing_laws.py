@@ -23,7 +23,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # befo
 import numpy as np
 from trainers import Case, measure, smooth_grid
 
-from payneflow.chunks.chunk import split_grid
+from payneflow.chunks.split import split_grid
 from payneflow.grid import read_grid
 from payneflow.run import sizing
 from payneflow.settings import LmSettings, SgdSettings

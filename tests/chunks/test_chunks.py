@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from payneflow import cli, read_networks
 from payneflow.chunks.checkpoint import checkpoint_path
-from payneflow.chunks.chunk import parse_pixels, plan_chunks, read_chunk, read_training, split_grid
+from payneflow.chunks.chunk import read_chunk, read_training
+from payneflow.chunks.selection import parse_pixels, plan_chunks
+from payneflow.chunks.split import split_grid
 from payneflow.chunks.gather import gather_chunks
 from payneflow.errors import ChunkError, PayneflowError, SettingsError
 from payneflow.grid import read_grid

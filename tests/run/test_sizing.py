@@ -10,7 +10,7 @@ from conftest import PATIENCE, write_small_grid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payneflow.chunks.chunk import split_grid
+from payneflow.chunks.split import split_grid
 from payneflow.grid import read_grid
 from payneflow.run import sizing
 from payneflow.settings import LmSettings, SgdSettings

@@ -18,7 +18,8 @@ from conftest import PATIENCE, ROOT, write_small_grid
 
 from payneflow import cli
 from payneflow.chunks.checkpoint import checkpoint_path, identity_text, write_checkpoint
-from payneflow.chunks.chunk import read_chunk, split_grid
+from payneflow.chunks.chunk import read_chunk
+from payneflow.chunks.split import split_grid
 from payneflow.chunks.train import train_chunk
 from payneflow.grid import read_grid
 from payneflow.run.config import read_config

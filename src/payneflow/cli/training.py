@@ -25,7 +25,8 @@ def check(given: argparse.Namespace) -> None:
 
 def split(given: argparse.Namespace) -> None:
     """Cut the selected pixels of a grid into chunk files that are trained independently."""
-    from payneflow.chunks.chunk import read_preparation_note, split_grid
+    from payneflow.chunks.chunk import read_preparation_note
+    from payneflow.chunks.split import split_grid
     from payneflow.grid import read_grid
 
     grid = read_grid(given.grid, options.grid_keys_of(given))

@@ -34,7 +34,7 @@ def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
     One pixel more is trained first, so that compiling and loading are in no measured second. Raises GridError and
     SettingsError as split and train do.
     """
-    from payneflow.chunks.chunk import split_grid
+    from payneflow.chunks.split import split_grid
     from payneflow.chunks.train import train_chunk  # numba: not wanted where nothing is trained
     from payneflow.files import read_npz
     from payneflow.grid import read_grid

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payneflow.chunks.checkpoint import read_checkpoint, write_checkpoint
-from payneflow.chunks.chunk import read_chunk, split_grid
+from payneflow.chunks.chunk import read_chunk
+from payneflow.chunks.split import split_grid
 from payneflow.chunks.train import train_chunk
 from payneflow.errors import GridError
 from payneflow.files import read_npz
@@ -506,7 +507,7 @@ def test_it_works_without_avx512(monkeypatch, tmp_path):
 
 SPLIT = """
 import sys
-from payneflow.chunks.chunk import split_grid
+from payneflow.chunks.split import split_grid
 from payneflow.grid import read_grid
 from payneflow.settings import LmSettings
 split_grid(read_grid(sys.argv[1]), "::", 1000, sys.argv[2], "lm", LmSettings(n_neurons=10, max_rounds=1), 0)
