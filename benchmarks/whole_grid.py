@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from payneflow.chunks.selection import parse_pixels
-from payneflow.chunks.split import split_grid
 from payneflow.chunks.gather import gather_chunks
 from payneflow.chunks.record import summary_text, write_record
+from payneflow.chunks.selection import parse_pixels
+from payneflow.chunks.split import split_grid
 from payneflow.evaluation import evaluate_networks, evaluation_text
 from payneflow.grid import read_grid
 from payneflow.training.trainers import make_settings

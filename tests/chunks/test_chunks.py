@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from payneflow import cli, read_networks
 from payneflow.chunks.checkpoint import checkpoint_path
 from payneflow.chunks.chunk import read_chunk, read_training
+from payneflow.chunks.gather import gather_chunks
+from payneflow.chunks.record import COLUMNS
 from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.chunks.split import split_grid
-from payneflow.chunks.gather import gather_chunks
+from payneflow.chunks.trained import TrainedChunk, read_trained_pixels
 from payneflow.errors import ChunkError, PayneflowError, SettingsError
 from payneflow.grid import read_grid
 from payneflow.settings import LmSettings, SgdSettings, TheanoSettings, settings_record
@@ -118,6 +120,20 @@ def test_a_chunk_carries_trainer_settings_and_seed_of_every_trainer(small_grid, 
     chunk = read_chunk(path)
     assert (chunk.trainer, chunk.settings, chunk.seed) == (trainer, settings, 3) == read_training(path)
     assert type(chunk.settings) is type(settings)
+
+
+def test_a_trained_chunk_is_read_as_it_was_written(small_grid, tmp_path):
+    (path,) = trained(small_grid, tmp_path / "chunks", "3:15:4")
+    chunk = TrainedChunk.read(path)
+    assert (chunk.name, chunk.pixels.tolist()) == ("pixel03-11-step4", [3, 7, 11])
+    assert set(chunk.column("chunk")) == {chunk.name} and chunk.column("pixel").tolist() == [3, 7, 11]
+    assert all(len(chunk.column(name)) == 3 for name in COLUMNS)
+    chunk.write(tmp_path / "again.npz")
+    with np.load(path) as first, np.load(tmp_path / "again.npz") as second:
+        assert first.files == second.files and all(np.array_equal(first[key], second[key]) for key in first.files)
+    assert read_trained_pixels(path) == [3, 7, 11]
+    with pytest.raises(ChunkError, match="expected a trained chunk"):
+        read_trained_pixels(tmp_path / "chunks" / path.name)
 
 
 def test_what_the_chunk_carries_is_what_trains_it(small_grid, tmp_path):

@@ -67,7 +67,7 @@ class Chunk:
 
     @property
     def identity(self) -> dict:
-        """What a trained chunk and a checkpoint carry on, so that they cannot be taken for another chunk's."""
+        """What a checkpoint carries on, so that it cannot be taken for another chunk's."""
         return {
             "chunk": self.name,
             "pixels": self.pixels,

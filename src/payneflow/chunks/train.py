@@ -10,8 +10,8 @@ import numpy as np
 
 from payneflow.chunks.checkpoint import checkpoint_path, identity_text, read_checkpoint, write_checkpoint
 from payneflow.chunks.chunk import Chunk, read_chunk
+from payneflow.chunks.trained import TrainedChunk
 from payneflow.errors import PayneflowError
-from payneflow.files import write_npz
 from payneflow.grid import TEST, TRAINING
 from payneflow.network import PixelNetworks
 from payneflow.progress import Counter, say
@@ -22,7 +22,7 @@ from payneflow.training.ranks import Alone, Leader
 from payneflow.training.trainers import make_trainer
 from payneflow.weights import n_weight, network_arrays
 
-FORMAT_VERSION = 3
+_COUNTED = ("restarts", "loops", "steps", "seconds")  # what the progress of a pixel counts for the training record
 
 
 def train_chunk(
@@ -65,7 +65,7 @@ def train_chunk(
     _train(tasks, ranks.train(engine, policy, tasks), save, checkpoint_seconds)
     if keep_checkpoint:
         save()
-    write_npz(output, _trained(chunk, record, policy, [task.progress for task in tasks], length))
+    _trained(chunk, record, policy, [task.progress for task in tasks], length).write(output)
     if not keep_checkpoint:
         checkpoint.unlink(missing_ok=True)
 
@@ -97,34 +97,38 @@ def count_ended(progress: list[PixelProgress]) -> tuple[int, int]:
     return sum(pixel.ended for pixel in progress), sum(pixel.stage is Stage.CONVERGED for pixel in progress)
 
 
-def _trained(
-    chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelProgress], length: int
-) -> dict[str, np.ndarray]:
-    """The arrays of a trained chunk: identity, networks, and the columns of the training record."""
+def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelProgress], length: int) -> TrainedChunk:
+    """The networks and the columns of the training record of a chunk whose pixels have ended."""
     nothing = np.full(length, np.nan)  # a failed pixel keeps its place: its flux is NaN, its end says why
     weights = np.array([nothing if pixel.best_weights is None else pixel.best_weights for pixel in progress])
     networks = network_arrays(weights, chunk.labels.shape[1])
     error = _test_error(chunk, networks)
     failed = np.array([pixel.best_weights is None for pixel in progress])
-    n = len(progress)
-    return {
-        **chunk.identity,
-        **networks,
-        "settings": json.dumps(settings, sort_keys=True),
-        "format_version": FORMAT_VERSION,
-        "emulator_rms": np.sqrt((error**2).mean(axis=1)),
-        "pixel": chunk.pixels,
-        "trainer": np.full(n, chunk.trainer),
-        "restarts": np.array([pixel.restarts for pixel in progress]),
-        "loops": np.array([pixel.loops for pixel in progress]),
-        "steps": np.array([pixel.steps for pixel in progress]),
+    columns = {name: np.array([getattr(pixel, name) for pixel in progress]) for name in _COUNTED}
+    columns |= {
+        "trainer": np.full(len(progress), chunk.trainer),
         "step_size": np.array([policy.step_size(pixel) for pixel in progress]),
         "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
         "deviation_test": error.max(axis=1),
         "median_deviation_test": np.median(error, axis=1),
         "end": np.array([str(pixel.stage) for pixel in progress]),
-        "seconds": np.array([pixel.seconds for pixel in progress]),
     }
+    return TrainedChunk(
+        name=chunk.name,
+        pixels=chunk.pixels,
+        wavelength=chunk.wavelength,
+        x_min=chunk.x_min,
+        x_max=chunk.x_max,
+        label_names=chunk.label_names,
+        label_units=chunk.label_units,
+        requested=chunk.requested,
+        grid_sha256=chunk.grid_sha256,
+        preparation_note=chunk.preparation_note,
+        settings=json.dumps(settings, sort_keys=True),
+        networks=networks,
+        emulator_rms=np.sqrt((error**2).mean(axis=1)),
+        columns=columns,
+    )
 
 
 def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:

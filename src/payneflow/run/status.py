@@ -14,6 +14,7 @@ from pathlib import Path
 
 from payneflow.chunks.checkpoint import checkpoint_path
 from payneflow.chunks.selection import PixelChunk, parse_pixels, plan_chunks
+from payneflow.chunks.trained import read_trained_pixels
 from payneflow.errors import PayneflowError
 from payneflow.files import read_npz
 from payneflow.grid import count_pixels
@@ -179,8 +180,10 @@ def _positive(text: str | None) -> float:
 
 def _is_trained(trained: Path, chunk: PixelChunk, source: Path) -> bool:
     """Is this the chunk's trained file, and younger than the chunk file, so that Snakemake would keep it?"""
-    stored = _read(trained, ("pixels", "end"))  # "end" tells a trained chunk from the chunk file
-    same = "end" in stored and list(stored.get("pixels", ())) == list(chunk.pixels)
+    try:
+        same = trained.exists() and read_trained_pixels(trained) == list(chunk.pixels)
+    except (PayneflowError, OSError):
+        return False
     return same and _written(trained) >= _written(source)
 
 

@@ -43,9 +43,9 @@ class Environment:
 class TrainerEntry:
     """A trainer: what it is called and set by, where its code is, what it costs, where it runs.
 
-    `meaning`: what it is, in the training record; `settings`: the declared class of its settings, with
-    n_neurons and trunc_diff among them, which is no other trainer's; `module`: its code. `set_by`: the trainer whose section of config.yaml it is set by, "" being
-    its own, which `section_help` explains; `choice`: what config.yaml says of it beside its name.
+    `meaning`: what it is, in the training record; `settings`: the declared class of its settings, which is no other
+    trainer's and has n_neurons and trunc_diff; `module`: its code. `set_by`: the trainer whose section of config.yaml
+    it is set by, "" being its own, which `section_help` explains; `choice`: what config.yaml says beside its name.
 
     The laws take settings, n_training (training spectra) and n_label. `seconds_a_pixel`: of one core, on average;
     `working_mb`: megabytes of every rank beside its process and the pixels it holds; `seconds_of_preparation`, which
