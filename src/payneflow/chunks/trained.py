@@ -51,7 +51,8 @@ class TrainedChunk:
         """Write it, whole or not at all. Raises PayneflowError where that is not possible."""
         own = {key: getattr(self, key) for key in (*_ARRAYS, *_TEXTS)}
         about = {"chunk": self.name, "pixel": self.pixels, "format_version": FORMAT_VERSION}
-        write_npz(path, {**about, **own, **self.networks, **self.columns})
+        columns = {name: self.columns[name] for name in _COLUMNS}
+        write_npz(path, {**about, **own, **self.networks, **columns})
 
     @classmethod
     def read(cls, path: str | Path) -> "TrainedChunk":

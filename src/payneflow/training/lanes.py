@@ -6,6 +6,7 @@ next one takes its lane, so that one stubborn pixel does not hold up the rest.
 
 import time
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,7 +76,11 @@ def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask | N
             task.progress.seconds += share
         for lane, outcome in outcomes:
             task = busy[lane]
-            policy.judge(task.progress, outcome)
+            judged = copy(task.progress)
+            policy.judge(judged, outcome)
+            task.progress = (
+                judged  # all at once: Ctrl-C saves the progress of this pixel before its judgement, or after
+            )
             if task.progress.ended:
                 del busy[lane]
                 free.append(lane)
