@@ -78,9 +78,7 @@ def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask | N
             task = busy[lane]
             judged = copy(task.progress)
             policy.judge(judged, outcome)
-            task.progress = (
-                judged  # all at once: Ctrl-C saves the progress of this pixel before its judgement, or after
-            )
+            task.progress = judged  # all at once: what Ctrl-C makes training save was judged or was not
             if task.progress.ended:
                 del busy[lane]
                 free.append(lane)
