@@ -117,10 +117,14 @@ def test_train_refuses_what_only_the_chunk_says(tmp_path, capsys, options, says)
     assert options[0] not in capsys.readouterr().out
 
 
-def test_a_mini_batch_larger_than_the_training_set_is_refused(tmp_path, capsys):
-    grid, chunks = write_small_grid(tmp_path / "grid.npz"), tmp_path / "chunks"
-    assert cli.main(["split", str(grid), "--output", str(chunks), "--trainer", "sgd", "--mini-batch-size", "99"]) == 0
-    assert cli.main(["train", str(chunks / "pixel00-19.npz"), "--output", str(tmp_path / "t.npz")]) == 2
+def test_a_mini_batch_larger_than_the_training_set_is_refused_in_a_chunk_too(tmp_path, capsys):
+    """`split` refuses it, but earlier versions have not."""
+    grid, chunk = write_small_grid(tmp_path / "grid.npz"), tmp_path / "chunks/pixel00-19.npz"
+    assert cli.main(["split", str(grid), "--output", str(chunk.parent), "--trainer", "sgd"]) == 0
+    stored = dict(np.load(chunk))
+    stored["prepared_for"] = str(stored["prepared_for"]).replace('"mini_batch_size": 2', '"mini_batch_size": 99')
+    np.savez(chunk, **stored)
+    assert cli.main(["train", str(chunk), "--output", str(tmp_path / "t.npz")]) == 2
     assert "only 12 training" in capsys.readouterr().err
 
 
