@@ -12,8 +12,8 @@ from conftest import PATIENCE, write_small_grid
 from payneflow import PixelNetworks, __version__, cli
 from payneflow.declaration import settings_of
 from payneflow.fitting import FitSettings
-from payneflow.settings import SETTINGS
 from payneflow.spectra import find_files, find_shard, make_layout
+from payneflow.training.trainers import TRAINERS
 
 SUBCOMMANDS = [
     *("check", "split", "train", "gather", "evaluate"),
@@ -63,8 +63,8 @@ def test_every_setting_of_every_trainer_is_an_option_with_its_default(capsys):
     with pytest.raises(SystemExit):
         cli.main(["split", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for trainer, settings in SETTINGS.items():
-        for one in settings_of(settings):
+    for trainer, entry in TRAINERS.items():
+        for one in settings_of(entry.settings):
             metavar = "N" if one.kind is int else "X"
             assert f"--{one.name.replace('_', '-')} {metavar} " in said
             assert one.help in said and f"{trainer}: {one.default}" in said
@@ -117,10 +117,14 @@ def test_train_refuses_what_only_the_chunk_says(tmp_path, capsys, options, says)
     assert options[0] not in capsys.readouterr().out
 
 
-def test_a_mini_batch_larger_than_the_training_set_is_refused(tmp_path, capsys):
-    grid, chunks = write_small_grid(tmp_path / "grid.npz"), tmp_path / "chunks"
-    assert cli.main(["split", str(grid), "--output", str(chunks), "--trainer", "sgd", "--mini-batch-size", "99"]) == 0
-    assert cli.main(["train", str(chunks / "pixel00-19.npz"), "--output", str(tmp_path / "t.npz")]) == 2
+def test_a_mini_batch_larger_than_the_training_set_is_refused_in_a_chunk_too(tmp_path, capsys):
+    """`split` refuses it, but earlier versions have not."""
+    grid, chunk = write_small_grid(tmp_path / "grid.npz"), tmp_path / "chunks/pixel00-19.npz"
+    assert cli.main(["split", str(grid), "--output", str(chunk.parent), "--trainer", "sgd"]) == 0
+    stored = dict(np.load(chunk))
+    stored["prepared_for"] = str(stored["prepared_for"]).replace('"mini_batch_size": 2', '"mini_batch_size": 99')
+    np.savez(chunk, **stored)
+    assert cli.main(["train", str(chunk), "--output", str(tmp_path / "t.npz")]) == 2
     assert "only 12 training" in capsys.readouterr().err
 
 

@@ -25,11 +25,16 @@ from payneflow.simd import (
     store,
     with_sign_of,
 )
-from payneflow.training.policy import Outcome, Run
+from payneflow.training.policy import Outcome, PublishedPolicy, Run
 from payneflow.training.randomness import published_network, shuffled_order
 from payneflow.weights import first_places, n_weight
 
 MINI_BATCHES_A_CALL = 2_000_000  # about a third of a second: Ctrl-C is heard between calls
+
+
+def make(scaled_labels: np.ndarray, preparation, settings: SgdSettings, seed: int):
+    """Trainer and policy, as training/trainers.py wants them; there is no preparation to use."""
+    return SgdTrainer(scaled_labels, settings, seed), PublishedPolicy(settings)
 
 
 class SgdTrainer:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payneflow.chunks.checkpoint import read_checkpoint, write_checkpoint
-from payneflow.chunks.chunk import read_chunk, split_grid
+from payneflow.chunks.chunk import read_chunk
+from payneflow.chunks.split import split_grid
 from payneflow.chunks.train import train_chunk
 from payneflow.errors import GridError
 from payneflow.files import read_npz
@@ -21,7 +22,7 @@ from payneflow.grid import TEST, TRAINING, SpectralGrid, read_grid
 from payneflow.settings import LmSettings
 from payneflow.simd import LANES
 from payneflow.training import trainers
-from payneflow.training.lanes import PixelTask, train_pixels
+from payneflow.training.lanes import PixelTask, flux_to_learn, train_pixels
 from payneflow.training.lm.engine import LaneEngine
 from payneflow.training.lm.layout import BLOCK, LABEL_CENTRE, LABEL_SCALE, from_rows, to_rows
 from payneflow.training.lm.limits import PIXELS_PER_TEMPLATE
@@ -30,7 +31,7 @@ from payneflow.training.lm.templates import RIDGE, TemplateFits, Templates
 from payneflow.training.lm.trainer import LmTrainer, random_network
 from payneflow.training.policy import ENDS, PixelProgress, Stage
 from payneflow.training.randomness import weights_generator
-from payneflow.training.trainers import flux_to_learn, make_trainer, prepare
+from payneflow.training.trainers import make_trainer, prepare
 
 SIZES = [(1, 1), (2, 3), (3, 10), (4, 7), (25, 2)]  # labels, neurons
 
@@ -506,7 +507,7 @@ def test_it_works_without_avx512(monkeypatch, tmp_path):
 
 SPLIT = """
 import sys
-from payneflow.chunks.chunk import split_grid
+from payneflow.chunks.split import split_grid
 from payneflow.grid import read_grid
 from payneflow.settings import LmSettings
 split_grid(read_grid(sys.argv[1]), "::", 1000, sys.argv[2], "lm", LmSettings(n_neurons=10, max_rounds=1), 0)
