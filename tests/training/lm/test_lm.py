@@ -85,7 +85,7 @@ def test_normal_equations_are_those_of_numpy(n_label, n_neurons):
     for lane in range(LANES):
         engine.start(lane, start[lane], flux[lane], 1, damping)
     assert engine.advance() == list(range(LANES))
-    gradient, step, sums = engine._working[0], engine._working[1], engine._working[9]
+    gradient, step, sums = engine.memory.gradient, engine.memory.step, engine.memory.sums
     for lane in range(LANES):
         rows = to_rows(start[lane], n_label)
         y, jacobian = predicted(rows, labels, n_neurons)
