@@ -66,7 +66,7 @@ class SgdTrainer:
         self.scaled_labels = np.ascontiguousarray(scaled_labels, dtype=float)
         self.settings = settings
         self.seed = seed
-        self._epochs, self._largest_error = _kernels(n_label, settings.n_neurons, settings.mini_batch_size)
+        self._epochs, self._largest_error = build(n_label, settings.n_neurons, settings.mini_batch_size)
         self._spectra = Spectra(labels=aligned(n_training * n_label), flux=aligned(n_training))
         self._runs = Runs(
             weights=aligned(n_weight(settings.n_neurons, n_label)),
@@ -113,7 +113,7 @@ class SgdTrainer:
 
 
 @cache
-def _kernels(n_label: int, n_neurons: int, mini_batch_size: int):
+def build(n_label: int, n_neurons: int, mini_batch_size: int):
     """The compiled loops `epochs` and `largest_error` for one shape of network and mini-batch."""
     hidden_bias, output_weight, output_bias = first_places(n_neurons, n_label)
     window = WINDOW

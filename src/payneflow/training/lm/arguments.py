@@ -79,8 +79,9 @@ class Runs(NamedTuple):
 class Factor(NamedTuple):
     """The Cholesky factor L of J'J + penalties + damping (cholesky.py)."""
 
-    tiles: np.ndarray  # (elements of the lower triangle of tiles) rows, tile row by tile row, each column by column
-    inverse: np.ndarray  # (n_row) rows: 1 / diagonal
+    tiles: np.ndarray  # (elements of the lower triangle of tiles) rows, tile row by tile row, each column by column; on
+    # the diagonal the squares of L's elements
+    inverse: np.ndarray  # (n_row) rows: 1 / diagonal of L
 
 
 class Memory(NamedTuple):

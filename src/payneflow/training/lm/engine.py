@@ -1,5 +1,6 @@
 """Eight networks under way by Levenberg-Marquardt on the same spectra: the arrays around the kernel of kernel.py."""
 
+import numba
 import numpy as np
 
 from payneflow.scaling import unscale_deviation
@@ -38,7 +39,7 @@ class LaneEngine:
         self.memory = _memory(self.layout)
         self._runs = Runs(*(np.zeros(LANES, np.int64) for _ in Runs._fields))
         self._half, self._fresh = 0, True
-        self._descend = build(n_label, n_neurons)
+        self._descend = _compiled(build(n_label, n_neurons), *self._arguments())
 
     def start(self, lane, weights, flux_scaled, iterations, damping):
         """Put a network (published layout) into a lane; flux_scaled (n_spectrum,) is y', at most `iterations` to go."""
@@ -55,10 +56,12 @@ class LaneEngine:
         """Iterate until a lane is done or more; the list of those. Call `result` on each before the next `advance`."""
         if not self._runs.limit.any():
             return []
-        groups = self.spectra, self.places, self.networks, self.memory, self._runs
-        self._half = self._descend(*groups, self._half, self._fresh)
+        self._half = self._descend(*self._arguments())
         self._fresh = False
         return np.flatnonzero(self._runs.done).tolist()
+
+    def _arguments(self):
+        return self.spectra, self.places, self.networks, self.memory, self._runs, self._half, self._fresh
 
     def result(self, lane):
         """How the run of a lane that is done ended; the lane is free then."""
@@ -72,6 +75,16 @@ class LaneEngine:
             deviation=unscale_deviation(float(scalars[LANES * DEVIATION + lane])),
             steps=int(self._runs.count[lane]),
         )
+
+
+def _compiled(dispatcher, *arguments):
+    """The machine code of a kernel for arguments of these types and no others.
+
+    Numba looks up the types of named tuples in Python at every call, which takes as long as an iteration.
+    """
+    types = tuple(map(numba.typeof, arguments))
+    dispatcher.compile(types)
+    return dispatcher.overloads[types].entry_point
 
 
 def _spectra(layout, labels, spectrum_weights, n_train):
