@@ -17,7 +17,6 @@ N_LABEL, N_NEURONS, N_SPECTRUM, N_TRAIN, PENALTY = 3, 10, BLOCK + 7, 17, 1e-4
 LABELS = make_labels(N_SPECTRUM, N_LABEL)
 SPECTRUM_WEIGHTS = np.linspace(0.3, 1.7, N_SPECTRUM)
 FLUX = 0.5 + 0.3 * np.sin(np.linspace(1, 3, LANES)[:, None] * LABELS[:, 0]) * LABELS[:, 1]  # a row a lane
-DAMPINGS = np.geomspace(1e-2, 10, LANES)
 
 
 def rows_of(array, lane):
@@ -65,22 +64,23 @@ def descend(rows, flux, damping, iterations):
 # ------------------------------------------------------------------------------------------------------------ the tests
 
 
-def started(iterations):
+def started(iterations, dampings):
     """An engine whose lanes have different pixels, weights and dampings, and the weights in rows."""
     engine = LaneEngine(LABELS, SPECTRUM_WEIGHTS, N_TRAIN, N_NEURONS, PENALTY)
     weights = [new_network(lane, 0, 0, 0.5, N_LABEL, N_NEURONS) for lane in range(LANES)]
     for lane in range(LANES):
-        engine.start(lane, weights[lane], FLUX[lane], iterations, DAMPINGS[lane])
+        engine.start(lane, weights[lane], FLUX[lane], iterations, dampings[lane])
     assert engine.advance() == list(range(LANES))
     return engine, [to_rows(one, N_LABEL) for one in weights]
 
 
 def test_one_step():
     """J'J is summed in float32, so the step is that of the twin to 1e-4 of its length; the prediction is exact."""
-    engine, start = started(1)
+    dampings = np.geomspace(1e-2, 10, LANES)
+    engine, start = started(1, dampings)
     n = engine.layout.n_weight
     for lane in range(LANES):
-        v, a, trial = one_step(start[lane], FLUX[lane], DAMPINGS[lane])
+        v, a, trial = one_step(start[lane], FLUX[lane], dampings[lane])
         for found, expected in ((engine.memory.step, v), (engine.memory.bend, a), (engine.networks.trial, trial)):
             assert np.linalg.norm(rows_of(found, lane)[:n] - expected) < 1e-4 * np.linalg.norm(expected)
         found = rows_of(engine.networks.weights, lane)[:n]
@@ -91,22 +91,23 @@ def test_one_step():
         scalars = rows_of(engine.networks.scalars, lane)
         assert scalars[COST] == pytest.approx(cost_of(found, FLUX[lane]), rel=1e-12)
         assert scalars[DEVIATION] == pytest.approx(np.abs(error[:N_TRAIN]).max(), rel=1e-12)
-        assert scalars[DAMPING] == pytest.approx(DAMPINGS[lane] * (DAMPING_DOWN if taken else DAMPING_UP), rel=1e-15)
+        assert scalars[DAMPING] == pytest.approx(dampings[lane] * (DAMPING_DOWN if taken else DAMPING_UP), rel=1e-15)
 
 
 def test_a_short_descent():
     """Ten iterations, some of them refused: the twin gets to the same place."""
-    engine, start = started(10)
+    dampings = np.geomspace(1e-4, 1e-2, LANES)
+    engine, start = started(10, dampings)
     n_refused = []
     for lane in range(LANES):
-        rows, damping, refused = descend(start[lane], FLUX[lane], DAMPINGS[lane], 10)
+        rows, damping, refused = descend(start[lane], FLUX[lane], dampings[lane], 10)
         run = engine.result(lane)
         assert run.steps == 10
         assert rows_of(engine.networks.scalars, lane)[DAMPING] == pytest.approx(damping, rel=1e-12)
-        assert run.cost == pytest.approx(cost_of(rows, FLUX[lane]), rel=1e-3)
-        assert run.weights == pytest.approx(from_rows(rows, N_LABEL, N_NEURONS), abs=1e-2)
+        assert run.cost == pytest.approx(cost_of(rows, FLUX[lane]), rel=2e-3)
+        assert run.weights == pytest.approx(from_rows(rows, N_LABEL, N_NEURONS), abs=2e-2)
         n_refused.append(refused)
-    assert max(n_refused) > 0 and min(n_refused) < 10
+    assert max(n_refused) > 0 and min(n_refused) == 0
 
 
 def cholesky_of(tile, monkeypatch):
