@@ -22,7 +22,6 @@ from payneflow.files import read_npz
 from payneflow.grid import TEST, TRAINING, SpectralGrid, read_grid
 from payneflow.settings import LmSettings
 from payneflow.simd import LANES
-from payneflow.training import trainers
 from payneflow.training.lanes import PixelTask, flux_to_learn, train_pixels
 from payneflow.training.lm.engine import LaneEngine
 from payneflow.training.lm.layout import BLOCK, from_rows, to_rows
@@ -403,7 +402,7 @@ def test_template_pixels_are_trained_with_care_and_become_hidden_layers(small_gr
         yield from train_pixels(trainer, policy, tasks)
         seen.append([task.progress.best_weights for task in tasks])
 
-    monkeypatch.setattr(trainers, "train_pixels", listening)
+    monkeypatch.setattr("payneflow.training.lm.setup.train_pixels", listening)
     again = prepare(labels, flux, asked, 0)
     (careful, pixels), weights = seen
     assert pixels == [8, 24, 40]
