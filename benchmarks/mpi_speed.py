@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from payneflow.chunks.chunk import read_chunk, split_grid
+from payneflow.chunks.chunk import read_chunk
+from payneflow.chunks.split import split_grid
 from payneflow.chunks.train import train_chunk
 from payneflow.grid import read_grid
 from payneflow.settings import LmSettings

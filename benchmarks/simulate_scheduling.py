@@ -3,7 +3,7 @@
     python benchmarks/simulate_scheduling.py [--spectra 100000] [--labels 25] [--neurons 20] [--pixels 7214]
                                              [--cores 1000] [--ranks 8] [--jobs 125] [--wait 5] [--runs 20] [--seed 0]
 
-The cost of a pixel is the law of payneflow/sizing.py for the lm trainer (--seconds: another one). Simulated are: the
+The cost of a pixel is the law of the lm trainer (--seconds: another one). Simulated are: the
 start of each job; Slurm, where a job waits for --wait minutes on average (exponentially distributed, as others' jobs
 come first) and so many are started a second; Snakemake, which has no more than --jobs submitted and
 learns of an end only when it asks (at first every 40 s, 10 s later after each answer without a success, up to 180 s);
@@ -24,8 +24,9 @@ from math import ceil
 
 import numpy as np
 
-from payneflow.run.sizing import LANES, minutes_of_job, runtime_minutes, seconds_a_pixel
+from payneflow.run.sizing import LANES, minutes_of_job, runtime_minutes
 from payneflow.settings import LmSettings
+from payneflow.training.lm.cost import seconds_a_pixel
 
 START = 60 * minutes_of_job(0, 0.0)  # seconds of a job before its first pixel, measured
 POLL_FIRST, POLL_LATER, POLL_MOST = 40.0, 10.0, 180.0  # seconds, of the Slurm plugin
@@ -205,7 +206,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, metavar="S", help="of one core, for a pixel")
     options = parser.parse_args()
     seconds = options.seconds or seconds_a_pixel(
-        "lm", LmSettings(n_neurons=options.neurons), options.spectra // 2, options.labels
+        LmSettings(n_neurons=options.neurons), options.spectra // 2, options.labels
     )
     cluster = Cluster(options.cores, options.ranks, options.jobs or options.cores // options.ranks, 60 * options.wait)
     print(

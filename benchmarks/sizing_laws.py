@@ -1,4 +1,4 @@
-"""The laws of payneflow/sizing.py beside what is measured: time of lm and sgd, memory of `payneflow train`.
+"""The laws of the trainers beside what is measured: time of lm and sgd, memory of `payneflow train`.
 
     python benchmarks/sizing_laws.py [--time] [--memory]        default: both, ten minutes
 
@@ -23,12 +23,14 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # befo
 import numpy as np
 from trainers import Case, measure, smooth_grid
 
-from payneflow.chunks.chunk import split_grid
+from payneflow.chunks.split import split_grid
 from payneflow.grid import read_grid
 from payneflow.run import sizing
 from payneflow.settings import LmSettings, SgdSettings
-from payneflow.training import trainers
+from payneflow.training.lm import cost as lm_cost
+from payneflow.training.lm import setup as lm_setup
 from payneflow.training.lm.preparation import Preparation
+from payneflow.training.sgd_cost import sgd_seconds_a_pixel
 from payneflow.weights import n_weight
 
 LM_SIZES = [  # training spectra, labels, neurons
@@ -84,7 +86,7 @@ def lm_iteration(n_training: int, n_label: int, n_neurons: int) -> tuple[float, 
         max_iterations=n,
         virtual_weight=0.0,
     )
-    law = sizing.seconds_a_pixel("lm", settings, n_training, n_label) / (2 * n)
+    law = lm_cost.seconds_a_pixel(settings, n_training, n_label) / (2 * n)
     return _quickest(n_training, n_label, settings), law
 
 
@@ -92,7 +94,7 @@ def sgd_spectrum(n_training: int, n_label: int, n_neurons: int) -> tuple[float, 
     """Seconds of a training spectrum in an epoch, measured and by the law."""
     n = 2000 if n_training < 1000 else 200
     settings = SgdSettings(n_neurons=n_neurons, num_epochs=n, trial_epochs=n, max_iter=1, trunc_diff=1e-9)
-    law = sizing.seconds_a_pixel("sgd", settings, n_training, n_label) / (2 * n)
+    law = sgd_seconds_a_pixel(settings, n_training, n_label) / (2 * n)
     return _quickest(n_training, n_label, settings) / n_training, law / n_training
 
 
@@ -139,7 +141,7 @@ def make_chunk(scratch: Path, name: str, settings, n_spectrum: int, n_label: int
         "labels_array": labels.T,
     }
     np.savez(scratch / "grid.npz", **arrays)
-    with patch.multiple(trainers, TEMPLATE_STARTS=1, TEMPLATE_ITERATIONS=1):
+    with patch.multiple(lm_setup, TEMPLATE_STARTS=1, TEMPLATE_ITERATIONS=1):
         grid = read_grid(scratch / "grid.npz")
         (chunk,) = split_grid(grid, f"0:{n_pixel}", n_pixel, scratch / "chunks", name, settings, 0)
     return chunk

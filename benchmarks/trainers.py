@@ -29,14 +29,14 @@ from theano_speed import speed_table
 from payneflow.grid import TEST, TRAINING, read_grid
 from payneflow.scaling import scale_flux, unscale_deviation, unscale_flux
 from payneflow.settings import LmSettings, SgdSettings
-from payneflow.training.lanes import PixelTask, train_pixels
+from payneflow.training.lanes import PixelTask, flux_to_learn, train_pixels
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import Templates
 from payneflow.training.lm.trainer import random_network
 from payneflow.training.lm.virtual_spectra import kriging_lengths, kriging_matrix, make_virtual_spectra
 from payneflow.training.policy import PixelProgress
 from payneflow.training.randomness import weights_generator
-from payneflow.training.trainers import flux_to_learn, make_trainer, prepare
+from payneflow.training.trainers import make_trainer, prepare
 from payneflow.weights import split
 
 SEED = 0

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from payneflow.chunks.chunk import parse_pixels, split_grid
 from payneflow.chunks.gather import gather_chunks
 from payneflow.chunks.record import summary_text, write_record
+from payneflow.chunks.selection import parse_pixels
+from payneflow.chunks.split import split_grid
 from payneflow.evaluation import evaluate_networks, evaluation_text
 from payneflow.grid import read_grid
-from payneflow.settings import make_settings
+from payneflow.training.trainers import make_settings
 
 CHUNKS_A_PROCESS = {"lm": 2, "sgd": 6}  # several, so that all processes end together; few, where starting up counts
 

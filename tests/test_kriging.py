@@ -1,11 +1,27 @@
-"""Kriging's linear algebra against numpy, and the walk that looks for how smooth a function is."""
+"""Kriging: its covariance, its linear algebra against numpy, and the walk that looks for how smooth a function is."""
 
 import numpy as np
 import pytest
 
-from payneflow.kriging import COLUMNS, cholesky, solve_lower, solve_upper, walk, weighted_sums
+from payneflow.kriging import (
+    COLUMNS,
+    cholesky,
+    kriging_lengths,
+    kriging_matrix,
+    matern,
+    solve,
+    solve_lower,
+    solve_upper,
+    walk,
+    weighted_sums,
+)
 
 N_COLUMN = [1, COLUMNS, COLUMNS + 3]
+
+
+def random_labels(n):
+    """Scaled labels (n, 3)."""
+    return np.random.default_rng(0).uniform(0.1, 0.9, (n, 3))
 
 
 def positive_definite(n):
@@ -13,7 +29,30 @@ def positive_definite(n):
     return root @ root.T + n * np.eye(n)
 
 
-@pytest.mark.parametrize("n", [1, 2, 17])
+def test_matern_is_the_published_function():
+    r = np.sqrt(5) * 0.5 / 2.0
+    expected = (1 + r + r * r / 3) * np.exp(-r)
+    assert matern(np.array([[0.5, 0.2]]), np.array([[0.0, 0.2]]), [2.0, 1.0]) == pytest.approx(expected)
+
+
+def test_a_covariance_is_that_of_its_pairs_whatever_is_worked_on_together():
+    labels = random_labels(600)
+    together = matern(labels, labels[:40], [1.0, 0.5, 2.0])
+    alone = [matern(labels[i : i + 1], labels[:40], [1.0, 0.5, 2.0])[0] for i in range(600)]
+    assert np.array_equal(together, alone)
+    assert (together[np.arange(40), np.arange(40)] == 1).all()
+
+
+def test_kriging_goes_through_the_training_spectra_and_keeps_a_constant():
+    labels = random_labels(60)
+    flux = np.exp(-labels @ np.array([[1.0, 0.5], [0.2, 2.0], [0.7, 0.1]]))
+    matrix = kriging_matrix(labels, labels, np.full(3, 1.0), 1e-10)
+    np.testing.assert_allclose(matrix @ flux, flux, atol=1e-7)
+    elsewhere = kriging_matrix(labels, labels + 0.03, np.full(3, 1.0), 1e-8)
+    np.testing.assert_allclose(elsewhere.sum(1), 1, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 60])
 def test_the_cholesky_factor_is_that_of_numpy(n):
     matrix = positive_definite(n)
     root = matrix.copy()
@@ -34,6 +73,23 @@ def test_triangular_systems_are_solved_as_by_numpy(n_column):
     solve_upper(root, upper)
     np.testing.assert_allclose(lower, np.linalg.solve(root.T, right), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(upper, np.linalg.solve(root, right), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "n_column"), [(1, 1), (7, 3), (60, 300)])
+def test_linear_systems_are_solved_as_numpy_solves_them(n, n_column):
+    rng = np.random.default_rng(n)
+    half, right = rng.normal(size=(n, n)), rng.normal(size=(n, n_column))
+    matrix = half @ half.T + np.eye(n)
+    kept = right.copy()
+    np.testing.assert_allclose(solve(matrix, 0.5, right), np.linalg.solve(matrix + 0.5 * np.eye(n), right), atol=1e-10)
+    assert np.array_equal(right, kept)
+
+
+def test_a_nugget_too_small_for_the_digits_is_raised():
+    singular = np.ones((4, 4))
+    assert not cholesky(singular.copy()) and not cholesky(np.full((2, 2), np.nan))
+    solved = solve(singular, 1e-20, np.ones((4, 1)))
+    assert (solved > 0).all() and solved.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("n_column", N_COLUMN)
@@ -62,3 +118,10 @@ def test_the_walk_stays_within_its_bounds():
 
 def test_the_walk_takes_no_step_for_too_small_a_gain():
     assert walk_to(np.array([8.0, 1.0]), [1.0, 1.0], least_gain=4.0).tolist() == [2.0, 1.0], "gains 5, then 3"
+
+
+def test_a_label_without_effect_gets_a_long_length():
+    labels = random_labels(80)
+    flux = np.exp(-labels @ np.array([[1.0, 2.5], [0.0, 0.0], [0.7, 0.1]]))  # the middle label does nothing
+    lengths, _ = kriging_lengths(labels, flux)
+    assert lengths[1] > 3 * lengths[0]

@@ -13,7 +13,7 @@ import yaml
 from conftest import PATIENCE
 
 from payneflow.figures import REPORT_FIGURES
-from payneflow.settings import SETTINGS
+from payneflow.training.trainers import TRAINERS
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent
@@ -62,11 +62,11 @@ def test_config_and_schema_have_the_same_settings_all_described(path, section):
     assert all(part["description"].endswith(".") for part in section["properties"].values())
 
 
-@pytest.mark.parametrize("trainer", SETTINGS)
+@pytest.mark.parametrize("trainer", TRAINERS)
 def test_config_has_each_trainer_with_its_own_defaults(trainer):
     assert trainer in SCHEMA["properties"]["trainer"]["enum"]
-    defaults = asdict(SETTINGS[trainer]())
-    section = "sgd" if trainer == "theano" else trainer
+    defaults = asdict(TRAINERS[trainer].settings())
+    section = TRAINERS[trainer].section
     assert CONFIG[section] == {name: defaults[name] for name in CONFIG[section]}
     shown = {"lm": ["n_neurons", "n_starts", "max_iterations", "trunc_diff", "virtual_weight"], "sgd": list(defaults)}
     assert list(CONFIG[section]) == shown[section], "what a user would turn"
@@ -77,7 +77,7 @@ def test_the_published_values_beside_the_settings_are_those_of_the_code():
     lines = re.findall(r"^  (\w+): +\S+ +# published ([\d.]*\d)\b", text, flags=re.MULTILINE)
     published = {name: yaml.safe_load(value) for name, value in lines}
     assert published.pop("flux_error") == 0.01
-    assert published == asdict(SETTINGS["sgd"]())
+    assert published == asdict(TRAINERS["sgd"].settings())
 
 
 def test_every_setting_is_explained_in_the_file_a_user_edits():

@@ -113,11 +113,6 @@ class Setting:
     in_config: bool
     bounds: dict[str, float]
 
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The texts that it may be, where it is one of some."""
-        return typing.get_args(self.kind) if typing.get_origin(self.kind) is typing.Literal else ()
-
 
 def settings_of(declared) -> Iterator[Setting]:
     """The settings of a declared class or instance in their order, sections left out."""
@@ -129,11 +124,6 @@ def settings_of(declared) -> Iterator[Setting]:
 def sections_of(cls: type) -> dict[str, dataclasses.Field]:
     """The fields of a declared class that hold settings of a class of their own."""
     return {field.name: field for field in dataclasses.fields(cls) if "inline" in field.metadata}
-
-
-def kind_of(cls: type, name: str) -> Any:
-    """The type of a field, as it was annotated."""
-    return _kinds(cls)[name]
 
 
 @functools.cache

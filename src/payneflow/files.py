@@ -4,10 +4,14 @@ A file is written under a temporary name of its own in its own directory, flushe
 sees the old file or the new one, never half of one, and two writers at once never mix.
 """
 
+import functools
 import hashlib
+import io
+import math
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +21,8 @@ import numpy as np
 
 from payneflow.errors import PayneflowError
 
+SMALL = 2**16  # bytes of an array whose bytes may well be held twice
+NPY_1 = b"\x93NUMPY\x01\x00"  # how an array of npy version 1.0 begins
 LOCAL_HEADER = 30  # bytes of a zip member's own header before its name; bytes 26 to 29 are two lengths
 
 
@@ -153,7 +159,27 @@ class NpzArchive:
     def read(self, key: str) -> np.ndarray:
         """The array `key`, whole."""
         with self._problems_said(key):
-            return self._archive[key]
+            array = self._read_small(self._members[key]) if key in self._members else None
+            return self._archive[key] if array is None else array
+
+    def _read_small(self, member: zipfile.ZipInfo) -> np.ndarray | None:
+        """A small plain array as numpy reads it, in a tenth of the time; None where it is anything else."""
+        encrypted = member.flag_bits & 1
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size > SMALL or encrypted:
+            return None
+        self._stream.seek(self._data_offset(member))
+        content = self._stream.read(member.file_size)
+        if zlib.crc32(content) != member.CRC:
+            raise zipfile.BadZipFile(f"Bad CRC-32 for file {member.filename!r}")
+        if content[:8] != NPY_1:
+            return None
+        begin = 10 + int.from_bytes(content[8:10], "little")
+        shape, fortran, dtype = _parse_npy_1(content[:begin])
+        size = math.prod(shape)
+        if dtype.hasobject or size * dtype.itemsize <= 0:
+            return None
+        flat = np.frombuffer(content, dtype, size, begin).copy()
+        return flat.reshape(shape[::-1]).transpose() if fortran else flat.reshape(shape)
 
     def header(self, key: str) -> ArrayHeader:
         """What the header of the array `key` says; the array is not read."""
@@ -184,7 +210,7 @@ class NpzArchive:
         """Rows `first` ... `last` - 1 of an array whose rows lie in place; nothing else of it is read."""
         header = self.header(key)
         length = int(np.prod(header.shape[1:]))
-        self._stream.seek(self._data_offset(key) + header.begin + first * length * header.dtype.itemsize)
+        self._stream.seek(self._data_offset(self._members[key]) + header.begin + first * length * header.dtype.itemsize)
         array = np.fromfile(self._stream, header.dtype, (last - first) * length)
         if array.size != (last - first) * length:
             raise self._kind(f"{self.path}: {key} ends before row {last}. Was the file changed meanwhile?")
@@ -194,9 +220,9 @@ class NpzArchive:
         """One row of an array, read alone where that is possible."""
         return self.rows(key, row, row + 1)[0] if self.has_rows_in_place(key) else self.read(key)[row]
 
-    def _data_offset(self, key: str) -> int:
+    def _data_offset(self, member: zipfile.ZipInfo) -> int:
         """Where a member's bytes begin: after its local header, whose extra field the directory does not know."""
-        place = self._members[key].header_offset
+        place = member.header_offset
         self._stream.seek(place)
         header = self._stream.read(LOCAL_HEADER)
         return place + LOCAL_HEADER + sum(int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
@@ -220,6 +246,14 @@ class NpzArchive:
             raise self._kind(
                 f"{place}: not a readable npz file ({error}); expected {what}. Is the file truncated?"
             ) from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse_npy_1(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, Fortran order and type that a header of npy version 1.0 says; thousands of chunks have the same."""
+    stream = io.BytesIO(header)
+    np.lib.format.read_magic(stream)
+    return np.lib.format.read_array_header_1_0(stream)
 
 
 def read_npz(

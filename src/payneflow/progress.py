@@ -50,14 +50,18 @@ class Counter:
             _show("\r\x1b[K")
         say(self.line())
 
+    @property
+    def rate(self) -> float:
+        """Things done a second in this run; 0 where none is done yet."""
+        seconds = time.monotonic() - self._begin
+        return (self.done - self._done_before) / seconds if seconds else 0.0
+
     def line(self) -> str:
         """How many of how many, detail, rate and time left, as one line of text."""
-        seconds = time.monotonic() - self._begin
-        fresh = self.done - self._done_before
         text = f"{self.done} of {self.total} {self.what}{self.detail}"
-        if not fresh or not seconds:
+        rate, seconds = self.rate, time.monotonic() - self._begin
+        if not rate:
             return text
-        rate = fresh / seconds
         left = f", {clock((self.total - self.done) / rate)} left" if self.done < self.total else f" in {clock(seconds)}"
         return f"{text}, {rate:.3g} a second{left}"
 

@@ -14,7 +14,6 @@ SPAN = 0.8
 OFFSET = 0.1
 
 TRAINING_LEAST, TRAINING_MOST = OFFSET, OFFSET + SPAN  # scaled labels of the training spectra
-BOUND_LEAST, BOUND_MOST = 0.0, 1.0  # of the scaled labels in a fit (published listing)
 
 
 def scale_flux(flux: np.ndarray) -> np.ndarray:
@@ -35,11 +34,6 @@ def unscale_slope(slope: np.ndarray) -> np.ndarray:
 def unscale_deviation(deviation: np.ndarray) -> np.ndarray:
     """Difference of two network outputs (any shape) -> that of their normalised fluxes."""
     return deviation / SPAN
-
-
-def over_training_range(unit: np.ndarray) -> np.ndarray:
-    """Numbers from 0 to 1 (any shape) -> scaled labels, from one end of the training labels to the other."""
-    return OFFSET + SPAN * unit
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """What a user can turn about training: one settings class a trainer, each setting declared once.
 
-"published" are the values of Ting et al. (2019, ApJ 879, 69) and their listing.
+training/trainers.py says whose they are. "published" are the values of Ting et al. (2019, ApJ 879, 69) and their
+listing.
 """
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 
 from payneflow.declaration import declare, setting
 from payneflow.errors import SettingsError
@@ -76,29 +77,6 @@ class LmSettings:
         return replace(self, start_iterations=self.random_iterations, start_damping=self.random_damping)
 
 
-SETTINGS = {"lm": LmSettings, "sgd": SgdSettings, "theano": TheanoSettings}
-
-
-def make_settings(trainer: str, values: dict) -> LmSettings | SgdSettings:
-    """The settings of `trainer`, `values` in place of defaults. Raises SettingsError for a name it does not have."""
-    if trainer not in SETTINGS:
-        raise SettingsError(f"trainer is {trainer!r}, expected one of: {', '.join(SETTINGS)}.")
-    names = [field.name for field in fields(SETTINGS[trainer])]
-    unknown = sorted(set(values) - set(names))
-    if unknown:
-        raise SettingsError(f"trainer {trainer} has no setting {', '.join(unknown)}; it has {', '.join(names)}.")
-    return SETTINGS[trainer](**values)
-
-
-def read_settings_record(record: dict) -> tuple[str, LmSettings | SgdSettings, int]:
-    """Trainer, settings and seed of a `settings_record`. Raises SettingsError where it is none."""
-    values = dict(record)
-    trainer, seed = values.pop("trainer", None), values.pop("seed", None)
-    if not isinstance(seed, int):
-        raise SettingsError(f"seed is {seed!r}, expected a whole number.")
-    return trainer, make_settings(trainer, values), seed
-
-
-def settings_record(trainer: str, settings: LmSettings | SgdSettings, seed: int) -> dict:
+def settings_record(trainer: str, settings, seed: int) -> dict:
     """Everything that, with the grid, decides the bits of a pixel's network; stored with every file."""
     return {"trainer": trainer, "seed": seed, **asdict(settings)}

@@ -17,8 +17,13 @@ from hypothesis import strategies as st
 
 from payneflow import cli, read_networks
 from payneflow.chunks.checkpoint import checkpoint_path
-from payneflow.chunks.chunk import parse_pixels, plan_chunks, read_chunk, read_training, split_grid
+from payneflow.chunks.chunk import read_chunk, read_training
 from payneflow.chunks.gather import gather_chunks
+from payneflow.chunks.progress_file import progress_path, read_progress
+from payneflow.chunks.record import COLUMNS
+from payneflow.chunks.selection import parse_pixels, plan_chunks
+from payneflow.chunks.split import split_grid
+from payneflow.chunks.trained import TrainedChunk, read_trained_pixels
 from payneflow.errors import ChunkError, PayneflowError, SettingsError
 from payneflow.grid import read_grid
 from payneflow.settings import LmSettings, SgdSettings, TheanoSettings, settings_record
@@ -116,6 +121,20 @@ def test_a_chunk_carries_trainer_settings_and_seed_of_every_trainer(small_grid, 
     chunk = read_chunk(path)
     assert (chunk.trainer, chunk.settings, chunk.seed) == (trainer, settings, 3) == read_training(path)
     assert type(chunk.settings) is type(settings)
+
+
+def test_a_trained_chunk_is_read_as_it_was_written(small_grid, tmp_path):
+    (path,) = trained(small_grid, tmp_path / "chunks", "3:15:4")
+    chunk = TrainedChunk.read(path)
+    assert (chunk.name, chunk.pixels.tolist()) == ("pixel03-11-step4", [3, 7, 11])
+    assert set(chunk.column("chunk")) == {chunk.name} and chunk.column("pixel").tolist() == [3, 7, 11]
+    assert all(len(chunk.column(name)) == 3 for name in COLUMNS)
+    chunk.write(tmp_path / "again.npz")
+    with np.load(path) as first, np.load(tmp_path / "again.npz") as second:
+        assert first.files == second.files and all(np.array_equal(first[key], second[key]) for key in first.files)
+    assert read_trained_pixels(path) == [3, 7, 11]
+    with pytest.raises(ChunkError, match="expected a trained chunk"):
+        read_trained_pixels(tmp_path / "chunks" / path.name)
 
 
 def test_what_the_chunk_carries_is_what_trains_it(small_grid, tmp_path):
@@ -396,6 +415,58 @@ def test_a_pixel_that_cannot_be_trained_is_flagged_and_stops_nothing(small_grid,
     others = np.arange(20) != 4
     assert record["end"][4] == "failed" and np.isnan(record["deviation"][4])
     assert np.isnan(networks.w_array_0[4]).all() and (networks.w_array_0[others] == whole["w_array_0"][others]).all()
+
+
+# ----------------------------------------------------------------------------------------------------------- progress
+
+
+def progress_of(chunk, output):
+    trainer, settings, seed = read_training(chunk)
+    return read_progress(progress_path(output), "pixel00-19", settings_record(trainer, settings, seed))
+
+
+def test_a_job_reports_its_progress_in_numbers_through_interruption_to_the_end(long_chunk, tmp_path, monkeypatch):
+    chunk, undisturbed = long_chunk
+    output = tmp_path / "trained.npz"
+    job = start_training(chunk, output)
+    wait_for(lambda: progress_of(chunk, output))
+    assert (found := progress_of(chunk, output)).state == "running" and found.n_pixel == 20
+    assert abs(found.time - time.time()) < PATIENCE
+    wait_for(checkpoint_path(output).exists)
+    job.send_signal(signal.SIGINT)
+    job.communicate(timeout=PATIENCE)
+    assert progress_of(chunk, output).state == "interrupted"
+    monkeypatch.setenv("STEP_SECONDS", "0")
+    subprocess.run([*training(chunk, output), "--keep-checkpoint"], check=True, timeout=PATIENCE)
+    found = progress_of(chunk, output)
+    assert (found.state, found.n_done) == ("done", 20) and found.rate > 0
+    assert same_but_seconds(output, undisturbed)
+    files = str(output), "--network", str(tmp_path / "network.npz"), "--record", str(tmp_path / "record.ecsv")
+    assert cli.main(["gather", *files]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.npz", "record.ecsv", "trained.npz"]
+
+
+def test_a_job_that_fails_says_why(quick_chunk, tmp_path, monkeypatch):
+    def fail(self):
+        raise MemoryError("no room")
+
+    output = tmp_path / "trained.npz"
+    monkeypatch.setattr("payneflow.training.sgd.SgdTrainer.advance", fail)
+    with pytest.raises(MemoryError):
+        cli.main(["train", str(quick_chunk), "--output", str(output)])
+    found = progress_of(quick_chunk, output)
+    assert (found.state, found.reason, found.n_done) == ("failed", "MemoryError: no room", 0)
+
+
+def test_a_full_disk_costs_the_progress_not_the_training(quick_chunk, tmp_path, monkeypatch, capsys):
+    def no_room(path):
+        raise PayneflowError(f"{path}: cannot be written: No space left on device")
+
+    monkeypatch.setattr("payneflow.chunks.progress_file.whole_file", no_room)
+    output = tmp_path / "trained.npz"
+    assert cli.main(["train", str(quick_chunk), "--output", str(output)]) == 0
+    assert "trained.progress.json: cannot be written: No space left on device" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["trained.npz"]
 
 
 def test_progress_on_a_terminal_is_one_line_and_in_a_log_timestamped_lines(long_chunk, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_networks import line_networks
+from known_networks import line_networks, random_networks
 
 from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import CalibrationError
@@ -325,20 +325,7 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def emulator():
     """Networks of 60 pixels and three labels."""
-    rng = np.random.default_rng(2)
-    return PixelNetworks(
-        w_array_0=rng.normal(size=(60, 5, 3)),
-        b_array_0=rng.normal(size=(60, 5)),
-        w_array_1=rng.normal(size=(60, 5)),
-        b_array_1=rng.normal(size=60),
-        x_min=np.array([4000.0, 1.0, -2.0]),
-        x_max=np.array([6500.0, 5.0, 0.5]),
-        wavelength=15000 + 0.2 * np.arange(60),
-        label_names=("Teff", "logg", "[Fe/H]"),
-        label_units=("K", "dex", "dex"),
-        emulator_rms=np.full(60, 1e-3),
-        provenance={"grid_sha256": "of the grid"},
-    )
+    return replace(random_networks(60), provenance={"grid_sha256": "of the grid"})
 
 
 def known_errors(labels):

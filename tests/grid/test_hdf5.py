@@ -14,8 +14,8 @@ from split_memory import run
 from test_grid import REFUSED, SHIPPED, good, refusal
 
 from payneflow import cli, evaluation
-from payneflow.chunks import writing as chunk_writing
-from payneflow.chunks.writing import Piece, write_pieces
+from payneflow.chunks import split as chunk_writing
+from payneflow.chunks.split import Piece, write_pieces
 from payneflow.errors import GridError
 from payneflow.evaluation import evaluate_networks
 from payneflow.grid import GridKeys, count_pixels, grid_shape, read_grid

@@ -31,7 +31,7 @@ def test_text_that_means_a_number_is_one():
     fit = {"velocity": "true", "fixed": {"logg": "2.5"}, "priors": {"Teff": ["5000", "100"]}}
     config = check_config(with_(trainer="theano", chunk_size="7", sgd=sgd, fit=fit))
     assert config.settings == TheanoSettings(eta=0.05, num_epochs=300) and config.chunk_size == 7
-    assert config.sgd == SgdSettings(eta=0.05, num_epochs=300) and config.lm == LmSettings()
+    assert config.trainers.sgd == SgdSettings(eta=0.05, num_epochs=300) and config.trainers.lm == LmSettings()
     assert config.fit.settings.fixed == {"logg": 2.5} and config.fit.settings.velocity is True
     assert config.fit.settings.priors == {"Teff": (5000.0, 100.0)}
 
@@ -80,4 +80,4 @@ def test_a_wrong_setting_is_named_with_its_section(settings, says):
 
 
 def test_settings_are_judged_together_and_not_beside_the_defaults_of_others():
-    assert check_config(with_(sgd={"eta": 0.5, "min_eta": 0.2})).sgd == SgdSettings(eta=0.5, min_eta=0.2)
+    assert check_config(with_(sgd={"eta": 0.5, "min_eta": 0.2})).trainers.sgd == SgdSettings(eta=0.5, min_eta=0.2)

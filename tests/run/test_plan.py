@@ -245,7 +245,7 @@ def test_the_text_says_all_that_a_user_wants_to_know(tmp_path):
     ):
         assert said in text
     assert re.search(r"runtime, minutes +4 +8 +12$", text, re.M), text
-    assert "the law of sizing.py" in text and "core-hours" in text
+    assert "the law of the trainer" in text and "core-hours" in text
 
 
 def test_a_grid_that_cannot_be_trained_on_is_refused_by_its_headers(tmp_path):

@@ -10,12 +10,14 @@ from conftest import PATIENCE, write_small_grid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payneflow.chunks.chunk import split_grid
+from payneflow.chunks.split import split_grid
 from payneflow.grid import read_grid
 from payneflow.run import sizing
-from payneflow.settings import SETTINGS, LmSettings, SgdSettings, make_settings
+from payneflow.settings import LmSettings, SgdSettings
+from payneflow.training.lm import cost as lm_cost
 from payneflow.training.lm import virtual_spectra
 from payneflow.training.sgd import SgdTrainer
+from payneflow.training.trainers import TRAINERS, make_settings, seconds_of_preparation
 
 
 @pytest.mark.parametrize(
@@ -32,7 +34,7 @@ from payneflow.training.sgd import SgdTrainer
 def test_the_law_gives_the_measured_cost_of_the_demonstration_grid(trainer, n_neurons, seconds):
     """The cost tables of README.md and docs/lm.md: 160 training spectra, 3 labels."""
     settings = make_settings(trainer, {"n_neurons": n_neurons})
-    assert sizing.seconds_a_pixel(trainer, settings, 160, 3) == pytest.approx(seconds, rel=0.15)
+    assert TRAINERS[trainer].seconds_a_pixel(settings, 160, 3) == pytest.approx(seconds, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def test_the_law_gives_the_measured_cost_of_the_demonstration_grid(trainer, n_ne
 )
 def test_the_law_gives_the_measured_cost_of_an_iteration(n_training, n_label, n_neurons, microseconds):
     settings = LmSettings(n_neurons=n_neurons, n_starts=1, start_iterations=10, max_iterations=10, virtual_weight=0.0)
-    seconds = sizing.seconds_a_pixel("lm", settings, n_training, n_label) / 20
+    seconds = lm_cost.seconds_a_pixel(settings, n_training, n_label) / 20
     assert seconds * 1e6 == pytest.approx(microseconds, rel=0.2)
 
 
@@ -49,8 +51,8 @@ def test_the_law_gives_the_measured_cost_of_an_iteration(n_training, n_label, n_
 def test_the_law_gives_the_measured_time_of_preparation(n_neurons, seconds):
     """The table of docs/lm.md, for the demonstration grid."""
     settings = LmSettings(n_neurons=n_neurons)
-    assert sizing.seconds_of_preparation("lm", settings, 160, 3, 7214) == pytest.approx(seconds, rel=0.1)
-    assert sizing.seconds_of_preparation("sgd", SgdSettings(), 160, 3, 7214) == 0.0
+    assert seconds_of_preparation(settings, 160, 3, 7214) == pytest.approx(seconds, rel=0.1)
+    assert seconds_of_preparation(SgdSettings(), 160, 3, 7214) == 0.0
 
 
 def test_what_is_known_of_the_trainers_is_what_they_do():
@@ -61,17 +63,17 @@ def test_what_is_known_of_the_trainers_is_what_they_do():
 def test_virtual_spectra_are_counted_as_they_are_made(n_training):
     labels = np.random.default_rng(0).uniform(0.1, 0.9, (n_training, 2))
     made = virtual_spectra.make_virtual_spectra(labels, np.cos(labels @ np.ones((2, 5))), seed=0)
-    assert sizing.n_virtual(LmSettings(), n_training) == len(made.labels)
+    assert lm_cost.n_virtual(LmSettings(), n_training) == len(made.labels)
 
 
 def test_virtual_spectra_that_are_switched_off_or_too_many_cost_nothing():
-    assert sizing.n_virtual(LmSettings(virtual_weight=0.0), 160) == 0
-    assert sizing.n_virtual(LmSettings(), 2560) == 640
-    assert sizing.n_virtual(LmSettings(), 2561) == 0
+    assert lm_cost.n_virtual(LmSettings(virtual_weight=0.0), 160) == 0
+    assert lm_cost.n_virtual(LmSettings(), 2560) == 640
+    assert lm_cost.n_virtual(LmSettings(), 2561) == 0
 
 
 @given(
-    trainer=st.sampled_from(list(SETTINGS)),
+    trainer=st.sampled_from(list(TRAINERS)),
     n_training=st.integers(10, 2000),
     n_label=st.integers(1, 30),
     n_neurons=st.integers(1, 40),
@@ -79,7 +81,7 @@ def test_virtual_spectra_that_are_switched_off_or_too_many_cost_nothing():
 def test_more_spectra_labels_or_neurons_never_cost_less(trainer, n_training, n_label, n_neurons):
     def seconds(n_training, n_label, n_neurons):
         settings = make_settings(trainer, {"n_neurons": n_neurons})
-        return sizing.seconds_a_pixel(trainer, settings, n_training, n_label)
+        return TRAINERS[trainer].seconds_a_pixel(settings, n_training, n_label)
 
     here = seconds(n_training, n_label, n_neurons)
     assert here > 0
@@ -126,7 +128,7 @@ def test_chunks_fill_the_lanes_of_all_ranks_and_take_about_their_time(n_pixel, s
 
 
 def test_auto_suits_a_laptop_and_a_cluster():
-    lm, sgd = (sizing.seconds_a_pixel(trainer, SETTINGS[trainer](), 160, 3) for trainer in ("lm", "sgd"))
+    lm, sgd = (TRAINERS[name].seconds_a_pixel(TRAINERS[name].settings(), 160, 3) for name in ("lm", "sgd"))
     assert sizing.chunk_size(7214, lm) == 904, "8 chunks, of about a thousand"
     assert sizing.chunk_size(7214, sgd) == 104, "about a hundred"
     assert sizing.chunk_size(7214, lm, 2, on_cluster=True) == 7214, "14 seconds in all: one job"

@@ -1,15 +1,17 @@
-"""`payneflow status`: every state of a chunk from real files of training, torn and foreign, with and without Slurm.
+"""`payneflow status`: every state of a chunk from what training writes, torn and foreign, with and without Slurm.
 
 Slurm's real squeue cannot be had in a unit test: `fake_squeue` puts a script of that name on PATH, which prints what
 the real one prints for jobs of the Snakemake plugin. tests/cluster asks the real one.
 """
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ from conftest import PATIENCE, ROOT, write_small_grid
 
 from payneflow import cli
 from payneflow.chunks.checkpoint import checkpoint_path, identity_text, write_checkpoint
-from payneflow.chunks.chunk import read_chunk, split_grid
+from payneflow.chunks.chunk import read_chunk
+from payneflow.chunks.progress_file import Progress, progress_path
+from payneflow.chunks.split import split_grid
 from payneflow.chunks.train import train_chunk
 from payneflow.grid import read_grid
 from payneflow.run.config import read_config
@@ -90,6 +94,15 @@ def write_log(run, name, *lines, age=0.0):
     return path
 
 
+def report(run, name, n_done, rate=0.0, age=0.0, **others):
+    """A file of progress as training writes it, `age` seconds ago; `others`: fields of `Progress`."""
+    others = {"settings": settings_record("sgd", SgdSettings(**SGD), 0), "n_pixel": 5, **others}
+    progress = Progress(name, n_done=n_done, rate=rate, time=time.time() - age, **others)
+    path = progress_path(run / "results/trained" / f"{name}.npz")
+    path.write_text(json.dumps(asdict(progress)))
+    return path
+
+
 def save(run, name, n_ended, age=0.0, **settings):
     """A checkpoint as training writes it, in which `n_ended` pixels have ended."""
     chunk = read_chunk(run / "results/chunks" / f"{name}.npz")
@@ -129,13 +142,14 @@ def test_pixels_of_a_checkpoint_count_as_done(run):
 
 
 @pytest.mark.parametrize(("age", "state"), [(0, "running"), (FRESH - 20, "running"), (FRESH + 20, "waiting")])
-def test_without_slurm_a_chunk_runs_whose_log_or_checkpoint_is_fresh(run, age, state):
+def test_without_slurm_a_chunk_runs_of_which_a_file_is_fresh(run, age, state):
     write_log(run, "pixel05-09", BEGUN, ON_THE_WAY, age=age)
     save(run, "pixel10-14", 2, age=age)
+    report(run, "pixel15-19", 2, age=age)
     states = states_of(run)
-    assert states["pixel05-09"] == states["pixel10-14"] == state
+    assert states["pixel05-09"] == states["pixel10-14"] == states["pixel15-19"] == state
     said = status_text(status_of(run))
-    assert "squeue, a command of Slurm, is not on PATH here; so those run whose log or checkpoint was written" in said
+    assert "squeue, a command of Slurm, is not on PATH here; so those run whose files were written" in said
 
 
 def test_with_slurm_a_chunk_runs_whose_job_does(run, fake_squeue):
@@ -207,6 +221,23 @@ def test_other_logs_are_no_failures(run, lines):
     assert states_of(run)["pixel05-09"] == "waiting"
 
 
+def test_what_a_job_says_of_its_end_is_believed_whatever_its_log_says(run, fake_squeue):
+    report(run, "pixel05-09", 3, state="failed", reason="MemoryError: no room")
+    report(run, "pixel10-14", 3, state="interrupted")
+    write_log(run, "pixel10-14", BEGUN)
+    status = status_of(run)
+    assert (status.chunks[1].state, status.chunks[1].reason) == (State.FAILED, "MemoryError: no room")
+    assert status.chunks[2].state is State.WAITING, "although its files are fresh"
+    fake_squeue(("PENDING", "pixel05-09"), ("RUNNING", "pixel10-14"))
+    assert [str(chunk.state) for chunk in status_of(run).chunks[1:3]] == ["waiting", "running"]
+
+
+def test_a_job_that_was_killed_by_others_says_running_and_its_log_why(run):
+    report(run, "pixel05-09", 3)
+    write_log(run, "pixel05-09", BEGUN, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0")
+    assert status_of(run).chunks[1].state is State.FAILED
+
+
 def test_a_failed_chunk_that_is_queued_again_waits(run, fake_squeue):
     write_log(run, "pixel05-09", OURS)
     fake_squeue(("PENDING", "pixel05-09"))
@@ -228,8 +259,8 @@ def test_the_log_of_a_real_failure_is_read(run):
 
 
 def test_rate_and_time_left_are_those_of_the_running_jobs(run):
-    write_log(run, "pixel05-09", BEGUN, ON_THE_WAY)
-    write_log(run, "pixel10-14", BEGUN)  # has not said anything yet: taken for one like the other
+    report(run, "pixel05-09", 3, rate=0.1)
+    report(run, "pixel10-14", 0)  # no pixel has ended yet: taken for one like the other
     status = status_of(run)
     assert status.rate == pytest.approx(0.2)
     assert status.n_done == 8
@@ -237,18 +268,20 @@ def test_rate_and_time_left_are_those_of_the_running_jobs(run):
 
 
 def test_a_rate_that_no_running_job_knows_yet_is_that_of_the_finished_ones(run):
-    write_log(run, "pixel00-04", "2026-01-01 10:00:30 5 of 5 pixels done, 2 converged, 0.5 a second in 0:10", age=1e5)
+    report(run, "pixel00-04", 5, rate=0.5, age=1e5, state="done")
     assert status_of(run).rate == 0.0, "nothing runs"
-    write_log(run, "pixel05-09", BEGUN)
+    report(run, "pixel05-09", 0)
     assert status_of(run).rate == 0.5
 
 
-def test_what_a_log_says_beyond_its_checkpoint_counts_only_while_the_job_runs(run):
+def test_what_a_job_says_beyond_its_checkpoint_counts_only_while_it_runs(run):
     save(run, "pixel05-09", 1, age=1e5)
-    write_log(run, "pixel05-09", BEGUN, ON_THE_WAY, age=0)
+    report(run, "pixel05-09", 3)
     assert status_of(run).chunks[1].n_done == 3
-    write_log(run, "pixel05-09", BEGUN, ON_THE_WAY, age=1e5)
+    report(run, "pixel05-09", 3, age=1e5)
     assert status_of(run).chunks[1].n_done == 1
+    report(run, "pixel05-09", 9999)
+    assert status_of(run).chunks[1].n_done == 5, "never more than there are"
 
 
 # --------------------------------------------------------------------------------------------- torn and foreign files
@@ -281,10 +314,24 @@ def test_checkpoints_that_are_torn_or_stale_or_of_others_count_as_absent(run):
 def test_a_log_of_any_bytes_is_no_error(run):
     log = write_log(run, "pixel05-09", "")
     log.write_bytes(bytes(range(256)) * 100)
-    write_log(run, "pixel10-14", "99999 of 5 pixels done, 1e a second", "7 of 5 pixels done, 1-2 a second")
-    status = status_of(run)
-    assert len(status.chunks) == 4
-    assert status.chunks[2].n_done == 5, "never more than there are"
+    assert len(status_of(run).chunks) == 4
+
+
+def test_progress_that_is_torn_or_stale_or_of_others_counts_as_absent(run):
+    path = report(run, "pixel05-09", 3, rate=0.1)
+    whole = path.read_text()
+    for text in (whole[:30], "", "[]", "{}", "3", "\0", whole.replace("3", '"a"', 1), whole.replace("0.1", "NaN")):
+        path.write_text(text)
+        assert (status_of(run).n_done, states_of(run)["pixel05-09"]) == (5, "waiting"), text
+    path.write_text(whole.replace("pixel05-09", "pixel10-14"))
+    assert status_of(run).n_done == 5
+    report(run, "pixel05-09", -3)
+    assert status_of(run).n_done == 5
+    report(run, "pixel05-09", 3, settings=settings_record("sgd", SgdSettings(), 0), state="failed", reason="old")
+    assert (status_of(run).n_done, states_of(run)["pixel05-09"]) == (5, "waiting"), "of other settings"
+    path.unlink()
+    path.mkdir()
+    assert status_of(run).n_done == 5
 
 
 # ------------------------------------------------------------------------------------------------------ as a command

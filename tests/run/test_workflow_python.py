@@ -72,8 +72,8 @@ def test_the_chunks_get_trainer_seed_and_all_settings(trainer):
 def test_theano_without_its_environment_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match="make theano"):
-        workflow.theano_environment(Path("results"), tmp_path)
-    flags = workflow.theano_environment(Path("it's, results"), None)
+        workflow.environment_of("theano", Path("results"), tmp_path)
+    flags = workflow.environment_of("theano", Path("it's, results"), None)
     assert "'" not in flags and flags.startswith("env THEANO_FLAGS=base_compiledir=.snakemake/payneflow/trained-")
 
 

@@ -148,6 +148,21 @@ def test_an_ended_pixel_is_not_trained_again():
     assert trainer.runs == []
 
 
+def test_a_pixel_is_judged_all_at_once_or_not_at_all():
+    """Ctrl-C in the midst of a judgement: what is saved then must be a state that training knows."""
+
+    class Interrupted(PublishedPolicy):
+        def judge(self, progress, outcome):
+            progress.steps += outcome.steps
+            progress.divisor *= 2.0
+            raise KeyboardInterrupt
+
+    task = PixelTask(0, np.zeros(3), PixelProgress())
+    with pytest.raises(KeyboardInterrupt):
+        list(train_pixels(ScriptedTrainer((GOOD, 0.1)), Interrupted(SgdSettings()), [task]))
+    assert (task.progress.steps, task.progress.divisor) == (0, 1.0)
+
+
 def test_all_lanes_are_kept_busy():
     """Earlier codes handed a pool one pixel at a time. Here a free lane is filled at once, as long as pixels wait."""
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from payneflow.errors import SettingsError
 from payneflow.settings import SgdSettings
-from payneflow.simd import kernel, load, sigmoid, store
+from payneflow.simd import LANES, aligned, kernel, load, sigmoid, store
 from payneflow.training.lanes import PixelTask, train_pixels
 from payneflow.training.policy import PixelProgress, PublishedPolicy, Run
 from payneflow.training.randomness import published_network, shuffled_order
-from payneflow.training.sgd import SgdTrainer
+from payneflow.training.sgd import Runs, SgdTrainer, Spectra, build
+from payneflow.weights import split
 
 
 def sigma(z):
@@ -79,6 +80,34 @@ def test_the_update_is_that_of_the_published_listing(n_training, n_label, n_neur
     hidden = sigma(labels @ expected[:n].reshape(n_neurons, -1).T + expected[n : n + n_neurons])
     deviation = np.abs(sigma(hidden @ expected[n + n_neurons : -1] + expected[-1]) - flux[:, 0]).max() / 0.8
     assert outcome.deviation == pytest.approx(deviation, abs=1e-12), "over all training spectra, the tail included"
+
+
+def test_one_epoch_of_the_kernels_is_that_of_the_listing_in_every_lane():
+    """Each lane has its own pixel, order, weights and step; the cost is counted as of the first epochs, or the last."""
+    n_training, n_label, n_neurons, mini_batch_size = 41, 3, 10, 2
+    labels, flux = some_spectra(n_training, n_label, LANES)
+    spectra = Spectra(labels=aligned(n_training * n_label), flux=aligned(n_training))
+    runs = Runs(aligned(51), aligned(1), aligned(1), aligned(1), np.full(LANES, 150), np.full(LANES, 400))
+    runs.epochs_done[:3], runs.epochs_done[3:5] = 0, 399
+    steps, expected = np.linspace(0.01, 0.2, LANES), []
+    for lane in range(LANES):
+        order, weights = shuffled_order(1, lane, n_training), published_network(1, lane, 0, n_neurons, n_label)
+        spectra.labels[lane::LANES], spectra.flux[lane::LANES] = labels[order].ravel(), flux[order, lane]
+        runs.weights[lane::LANES], runs.step[lane] = weights, steps[lane] / mini_batch_size
+        listing = labels, flux[:, lane], weights, steps[lane], 1, order, n_neurons, mini_batch_size
+        expected.append(published_listing(*listing))
+    epochs, largest_error = build(n_label, n_neurons, mini_batch_size)
+    epochs(spectra, runs, aligned(mini_batch_size * n_neurons), 1)
+    largest = np.empty(LANES)
+    largest_error(spectra, runs.weights, largest)
+    for lane, (weights, costs) in enumerate(expected):
+        assert runs.weights[lane::LANES] == pytest.approx(weights, abs=1e-14)
+        w0, b0, w1, b1 = split(weights, n_label)
+        error = sigma(sigma(labels @ w0.T + b0) @ w1 + b1) - flux[:, lane]
+        assert largest[lane] == pytest.approx(np.abs(error).max(), abs=1e-14)
+        assert runs.first_cost[lane] == pytest.approx(costs[0] if lane < 3 else 0.0, rel=1e-13)
+        assert runs.last_cost[lane] == pytest.approx(costs[0] if lane in (3, 4) else 0.0, rel=1e-13)
+    assert runs.epochs_done.tolist() == [1] * 3 + [400] * 2 + [151] * 3
 
 
 def test_the_improvement_compares_the_first_and_the_last_hundred_epochs():
@@ -196,7 +225,7 @@ def test_settings_that_cannot_work_are_refused(name, value, says):
 
 @kernel
 def _sigmoid_of(z, out):
-    for i in range(0, len(z), 8):
+    for i in range(0, len(z), LANES):
         store(out, i, sigmoid(load(z, i)))
 
 
@@ -209,14 +238,15 @@ def test_the_logistic_function_in_lanes():
     assert np.abs(out / exact - 1).max() < 2e-14
     far = np.array([-1e300, -np.inf, -400.0, 400.0, 1e300, np.inf, 0.0, -0.0])
     _sigmoid_of(far, out)
-    assert out[:8] == pytest.approx([0, 0, 0, 1, 1, 1, 0.5, 0.5], abs=1e-100)
+    assert out[:LANES] == pytest.approx([0, 0, 0, 1, 1, 1, 0.5, 0.5], abs=1e-100)
 
 
 ON_ANOTHER_CPU = """
 import numpy as np
 from payneflow.training.policy import Run
 from payneflow.settings import SgdSettings
-from payneflow.training.sgd import SgdTrainer
+from payneflow.training.sgd import Runs, SgdTrainer, Spectra, build
+from payneflow.weights import split
 labels = np.linspace(0.1, 0.9, 12).reshape(6, 2)
 trainer = SgdTrainer(labels, SgdSettings(), 0)
 flux = np.linspace(0.5, 0.9, 6)

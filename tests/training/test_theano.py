@@ -16,8 +16,9 @@ from conftest import PATIENCE, ROOT
 from workflow_runs import new_directory, snakemake
 
 from payneflow.errors import SettingsError
-from payneflow.settings import SgdSettings, TheanoSettings, make_settings
+from payneflow.settings import SgdSettings, TheanoSettings
 from payneflow.training.theano import TheanoTrainer
+from payneflow.training.trainers import make_settings
 
 PYTHON = ROOT / ".venv-theano/bin/python"
 # all that computes

@@ -158,6 +158,11 @@ def test_wrong_values_are_refused_all_at_once_with_their_meaning(directory):
     assert "trainer is 'adam', expected one of: lm, sgd, theano." in output
 
 
+def test_a_mini_batch_larger_than_the_training_set_is_refused_before_anything_runs(directory):
+    output = refusal(directory, "--config", "trainer=sgd", "sgd={mini_batch_size: 161}")
+    assert "mini_batch_size is 161, but the grid has only 160 training spectra" in output
+
+
 def test_a_missing_setting_is_named(directory):
     path = directory / "config.yaml"
     path.write_text(re.sub("seed: .*\n", "", path.read_text()))

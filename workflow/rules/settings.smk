@@ -56,9 +56,7 @@ try:
     SHARDS = run.plan_fits(config["fit"])
     # now, because Snakemake takes stock of a directory once: a link made later would be missing
     SHARD_FILES = {name: run.files_of_shard(shard, GRID) for name, shard in SHARDS.items()}
-    ENVIRONMENT = ""
-    if config["trainer"] == "theano":
-        ENVIRONMENT = run.theano_environment(RESULTS, None if WITH_CONDA else CHECKOUT)
+    ENVIRONMENT = run.environment_of(config["trainer"], RESULTS, None if WITH_CONDA else CHECKOUT)
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None
 

@@ -11,7 +11,7 @@ rule train_chunk:
     benchmark:
         BENCHMARKS / "train_chunk/{chunk}.tsv"
     conda:
-        f"{ENVS}/theano.yaml" if config["trainer"] == "theano" else f"{ENVS}/payneflow.yaml"
+        f"{ENVS}/{run.conda_of(config['trainer'])}.yaml"
     threads: 1 if SITE.on_cluster else SITE.ranks
     resources:
         tasks=lambda wildcards, threads: SITE.ranks_of_job(threads),

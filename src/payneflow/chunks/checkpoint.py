@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from payneflow import __version__
+from payneflow.chunks.progress_file import progress_path
 from payneflow.errors import PayneflowError
 from payneflow.files import read_npz, write_npz
 from payneflow.training.policy import PixelProgress, Stage
@@ -26,9 +27,10 @@ def checkpoint_path(output: str | Path) -> Path:
 
 
 def remove_checkpoints(outputs: Iterable[str | Path]) -> None:
-    """Remove what checkpoints lie beside trained chunks, once these are joined."""
+    """Remove what checkpoints, and what files of progress, lie beside trained chunks, once these are joined."""
     for output in outputs:
         checkpoint_path(output).unlink(missing_ok=True)
+        progress_path(output).unlink(missing_ok=True)
 
 
 def identity_text(identity: dict, settings: dict) -> str:

@@ -1,4 +1,4 @@
-"""A grid in pieces: each chunk file holds all that one job needs to train its pixels, and knows where it belongs."""
+"""A chunk file: all that one job needs to train its pixels of a grid, and where it belongs. split.py writes it."""
 
 import json
 from dataclasses import dataclass, replace
@@ -6,21 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from payneflow.chunks.selection import parse_pixels, plan_chunks
-from payneflow.chunks.writing import Piece, write_pieces
 from payneflow.errors import ChunkError, SettingsError
 from payneflow.files import read_npz
-from payneflow.grid import TRAINING, SpectralGrid
+from payneflow.grid import TRAINING
 from payneflow.scaling import LabelScaler
-from payneflow.settings import LmSettings, SgdSettings, read_settings_record, settings_record
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import Templates
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
-from payneflow.training.trainers import prepare
+from payneflow.training.trainers import Settings, read_settings_record
 
 FORMAT_VERSION = 2
 _WHAT = "a chunk file made by payneflow split"
-_TRAINING_KEY = "prepared_for"  # trainer, settings and seed (JSON); of lm, chunks of earlier versions have them, too
+TRAINING_KEY = "prepared_for"  # trainer, settings and seed (JSON); of lm, chunks of earlier versions have them, too
 _TEXTS = ("grid_sha256", "preparation_note")
 _ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_names", "label_units", "requested")
 _ARRAYS += ("virtual_labels", "virtual_flux", "template_w0", "template_b0")
@@ -55,7 +52,7 @@ class Chunk:
     grid_sha256: str
     preparation_note: str
     trainer: str
-    settings: LmSettings | SgdSettings
+    settings: Settings
     seed: int
 
     @property
@@ -70,7 +67,7 @@ class Chunk:
 
     @property
     def identity(self) -> dict:
-        """What a trained chunk and a checkpoint carry on, so that they cannot be taken for another chunk's."""
+        """What a checkpoint carries on, so that it cannot be taken for another chunk's."""
         return {
             "chunk": self.name,
             "pixels": self.pixels,
@@ -85,73 +82,24 @@ class Chunk:
         }
 
 
-def split_grid(
-    grid: SpectralGrid,
-    selection: str,
-    chunk_size: int,
-    directory: str | Path,
-    trainer: str,
-    settings: LmSettings | SgdSettings,
-    seed: int,
-) -> list[Path]:
-    """Write one chunk file `directory/NAME.npz` for each chunk of the selected pixels; returns their paths.
-
-    Each carries `trainer`, `settings` and `seed`, with which `train` will train it; what these draw from all training
-    spectra is made here, once. The flux streams by in blocks of spectra, each of which every chunk takes its pixels of.
-    """
-    chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)
-    requested = parse_pixels(selection, len(grid.wavelength))
-    preparation = prepare(grid.scaler.scale(grid.labels[TRAINING]), grid.flux[TRAINING], settings, seed)
-    common = {
-        "labels": grid.labels,
-        "x_min": grid.scaler.x_min,
-        "x_max": grid.scaler.x_max,
-        "label_names": np.array(grid.label_names),
-        "label_units": np.array(grid.label_units),
-        "requested": np.array([requested.start, requested.stop, requested.step]),
-        "virtual_labels": preparation.virtual.labels,
-        "template_w0": preparation.templates.w0,
-        "template_b0": preparation.templates.b0,
-        "grid_sha256": grid.sha256,
-        _TRAINING_KEY: json.dumps(settings_record(trainer, settings, seed)),
-        "preparation_note": preparation.note,
-        "format_version": FORMAT_VERSION,
-    }
-    pieces = [
-        Piece(
-            path=Path(directory) / f"{chunk.name}.npz",
-            pixels=chunk.pixels,
-            arrays={
-                "chunk": chunk.name,
-                "pixels": np.array(chunk.pixels),
-                "wavelength": grid.wavelength[chunk.pixels],
-                **common,
-            },
-        )
-        for chunk in chunks
-    ]
-    write_pieces(pieces, grid.flux, preparation.virtual)
-    return [piece.path for piece in pieces]
-
-
 def read_preparation_note(path: str | Path) -> str:
     """How a chunk file that `split_grid` wrote was prepared, read without the rest of it."""
     key = "preparation_note"
     return str(read_npz(path, ChunkError, _WHAT, keys=(key,))[key])
 
 
-def read_training(path: str | Path) -> tuple[str, LmSettings | SgdSettings, int]:
+def read_training(path: str | Path) -> tuple[str, Settings, int]:
     """Trainer, settings and seed that a chunk file carries, read without the rest of it. Raises ChunkError."""
-    stored = read_npz(path, ChunkError, _WHAT, keys=(_TRAINING_KEY,))
-    if _TRAINING_KEY not in stored:
-        raise ChunkError(f"{path}: no {_TRAINING_KEY}; expected a chunk file. Make it again with payneflow split.")
-    return _training(path, str(stored[_TRAINING_KEY]))
+    stored = read_npz(path, ChunkError, _WHAT, keys=(TRAINING_KEY,))
+    if TRAINING_KEY not in stored:
+        raise ChunkError(f"{path}: no {TRAINING_KEY}; expected a chunk file. Make it again with payneflow split.")
+    return _training(path, str(stored[TRAINING_KEY]))
 
 
 def read_chunk(path: str | Path) -> Chunk:
     """Read a chunk file. Raises ChunkError where it is missing, damaged, or of another format or version."""
     stored = read_npz(path, ChunkError, _WHAT)
-    missing = [key for key in ("chunk", *_ARRAYS, *_TEXTS, _TRAINING_KEY, "format_version") if key not in stored]
+    missing = [key for key in ("chunk", *_ARRAYS, *_TEXTS, TRAINING_KEY, "format_version") if key not in stored]
     if missing:
         raise ChunkError(f"{path}: no {', '.join(missing)}; expected a chunk file. Make it again with payneflow split.")
     if int(stored["format_version"]) != FORMAT_VERSION:
@@ -159,17 +107,17 @@ def read_chunk(path: str | Path) -> Chunk:
             f"{path}: format_version {stored['format_version']}, expected {FORMAT_VERSION}. Make it again with "
             "payneflow split."
         )
-    trainer, settings, seed = _training(path, str(stored[_TRAINING_KEY]))
+    trainer, settings, seed = _training(path, str(stored[TRAINING_KEY]))
     arrays = {key: stored[key] for key in _ARRAYS} | {key: str(stored[key]) for key in _TEXTS}
     return Chunk(name=str(stored["chunk"]), **arrays, trainer=trainer, settings=settings, seed=seed)
 
 
-def _training(path: str | Path, record: str) -> tuple[str, LmSettings | SgdSettings, int]:
+def _training(path: str | Path, record: str) -> tuple[str, Settings, int]:
     """Trainer, settings and seed of a chunk; an earlier version wrote only the trainer's name where it was not lm."""
     try:
         return read_settings_record(dict(json.loads(record)))
     except (ValueError, TypeError):
-        said = f"{_TRAINING_KEY} is {record!r}, expected trainer, settings and seed (JSON)."
+        said = f"{TRAINING_KEY} is {record!r}, expected trainer, settings and seed (JSON)."
     except SettingsError as error:
         said = str(error)
     raise ChunkError(f"{path}: this chunk does not say how to train it: {said} Run payneflow split again.") from None

@@ -11,13 +11,11 @@ from astropy.table import Table
 
 from payneflow import __version__
 from payneflow.chunks.record import COLUMNS, record_table
-from payneflow.chunks.train import FORMAT_VERSION
+from payneflow.chunks.trained import TrainedChunk
 from payneflow.errors import ChunkError
-from payneflow.files import read_npz
 from payneflow.network import PixelNetworks
 from payneflow.weights import PUBLISHED_KEYS
 
-_NETWORK = (*PUBLISHED_KEYS, "emulator_rms")
 _SAME = {
     "grid_sha256": "comes from another grid",
     "settings": "was trained with other settings",
@@ -38,26 +36,27 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
     """
     if not paths:
         raise ChunkError("no trained chunks given: nothing to gather.")
-    chunks = {str(path): _read_trained(path) for path in paths}
+    chunks = {str(path): TrainedChunk.read(path) for path in paths}
     _prove_one_origin(chunks)
     _prove_each_pixel_once(chunks)
     first = next(iter(chunks.values()))
-    columns = {name: np.concatenate([_column(chunk, name) for chunk in chunks.values()]) for name in COLUMNS}
-    settings = json.loads(str(first["settings"]))
+    columns = {name: np.concatenate([chunk.column(name) for chunk in chunks.values()]) for name in COLUMNS}
+    settings = json.loads(first.settings)
     order = np.argsort(columns["pixel"], kind="stable")
-    joined = {key: np.concatenate([chunk[key] for chunk in chunks.values()])[order] for key in _NETWORK}
+    weights = {key: np.concatenate([chunk.networks[key] for chunk in chunks.values()])[order] for key in PUBLISHED_KEYS}
     networks = PixelNetworks(
-        **joined,
-        x_min=first["x_min"],
-        x_max=first["x_max"],
+        **weights,
+        emulator_rms=np.concatenate([chunk.emulator_rms for chunk in chunks.values()])[order],
+        x_min=first.x_min,
+        x_max=first.x_max,
         wavelength=columns["wavelength"][order],
-        label_names=tuple(str(name) for name in first["label_names"]),
-        label_units=tuple(str(unit) for unit in first["label_units"]),
+        label_names=tuple(str(name) for name in first.label_names),
+        label_units=tuple(str(unit) for unit in first.label_units),
         provenance={
             "settings": settings,
-            "grid_sha256": str(first["grid_sha256"]),
-            "pixels": first["requested"].tolist(),
-            "preparation": str(first["preparation_note"]),
+            "grid_sha256": first.grid_sha256,
+            "pixels": first.requested.tolist(),
+            "preparation": first.preparation_note,
             "versions": {
                 "payneflow": __version__,
                 "numpy": np.__version__,
@@ -69,40 +68,27 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
     return networks, record_table(columns, settings)
 
 
-def _read_trained(path: str | Path) -> dict[str, np.ndarray]:
-    stored = read_npz(path, ChunkError, "a trained chunk made by payneflow train")
-    needed = ("chunk", "pixels", "format_version", *_SAME, *_NETWORK, *(name for name in COLUMNS if name != "chunk"))
-    missing = [key for key in needed if key not in stored]
-    if missing:
-        raise ChunkError(f"{path}: no {', '.join(missing)}; expected a trained chunk. Train this chunk again.")
-    if int(stored["format_version"]) != FORMAT_VERSION:
-        version = stored["format_version"]
-        raise ChunkError(f"{path}: format_version {version}, expected {FORMAT_VERSION}. Train this chunk again.")
-    return stored
-
-
-def _column(chunk: dict[str, np.ndarray], name: str) -> np.ndarray:
-    return np.full(len(chunk["pixels"]), str(chunk["chunk"])) if name == "chunk" else chunk[name]
-
-
-def _prove_one_origin(chunks: dict[str, dict[str, np.ndarray]]) -> None:
+def _prove_one_origin(chunks: dict[str, TrainedChunk]) -> None:
     """Every chunk must agree with what most chunks say, so that the odd one out is named and not its neighbours."""
-    for key, fault in _SAME.items():
-        texts = {path: json.dumps(chunk[key].tolist()) for path, chunk in chunks.items()}
+    first = next(iter(chunks.values()))
+    for name, fault in _SAME.items():
+        if all(np.array_equal(getattr(chunk, name), getattr(first, name)) for chunk in chunks.values()):
+            continue
+        texts = {path: json.dumps(np.asarray(getattr(chunk, name)).tolist()) for path, chunk in chunks.items()}
         majority = Counter(texts.values()).most_common(1)[0][0]
         odd = [path for path, text in texts.items() if text != majority]
         if odd:
             raise ChunkError(
-                f"{odd[0]}: this chunk {fault} ({key} is {texts[odd[0]]}, the other chunks have {majority}). "
+                f"{odd[0]}: this chunk {fault} ({name} is {texts[odd[0]]}, the other chunks have {majority}). "
                 "Split the grid and train this chunk again."
             )
 
 
-def _prove_each_pixel_once(chunks: dict[str, dict[str, np.ndarray]]) -> None:
-    requested = range(*next(iter(chunks.values()))["requested"].tolist())
+def _prove_each_pixel_once(chunks: dict[str, TrainedChunk]) -> None:
+    requested = range(*next(iter(chunks.values())).requested.tolist())
     trained_by: dict[int, str] = {}
     for path, chunk in chunks.items():
-        for pixel in chunk["pixels"].tolist():
+        for pixel in chunk.pixels.tolist():
             if pixel in trained_by:
                 raise ChunkError(f"{path}: pixel {pixel} is also in {trained_by[pixel]}. Give each chunk once.")
             if pixel not in requested:

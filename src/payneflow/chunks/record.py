@@ -2,19 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.table import Table
 
 from payneflow.files import whole_file
 from payneflow.training.policy import ENDS
+from payneflow.training.trainers import TRAINERS
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 # name: (type, unit, description); the order is that of the columns
 COLUMNS = {
     "pixel": (int, None, "index on the grid's wavelength axis"),
     "wavelength": (float, "Angstrom", "wavelength of the pixel"),
     "chunk": (str, None, "chunk that trained it"),
-    "trainer": (str, None, "lm: Levenberg-Marquardt; sgd: published stochastic gradient descent; theano: the same"),
+    "trainer": (str, None, "; ".join(f"{entry.name}: {entry.meaning}" for entry in TRAINERS.values())),
     "restarts": (int, None, "new networks after the first"),
     "loops": (int, None, "blocks of training after a trial; sgd: a restart counts one"),
     "steps": (int, None, "iterations (lm) or epochs (sgd) in all"),
@@ -27,8 +31,10 @@ COLUMNS = {
 }
 
 
-def record_table(columns: dict[str, np.ndarray], settings: dict) -> Table:
+def record_table(columns: dict[str, np.ndarray], settings: dict) -> "Table":
     """The training record of pixels in any order, sorted by pixel; `settings` goes into its header."""
+    from astropy.table import Table  # half a second, not for `payneflow status`
+
     table = Table({name: np.asarray(columns[name], dtype=kind) for name, (kind, _, _) in COLUMNS.items()})
     for name, (_, unit, description) in COLUMNS.items():
         table[name].unit = unit
@@ -39,13 +45,13 @@ def record_table(columns: dict[str, np.ndarray], settings: dict) -> Table:
     return table
 
 
-def write_record(table: Table, path: str | Path) -> None:
+def write_record(table: "Table", path: str | Path) -> None:
     """Write the training record as ECSV, which `astropy.table.Table.read` reads with units and descriptions."""
     with whole_file(path) as temporary:
         table.write(temporary, format="ascii.ecsv", overwrite=True)
 
 
-def summary_text(table: Table, worst: int = 5) -> str:
+def summary_text(table: "Table", worst: int = 5) -> str:
     """What a user wants to know of a training record, in a few lines; `worst` is how many wavelengths to name."""
     n_pixel = len(table)
     lines = [f"{n_pixel} pixels in {len(set(table['chunk']))} chunks, trainer {table['trainer'][0]}"]
@@ -76,7 +82,7 @@ def _largest(values: np.ndarray) -> str:
     return f"{np.nanmax(values):.2e}" if np.isfinite(values).any() else "none"
 
 
-def _worst(table: Table, count: int) -> str:
+def _worst(table: "Table", count: int) -> str:
     deviation = np.where(np.isfinite(table["deviation"]), table["deviation"], np.inf)  # a failed pixel is the worst
     rows = np.argsort(-deviation, kind="stable")[:count]
     return ", ".join(f"{table['wavelength'][row]:.2f} A ({table['deviation'][row]:.2e})" for row in rows)

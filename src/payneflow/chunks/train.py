@@ -10,19 +10,20 @@ import numpy as np
 
 from payneflow.chunks.checkpoint import checkpoint_path, identity_text, read_checkpoint, write_checkpoint
 from payneflow.chunks.chunk import Chunk, read_chunk
+from payneflow.chunks.progress_file import JobState, ProgressFile, progress_path
+from payneflow.chunks.trained import TrainedChunk
 from payneflow.errors import PayneflowError
-from payneflow.files import write_npz
 from payneflow.grid import TEST, TRAINING
 from payneflow.network import PixelNetworks
-from payneflow.progress import Counter, say
+from payneflow.progress import LOG_EVERY, Counter, say
 from payneflow.settings import settings_record
-from payneflow.training.lanes import PixelTask
+from payneflow.training.lanes import PixelTask, flux_to_learn
 from payneflow.training.policy import PixelProgress, Policy, Stage
 from payneflow.training.ranks import Alone, Leader
-from payneflow.training.trainers import flux_to_learn, make_trainer
+from payneflow.training.trainers import make_trainer
 from payneflow.weights import n_weight, network_arrays
 
-FORMAT_VERSION = 3
+_COUNTED = ("restarts", "loops", "steps", "seconds")  # what the progress of a pixel counts for the training record
 
 
 def train_chunk(
@@ -36,12 +37,37 @@ def train_chunk(
 
     Every `checkpoint_seconds` the progress is written beside `output`; the same call after a kill goes on from there
     and ends with the same bits, also with other `ranks` (default: this process alone). The checkpoint is removed in the
-    end, or with `keep_checkpoint` left for `gather` to remove. Raises ChunkError for a chunk that is damaged or does
-    not say how to train it, SettingsError where its settings do not fit its grid.
+    end, or with `keep_checkpoint` left for `gather` to remove; so are the numbers for `payneflow status`
+    (progress_file.py). Raises ChunkError for a chunk that is damaged or does not say how to train it, SettingsError
+    where its settings do not fit its grid.
     """
-    ranks = ranks or Alone()
     chunk = read_chunk(chunk_path)
-    settings, record = chunk.settings, settings_record(chunk.trainer, chunk.settings, chunk.seed)
+    record = settings_record(chunk.trainer, chunk.settings, chunk.seed)
+    report = ProgressFile(progress_path(output), chunk.name, record, len(chunk.pixels))
+    try:
+        _train_chunk(chunk, record, Path(output), checkpoint_seconds, ranks or Alone(), keep_checkpoint, report)
+    except KeyboardInterrupt:
+        report.write(state=JobState.INTERRUPTED)
+        raise
+    except Exception as error:
+        said = f"{error}" if isinstance(error, PayneflowError) else f"{type(error).__name__}: {error}"
+        report.write(state=JobState.FAILED, reason=said)
+        raise
+    if keep_checkpoint:
+        report.write(n_done=len(chunk.pixels), state=JobState.DONE)
+    else:
+        progress_path(output).unlink(missing_ok=True)
+
+
+def _train_chunk(
+    chunk: Chunk,
+    record: dict,
+    output: Path,
+    checkpoint_seconds: float,
+    ranks: Alone | Leader,
+    keep_checkpoint: bool,
+    report: ProgressFile,
+) -> None:
     identity = identity_text(chunk.identity, record)
     checkpoint = checkpoint_path(output)
     progress, found = read_checkpoint(checkpoint, identity)
@@ -50,9 +76,10 @@ def train_chunk(
     say(f"{chunk.name}: {of}; {found}")
     if progress is None:
         progress = [PixelProgress() for _ in chunk.pixels]
+    report.write(n_done=count_ended(progress)[0])
     scaled_labels = chunk.scaler.scale(chunk.labels[TRAINING])
-    engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, settings, chunk.seed))
-    length = n_weight(settings.n_neurons, chunk.labels.shape[1])
+    engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, chunk.settings, chunk.seed))
+    length = n_weight(chunk.settings.n_neurons, chunk.labels.shape[1])
     flux = flux_to_learn(chunk.flux[TRAINING], chunk.virtual_flux)
     tasks = [PixelTask(int(pixel), flux[i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
 
@@ -62,33 +89,43 @@ def train_chunk(
         except PayneflowError as error:  # a full disk may have room again when the chunk is done
             say(f"no checkpoint written, training goes on: {error}")
 
-    _train(tasks, ranks.train(engine, policy, tasks), save, checkpoint_seconds)
+    _train(tasks, ranks.train(engine, policy, tasks), save, checkpoint_seconds, report)
     if keep_checkpoint:
         save()
-    write_npz(output, _trained(chunk, record, policy, [task.progress for task in tasks], length))
+    _trained(chunk, record, policy, [task.progress for task in tasks], length).write(output)
     if not keep_checkpoint:
         checkpoint.unlink(missing_ok=True)
 
 
 def _train(
-    tasks: list[PixelTask], training: Iterator[PixelTask], save: Callable[[], None], checkpoint_seconds: float
+    tasks: list[PixelTask],
+    training: Iterator[PixelTask],
+    save: Callable[[], None],
+    checkpoint_seconds: float,
+    report: ProgressFile,
 ) -> None:
-    """Let `training` go on to its end; show how far it is, and save now and then."""
+    """Let `training` go on to its end; show and report how far it is, and save now and then."""
     done, converged = count_ended([task.progress for task in tasks])
     counter = Counter(len(tasks), "pixels done", done)
-    saved = time.monotonic()
+    saved = reported = time.monotonic()
     try:
         for task in training:
             done += task.progress.ended
             converged += task.progress.stage is Stage.CONVERGED
             counter.detail = f", {converged} converged"
             counter.show_done(done)
-            if time.monotonic() - saved >= checkpoint_seconds:
+            now = time.monotonic()
+            if now >= min(reported + LOG_EVERY, saved + checkpoint_seconds):
+                report.write(n_done=done, rate=counter.rate)
+                reported = now
+            if now - saved >= checkpoint_seconds:
                 save()
                 saved = time.monotonic()
     except KeyboardInterrupt:
         save()
         raise
+    finally:
+        report.write(n_done=done, rate=counter.rate)
     counter.close()
 
 
@@ -97,34 +134,38 @@ def count_ended(progress: list[PixelProgress]) -> tuple[int, int]:
     return sum(pixel.ended for pixel in progress), sum(pixel.stage is Stage.CONVERGED for pixel in progress)
 
 
-def _trained(
-    chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelProgress], length: int
-) -> dict[str, np.ndarray]:
-    """The arrays of a trained chunk: identity, networks, and the columns of the training record."""
+def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelProgress], length: int) -> TrainedChunk:
+    """The networks and the columns of the training record of a chunk whose pixels have ended."""
     nothing = np.full(length, np.nan)  # a failed pixel keeps its place: its flux is NaN, its end says why
     weights = np.array([nothing if pixel.best_weights is None else pixel.best_weights for pixel in progress])
     networks = network_arrays(weights, chunk.labels.shape[1])
     error = _test_error(chunk, networks)
     failed = np.array([pixel.best_weights is None for pixel in progress])
-    n = len(progress)
-    return {
-        **chunk.identity,
-        **networks,
-        "settings": json.dumps(settings, sort_keys=True),
-        "format_version": FORMAT_VERSION,
-        "emulator_rms": np.sqrt((error**2).mean(axis=1)),
-        "pixel": chunk.pixels,
-        "trainer": np.full(n, chunk.trainer),
-        "restarts": np.array([pixel.restarts for pixel in progress]),
-        "loops": np.array([pixel.loops for pixel in progress]),
-        "steps": np.array([pixel.steps for pixel in progress]),
+    columns = {name: np.array([getattr(pixel, name) for pixel in progress]) for name in _COUNTED}
+    columns |= {
+        "trainer": np.full(len(progress), chunk.trainer),
         "step_size": np.array([policy.step_size(pixel) for pixel in progress]),
         "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
         "deviation_test": error.max(axis=1),
         "median_deviation_test": np.median(error, axis=1),
         "end": np.array([str(pixel.stage) for pixel in progress]),
-        "seconds": np.array([pixel.seconds for pixel in progress]),
     }
+    return TrainedChunk(
+        name=chunk.name,
+        pixels=chunk.pixels,
+        wavelength=chunk.wavelength,
+        x_min=chunk.x_min,
+        x_max=chunk.x_max,
+        label_names=chunk.label_names,
+        label_units=chunk.label_units,
+        requested=chunk.requested,
+        grid_sha256=chunk.grid_sha256,
+        preparation_note=chunk.preparation_note,
+        settings=json.dumps(settings, sort_keys=True),
+        networks=networks,
+        emulator_rms=np.sqrt((error**2).mean(axis=1)),
+        columns=columns,
+    )
 
 
 def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:

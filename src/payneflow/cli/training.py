@@ -6,7 +6,8 @@ import json
 from payneflow.cli import options
 from payneflow.declaration import Setting, settings_of
 from payneflow.errors import SettingsError
-from payneflow.settings import SETTINGS, make_settings, settings_record
+from payneflow.settings import settings_record
+from payneflow.training.trainers import DEFAULT, TRAINERS, make_settings
 
 
 def check(given: argparse.Namespace) -> None:
@@ -24,7 +25,8 @@ def check(given: argparse.Namespace) -> None:
 
 def split(given: argparse.Namespace) -> None:
     """Cut the selected pixels of a grid into chunk files that are trained independently."""
-    from payneflow.chunks.chunk import read_preparation_note, split_grid
+    from payneflow.chunks.chunk import read_preparation_note
+    from payneflow.chunks.split import split_grid
     from payneflow.grid import read_grid
 
     grid = read_grid(given.grid, options.grid_keys_of(given))
@@ -132,8 +134,8 @@ def add_subcommands(add) -> None:
 def _settings_of_all() -> dict[str, dict[str, Setting]]:
     """Each setting of each trainer, by its name and then by the trainers that have it."""
     found: dict[str, dict[str, Setting]] = {}
-    for trainer, declared in SETTINGS.items():
-        for one in settings_of(declared):
+    for trainer, entry in TRAINERS.items():
+        for one in settings_of(entry.settings):
             found.setdefault(one.name, {})[trainer] = one
     return found
 
@@ -141,7 +143,7 @@ def _settings_of_all() -> dict[str, dict[str, Setting]]:
 def _add_training(subcommand: argparse.ArgumentParser) -> None:
     """The trainer, its seed and every setting of every trainer; one that several trainers have is one option."""
     subcommand.add_argument(
-        "--trainer", choices=list(SETTINGS), default="lm", help="what adjusts the weights (default: %(default)s)"
+        "--trainer", choices=list(TRAINERS), default=DEFAULT, help="what adjusts the weights (default: %(default)s)"
     )
     subcommand.add_argument(
         "--seed", type=int, default=0, metavar="N", help="decides all random numbers (default: %(default)s)"

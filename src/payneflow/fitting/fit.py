@@ -15,7 +15,6 @@ from payneflow.fitting.quality import Fits, quality_of
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.table import results_table
 from payneflow.network import PixelNetworks
-from payneflow.scaling import OFFSET
 
 DEFAULT = FitSettings()
 
@@ -125,7 +124,7 @@ def _starts(networks, settings, start, n) -> tuple[np.ndarray, bool]:
     for name, value in settings.fixed.items():
         j = networks.label_names.index(name)
         if value is not None:
-            starts[:, :, j] = (value - networks.x_min[j]) / networks.scaler.width[j] + OFFSET
+            starts[:, :, j] = networks.scaler.scale_one(j, value)
         elif start is None or isinstance(start, str):
             raise SpectraError(f"fixed {name} is None, each spectrum's own value in start; start is {start!r}.")
     if start is None or isinstance(start, str):

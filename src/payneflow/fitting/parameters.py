@@ -12,7 +12,6 @@ import numpy as np
 from payneflow.errors import CalibrationError
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
-from payneflow.scaling import OFFSET
 
 LOWEST_LABEL, HIGHEST_LABEL = 0.0, 1.0  # bounds of scaled labels (published listing); training labels fill 0.1 ... 0.9
 VELOCITY, VELOCITY_UNIT = "RV", "km/s"  # the column of a table
@@ -95,7 +94,7 @@ class Parameters:
             free[networks.label_names.index(name)] = False
         for name, (centre, sigma) in settings.priors.items():
             j = networks.label_names.index(name)
-            mean[j] = (centre - networks.x_min[j]) / width[j] + OFFSET
+            mean[j] = networks.scaler.scale_one(j, centre)
             weight[j] = (width[j] / sigma) ** 2
         return cls(
             layout=layout,

@@ -14,7 +14,7 @@ from payneflow.fitting.mismatch import LINEAR, EmulatorScatter, Scores, find_mis
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
-from payneflow.scaling import OFFSET, SPAN
+from payneflow.scaling import TRAINING_LEAST, TRAINING_MOST
 
 AT_BOUND_WITHIN = 1e-6  # of a bound, in scaled labels
 FEW = 10  # used pixels for each fitted parameter
@@ -135,7 +135,7 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         covariance[good] += added
         flags[good[label_errors.far(scaled)]] |= FitFlag.FAR_FROM_TRAINING
     error = np.sqrt(np.einsum("nii->ni", covariance))
-    outside = (x - error > OFFSET + SPAN) | (x + error < OFFSET)
+    outside = (x - error > TRAINING_MOST) | (x + error < TRAINING_LEAST)
     flags[ended >= STUCK] |= FitFlag.NOT_CONVERGED
     flags[at_bound.any(axis=1)] |= FitFlag.AT_BOUND
     flags[outside[:, layout.labels].any(axis=1)] |= FitFlag.OUTSIDE_TRAINING

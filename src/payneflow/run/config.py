@@ -4,7 +4,7 @@
 plan` and `payneflow status`. config.yaml and its schema are written from the same declarations (config_files.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,8 +17,8 @@ from payneflow.errors import SettingsError
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import TRAINING, GridKeys, read_labels
 from payneflow.scaling import LabelScaler
-from payneflow.settings import SETTINGS, LmSettings, SgdSettings
 from payneflow.spectra.layout import SpectraLayout
+from payneflow.training.trainers import DEFAULT, TRAINERS, Settings, TrainerEntry, entry_named
 
 AUTO = "auto"  # the chunk_size that is found from the cost of a pixel
 QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: as a mapping. Use quotes:
@@ -62,6 +62,24 @@ class FitConfig:
             raise ValueError("start is truth, but the true labels of observed spectra are unknown: use estimate.")
 
 
+def sections_of_trainers(entries: Iterable[TrainerEntry]) -> type:
+    """The declared class that has a section of config.yaml for each trainer with a section of its own."""
+    own = {entry.name: entry for entry in entries if entry.section == entry.name}
+    sections = {name: section(entry.settings, entry.section_help) for name, entry in own.items()}
+    kinds = {name: entry.settings for name, entry in own.items()}
+    return declare(type("TrainerSections", (), {"__module__": __name__, "__annotations__": kinds, **sections}))
+
+
+def _choices(entries: Iterable[TrainerEntry]) -> str:
+    """What config.yaml says of the trainers that it may name."""
+    said = [f"{entry.name} ({entry.choice})" if entry.choice else entry.name for entry in entries]
+    shared = [f"{entry.name} is set by the section {entry.set_by}, being the same" for entry in entries if entry.set_by]
+    return "; ".join([f"{', '.join(said[:-1])} or {said[-1]}. Settings are in the section of that name", *shared])
+
+
+TrainerSections = sections_of_trainers(TRAINERS.values())
+
+
 @declare
 class Config:
     """Everything that config.yaml holds, checked and typed; relative paths are as they stand there."""
@@ -103,24 +121,15 @@ class Config:
     seed: int = setting(
         0, "whole number from 0; the same seed gives the same networks, to the bit", ge=0, heading="Training"
     )
-    trainer: Literal[tuple(SETTINGS)] = setting(
-        "lm",
-        "lm, sgd (published, hundreds of times slower) or theano (the published listing itself, to check sgd with: "
-        "minutes a pixel; needs `make theano`). Settings are in the section of that name; theano is set by the section "
-        "sgd, being the same",
-    )
-    lm: LmSettings = section(LmSettings, "Levenberg-Marquardt, see docs/lm.md")
-    sgd: SgdSettings = section(
-        SgdSettings, "stochastic gradient descent, as published; also what trainer: theano is set by"
-    )
+    trainer: Literal[tuple(TRAINERS)] = setting(DEFAULT, _choices(TRAINERS.values()))
+    trainers: TrainerSections = section(TrainerSections, "the settings of each trainer", inline=True)
     fit: FitConfig = section(FitConfig, "which spectra are fitted, what is fitted to them, and how", heading="Fitting")
 
     @property
-    def settings(self) -> LmSettings | SgdSettings:
-        """The settings of the trainer that is chosen; theano has those of sgd."""
-        if self.trainer == "theano":
-            return SETTINGS["theano"](**asdict(self.sgd))
-        return getattr(self, self.trainer)
+    def settings(self) -> Settings:
+        """The settings of the trainer that is chosen, from the section that it is set by."""
+        entry = entry_named(self.trainer)
+        return entry.settings(**asdict(getattr(self.trainers, entry.section)))
 
 
 def check_config(config: Mapping, source: str = "config.yaml, --configfile or --config") -> Config:
@@ -233,7 +242,7 @@ class RunConfig:
     ranks: int
     seed: int
     trainer: str
-    settings: LmSettings | SgdSettings
+    settings: Settings
     fit: FitSettings
 
 

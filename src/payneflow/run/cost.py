@@ -10,8 +10,8 @@ from payneflow.errors import SettingsError
 from payneflow.grid import count_training
 from payneflow.progress import say
 from payneflow.run.config import RunConfig
-from payneflow.run.sizing import seconds_a_pixel, seconds_of_preparation
 from payneflow.settings import settings_record
+from payneflow.training.trainers import entry_of, seconds_of_preparation
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class PixelCost:
 
 
 def cost_by_law(config: RunConfig, n_training: int, n_label: int) -> PixelCost:
-    """The cost that payneflow/sizing.py expects."""
-    seconds = seconds_a_pixel(config.trainer, config.settings, n_training, n_label)
-    return PixelCost(seconds, "the law of sizing.py, measured on a Zen 4 core; --measure 64 asks this machine")
+    """The cost that the law of the trainer expects."""
+    seconds = entry_of(config.settings).seconds_a_pixel(config.settings, n_training, n_label)
+    return PixelCost(seconds, "the law of the trainer, measured on a Zen 4 core; --measure 64 asks this machine")
 
 
 def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
@@ -34,7 +34,7 @@ def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
     One pixel more is trained first, so that compiling and loading are in no measured second. Raises GridError and
     SettingsError as split and train do.
     """
-    from payneflow.chunks.chunk import split_grid
+    from payneflow.chunks.split import split_grid
     from payneflow.chunks.train import train_chunk  # numba: not wanted where nothing is trained
     from payneflow.files import read_npz
     from payneflow.grid import read_grid
@@ -62,7 +62,7 @@ def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
 def _preparation(config: RunConfig, grid) -> float:
     n_spectrum, n_label = grid.labels.shape
     n_training = count_training(n_spectrum)
-    return seconds_of_preparation(config.trainer, config.settings, n_training, n_label, len(grid.wavelength))
+    return seconds_of_preparation(config.settings, n_training, n_label, len(grid.wavelength))
 
 
 def cost_recorded(config: RunConfig, record: str | Path) -> PixelCost:

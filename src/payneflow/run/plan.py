@@ -18,9 +18,9 @@ from payneflow.run.sizing import (
     memory_mb_per_rank,
     minutes_of_job,
     runtime_minutes,
-    seconds_of_preparation,
 )
 from payneflow.run.slurm import Partition, SlurmError, read_partitions
+from payneflow.training.trainers import check_size, seconds_of_preparation
 
 ATTEMPTS = (1, 2, 3)
 SHORT_JOB = 5  # minutes below which the scheduler's part of a job is worth a warning
@@ -74,13 +74,14 @@ class Plan:
 def make_plan(
     config: RunConfig, profile: Profile | None = None, find_cost: Callable[[RunConfig], PixelCost] | None = None
 ) -> Plan:
-    """Plan the training of a run; `find_cost` looks the cost of a pixel up, by default it follows the law of sizing.py.
+    """Plan the training of a run; `find_cost` looks the cost of a pixel up, by default by the law of its trainer.
 
     What the profile sets for rule train_chunk stands above config.yaml. Raises SettingsError or GridError.
     """
     n_spectrum, n_pixel, n_label = shape = grid_shape(config.grid, config.keys)
     check_labels(config.fit, config.grid, config.keys)
     n_training = count_training(n_spectrum)
+    check_size(config.settings, n_training)
     cost = find_cost(config) if find_cost else cost_by_law(config, n_training, n_label)
     ranks = profile.ranks if profile and profile.ranks else config.ranks
     size = config.chunk_size
@@ -95,7 +96,7 @@ def make_plan(
         runtime = [profile.runtime] * len(ATTEMPTS)
     if profile and profile.mem_mb_per_cpu:
         memory = [profile.mem_mb_per_cpu] * len(ATTEMPTS)
-    preparation = seconds_of_preparation(config.trainer, config.settings, n_training, n_label, n_pixel)
+    preparation = seconds_of_preparation(config.settings, n_training, n_label, n_pixel)
     return Plan(config, profile, shape, cost, chunks, ranks, preparation, tuple(runtime), tuple(memory))
 
 

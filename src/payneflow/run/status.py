@@ -1,7 +1,8 @@
 """How far the training of a run is, from the files that it writes and from Slurm's queue; nothing is changed.
 
-Works while jobs run and after, from any shell. Numba is not imported: the answer takes a fraction of a second. A file
-that is torn or belongs to something else counts as absent.
+Numbers come from the files of progress and the checkpoints; a log is only looked at for how its job ended. Works while
+jobs run and after, from any shell. Numba is not imported: the answer takes a fraction of a second. A file that is torn
+or belongs to something else counts as absent.
 """
 
 import json
@@ -13,7 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from payneflow.chunks.checkpoint import checkpoint_path
+from payneflow.chunks.progress_file import JobState, Progress, progress_path, read_progress
 from payneflow.chunks.selection import PixelChunk, parse_pixels, plan_chunks
+from payneflow.chunks.trained import read_trained_pixels
 from payneflow.errors import PayneflowError
 from payneflow.files import read_npz
 from payneflow.grid import count_pixels
@@ -29,14 +32,11 @@ LOG_TAIL = 4096  # bytes at the end of a log that are looked at
 WAITS = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED")  # states of a Slurm job that does not train
 MOST_SHOWN = 10  # failed chunks that are named
 
-# what payneflow train writes to its log (progress.py), and how a log ends whose job failed
-PROGRESS = re.compile(r"(\d+) of \d+ pixels done.*?(?:, ([\d.e+-]+) a second|$)")
+# how a log ends whose job failed, as we say it and as others do
 OUR_ERROR = re.compile(r"^payneflow train: error")
 ANY_ERROR = re.compile(r"\berror\b|\w+Error\b|exception|traceback|killed|cancelled|bad termination|exceeded", re.I)
-OURS = re.compile(
-    r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
-)  # what training says as it goes on, of errors that it survived, too
 INTERRUPTED = re.compile(r"^payneflow train: interrupted")
+TIMED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")  # what training says as it goes on (progress.py: say)
 
 
 class State(StrEnum):
@@ -100,7 +100,7 @@ def read_status(config: RunConfig, results: str | Path | None = None) -> Status:
     except SlurmError as error:
         jobs, judged_by = {}, f"{error}"
     if not jobs:
-        judged_by += f"; so those run whose log or checkpoint was written in the last {FRESH // 60} minutes"
+        judged_by += f"; so those run whose files were written in the last {FRESH // 60} minutes"
     states = [_chunk_status(chunk, results, record, jobs) for chunk in chunks]
     return Status(results, states, sum(job in WAITS for job in jobs.values()), judged_by)
 
@@ -126,26 +126,26 @@ def _cut(config: RunConfig, results: Path) -> tuple[int, str, int]:
 def _chunk_status(chunk: PixelChunk, results: Path, record: dict, jobs: dict[str, str]) -> ChunkStatus:
     trained, log = results / "trained" / f"{chunk.name}.npz", results / "logs/train_chunk" / f"{chunk.name}.log"
     n_pixel = len(chunk.pixels)
-    lines = _last_lines(log)
-    n_done, rate = _progress(lines)
+    progress = read_progress(progress_path(trained), chunk.name, record) or Progress(chunk.name, record, n_pixel)
     if chunk.name not in jobs and _is_trained(trained, chunk, results / "chunks" / trained.name):
-        return ChunkStatus(chunk.name, State.DONE, n_pixel, n_pixel, rate, "", log)
+        return ChunkStatus(chunk.name, State.DONE, n_pixel, n_pixel, progress.rate, "", log)
     n_saved = _saved(checkpoint_path(trained), chunk, record)
-    state, reason = _state(jobs, chunk.name, lines, max(_written(log), _written(checkpoint_path(trained))))
+    written = max(progress.time, _written(log), _written(checkpoint_path(trained)))
+    state, reason = _state(jobs, chunk.name, progress, _last_lines(log), written)
     # of a job that has ended only what it saved is left, and a new job says at once what it begins with
-    n_done = max(n_done, n_saved) if state is State.RUNNING else n_saved
-    return ChunkStatus(chunk.name, state, n_pixel, min(n_done, n_pixel), rate, reason, log)
+    n_done = max(progress.n_done, n_saved) if state is State.RUNNING else n_saved
+    return ChunkStatus(chunk.name, state, n_pixel, min(n_done, n_pixel), progress.rate, reason, log)
 
 
-def _state(jobs: dict[str, str], name: str, lines: list[str], written: float) -> tuple[State, str]:
-    """The state of a chunk that is not done, and the line that says why it failed."""
+def _state(jobs: dict[str, str], name: str, progress: Progress, lines: list[str], written: float) -> tuple[State, str]:
+    """The state of a chunk that is not done, and why it failed: in its job's own words, or the line of its log."""
     if name in jobs:
         return State.WAITING if jobs[name] in WAITS else State.RUNNING, ""
-    reason = _failure(lines)
+    reason = progress.reason if progress.state is JobState.FAILED else _failure(lines)
     if reason:
         return State.FAILED, reason
-    interrupted = any(INTERRUPTED.search(line) for line in lines)
-    running = not jobs and not interrupted and time.time() - written < FRESH
+    ended = progress.state is not JobState.RUNNING or any(INTERRUPTED.search(line) for line in lines)
+    running = not jobs and not ended and time.time() - written < FRESH
     return State.RUNNING if running else State.WAITING, ""
 
 
@@ -156,31 +156,17 @@ def _failure(lines: list[str]) -> str:
     ours = [line for line in lines if OUR_ERROR.search(line)]
     if ours:
         return ours[-1]
-    since = next((i for i, line in enumerate(reversed(lines)) if PROGRESS.search(line)), len(lines))
-    behind = lines[len(lines) - since :]  # what was said after the last sign of progress
-    return behind[-1] if any(ANY_ERROR.search(line) for line in behind if not OURS.search(line)) else ""
-
-
-def _progress(lines: list[str]) -> tuple[int, float]:
-    """Pixels done and pixels a second, as the log says last; 0 where it does not."""
-    for line in reversed(lines):
-        found = PROGRESS.search(line)
-        if found:
-            return int(found[1]), _positive(found[2])
-    return 0, 0.0
-
-
-def _positive(text: str | None) -> float:
-    try:
-        return max(float(text or 0), 0.0)
-    except ValueError:
-        return 0.0
+    since = next((i for i, line in enumerate(reversed(lines)) if TIMED.search(line)), len(lines))
+    behind = lines[len(lines) - since :]  # what others said after the last word of training
+    return behind[-1] if any(ANY_ERROR.search(line) for line in behind) else ""
 
 
 def _is_trained(trained: Path, chunk: PixelChunk, source: Path) -> bool:
     """Is this the chunk's trained file, and younger than the chunk file, so that Snakemake would keep it?"""
-    stored = _read(trained, ("pixels", "end"))  # "end" tells a trained chunk from the chunk file
-    same = "end" in stored and list(stored.get("pixels", ())) == list(chunk.pixels)
+    try:
+        same = trained.exists() and read_trained_pixels(trained) == list(chunk.pixels)
+    except (PayneflowError, OSError):
+        return False
     return same and _written(trained) >= _written(source)
 
 

@@ -18,7 +18,14 @@ from payneflow.files import write_list
 from payneflow.grid import GridKeys, count_training, grid_shape
 from payneflow.run import sizing
 from payneflow.run.config import AUTO
-from payneflow.settings import LmSettings, SgdSettings, make_settings
+from payneflow.training.trainers import (
+    Settings,
+    check_size,
+    entry_named,
+    entry_of,
+    make_settings,
+    seconds_of_preparation,
+)
 
 SCRATCH = Path(".snakemake/payneflow")  # in the directory that Snakemake runs in, beside what it notes itself
 PLAIN = re.compile(r"[\w./@+-]+", re.ASCII)  # a path that no program takes for anything else
@@ -108,7 +115,7 @@ class Training:
     """The training of a run in numbers: the grid's shape, settings, the cost of a pixel, the names of its chunks."""
 
     trainer: str
-    settings: LmSettings | SgdSettings
+    settings: Settings
     shape: tuple[int, int, int]  # n_spectrum, n_pixel, n_label
     ranks: int
     seconds_a_pixel: float
@@ -131,7 +138,7 @@ class Training:
     def runtime_of_split(self, attempt: int) -> int:
         """Minutes for the split of the grid, with what its trainer prepares once for all pixels."""
         _, n_pixel, n_label = self.shape
-        seconds = sizing.seconds_of_preparation(self.trainer, self.settings, self.n_training, n_label, n_pixel)
+        seconds = seconds_of_preparation(self.settings, self.n_training, n_label, n_pixel)
         return attempt * (10 + round(sizing.TIME_SAFETY * seconds / 60))
 
 
@@ -139,7 +146,8 @@ def plan_training(config: Mapping, site: Site) -> Training:
     """Cut the pixels of the grid into chunks. Raises GridError or SettingsError as grid and settings deserve."""
     shape = n_spectrum, n_pixel, n_label = grid_shape(config["grid"], GridKeys(**config["grid_keys"]))
     settings = make_settings(config["trainer"], settings_of_trainer(config))
-    cost = sizing.seconds_a_pixel(config["trainer"], settings, count_training(n_spectrum), n_label)
+    check_size(settings, count_training(n_spectrum))
+    cost = entry_of(settings).seconds_a_pixel(settings, count_training(n_spectrum), n_label)
     n_wanted = len(parse_pixels(config["pixels"], n_pixel))
     size = config["chunk_size"]
     if size == AUTO:
@@ -159,8 +167,8 @@ def key_options(config: Mapping) -> str:
 
 
 def settings_of_trainer(config: Mapping) -> dict:
-    """The section of the chosen trainer; theano is set by sgd's, being the same algorithm."""
-    return config["sgd" if config["trainer"] == "theano" else config["trainer"]]
+    """The section that the chosen trainer is set by."""
+    return config[entry_named(config["trainer"]).section]
 
 
 def training_options(config: Mapping) -> str:
@@ -178,25 +186,34 @@ def launch_of_ranks(launcher: str, tasks: int) -> str:
     return f"OMP_NUM_THREADS=1 {launcher} -n {tasks}" if tasks > 1 else ""
 
 
-def theano_environment(results: Path, checkout: Path | None) -> str:
-    """What comes before `payneflow train` for theano: that program is the one of .venv-theano in `checkout`, if given.
+def conda_of(trainer: str) -> str:
+    """The name of the conda environment, a file in envs/, that a trainer trains in."""
+    environment = entry_named(trainer).environment
+    return "payneflow" if environment is None else environment.name
 
-    Theano compiles into a directory of each process, which lies beside the trained chunks and is removed at the end.
-    Raises SettingsError where that environment is missing or half built.
+
+def environment_of(trainer: str, results: Path, checkout: Path | None) -> str:
+    """What comes before `payneflow train` for a trainer with an environment of its own; for others nothing.
+
+    That program is then the one of .venv-NAME in `checkout`, if given. What the trainer writes while it trains goes
+    beside the trained chunks. Raises SettingsError where that environment is missing or half built.
     """
-    flags = f"base_compiledir={plain_path(results / 'trained')}"
-    compile_in = f"THEANO_FLAGS={shlex.quote(flags)}"
+    environment = entry_named(trainer).environment
+    if environment is None:
+        return ""
+    variable, _, value = environment.scratch.format(plain_path(results / "trained")).partition("=")
+    scratch = f"{variable}={shlex.quote(value)}"
     if checkout is None:
-        return f"env {compile_in} "
-    place = checkout / ".venv-theano"
-    stamp = place / "installed"  # written at the end of `make theano`, with the directory it was made for
+        return f"env {scratch} "
+    place = checkout / f".venv-{environment.name}"
+    stamp = place / "installed"  # written at the end of `make NAME`, with the directory it was made for
     if not (place / "bin/payneflow").exists() or not stamp.exists() or stamp.read_text() != str(checkout):
         raise SettingsError(
-            f"trainer is theano, but {place}, the environment that has Theano, is missing, half built or made for "
-            f"another directory. Type `make theano` in {checkout}: a minute. Or choose sgd, the same algorithm a "
-            "thousand times faster."
+            f"trainer is {trainer}, but {place}, the environment that it needs, is missing, half built or made for "
+            f"another directory. Type `make {environment.name}` in {checkout}: a minute. Or choose "
+            f"{environment.instead}."
         )
-    return f'env {compile_in} PATH={shlex.quote(str(place / "bin"))}:"$PATH" '
+    return f'env {scratch} PATH={shlex.quote(str(place / "bin"))}:"$PATH" '
 
 
 # --- Fits: shards and options -----------------------------------------------------------------------------------------

@@ -6,12 +6,16 @@ next one takes its lane, so that one stubborn pixel does not hold up the rest.
 
 import time
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from payneflow.scaling import scale_flux
 from payneflow.training.policy import Outcome, PixelProgress, Policy, Run
+
+LANES = 8  # pixels that a rank trains side by side in its SIMD lanes, whatever the trainer; fewer leave some idle
 
 
 class Trainer(Protocol):
@@ -44,6 +48,11 @@ class PixelTask:
     progress: PixelProgress
 
 
+def flux_to_learn(training_flux: np.ndarray, virtual_flux: np.ndarray) -> np.ndarray:
+    """Scaled flux (n_pixel, n_training + n_virtual) of training flux (n_training, n_pixel) and virtual flux."""
+    return np.ascontiguousarray(scale_flux(np.concatenate([training_flux, virtual_flux])).T)
+
+
 def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask | None]) -> Iterator[PixelTask]:
     """Train every task to its end; give back a task each time one of its runs has ended and its progress changed.
 
@@ -67,7 +76,9 @@ def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask | N
             task.progress.seconds += share
         for lane, outcome in outcomes:
             task = busy[lane]
-            policy.judge(task.progress, outcome)
+            judged = copy(task.progress)
+            policy.judge(judged, outcome)
+            task.progress = judged  # all at once: what Ctrl-C makes training save was judged or was not
             if task.progress.ended:
                 del busy[lane]
                 free.append(lane)

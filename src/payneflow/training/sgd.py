@@ -5,6 +5,7 @@ different loops then read memory straight ahead, just like lanes in the same loo
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,11 +26,34 @@ from payneflow.simd import (
     store,
     with_sign_of,
 )
-from payneflow.training.policy import Outcome, Run
+from payneflow.training.policy import Outcome, PublishedPolicy, Run
 from payneflow.training.randomness import published_network, shuffled_order
 from payneflow.weights import first_places, n_weight
 
 MINI_BATCHES_A_CALL = 2_000_000  # about a third of a second: Ctrl-C is heard between calls
+
+
+def make(scaled_labels: np.ndarray, preparation, settings: SgdSettings, seed: int):
+    """Trainer and policy, as training/trainers.py wants them; there is no preparation to use."""
+    return SgdTrainer(scaled_labels, settings, seed), PublishedPolicy(settings)
+
+
+class Spectra(NamedTuple):
+    """What the lanes learn, in rows of LANES numbers, one for each lane: row r is `array[LANES * r:][:LANES]`."""
+
+    labels: np.ndarray  # (n_training * n_label) rows: scaled labels x', spectrum by spectrum, in the order of the run
+    flux: np.ndarray  # (n_training) rows: scaled flux y', likewise
+
+
+class Runs(NamedTuple):
+    """The state of the lanes' runs, which outlasts a call."""
+
+    weights: np.ndarray  # (n_weight) rows, in the published layout (weights.py), of scaled labels and flux
+    step: np.ndarray  # (LANES,) step size / mini_batch_size; 0: the lane is free
+    first_cost: np.ndarray  # (LANES,) sum of |y' - y'_true| over the first WINDOW epochs
+    last_cost: np.ndarray  # (LANES,) the same over the last WINDOW epochs
+    epochs_done: np.ndarray  # (LANES,) int64
+    epochs_asked: np.ndarray  # (LANES,) int64; 0: the lane is free
 
 
 class SgdTrainer:
@@ -47,76 +71,70 @@ class SgdTrainer:
         self.scaled_labels = np.ascontiguousarray(scaled_labels, dtype=float)
         self.settings = settings
         self.seed = seed
-        self._epochs, self._largest_error = _kernels(n_label, settings.n_neurons, settings.mini_batch_size)
-        self._labels = aligned(n_training * n_label).reshape(n_training, n_label, LANES)
-        self._flux = aligned(n_training).reshape(n_training, LANES)
-        self._weights = aligned(n_weight(settings.n_neurons, n_label)).reshape(-1, LANES)
+        self._epochs, self._largest_error = build(n_label, settings.n_neurons, settings.mini_batch_size)
+        self._spectra = Spectra(labels=aligned(n_training * n_label), flux=aligned(n_training))
+        self._runs = Runs(
+            weights=aligned(n_weight(settings.n_neurons, n_label)),
+            step=aligned(1),
+            first_cost=aligned(1),
+            last_cost=aligned(1),
+            epochs_done=np.zeros(LANES, dtype=np.int64),
+            epochs_asked=np.zeros(LANES, dtype=np.int64),
+        )
         self._work = aligned(settings.mini_batch_size * settings.n_neurons)
-        self._step = aligned(1)
-        self._costs = aligned(2).reshape(2, LANES)  # of the first and of the last WINDOW epochs
-        self._epochs_done = np.zeros(LANES, dtype=np.int64)
-        self._epochs_asked = np.zeros(LANES, dtype=np.int64)  # 0: the lane is free
 
     def new_network(self, pixel: int, restart: int, flux: np.ndarray) -> np.ndarray:
         return published_network(self.seed, pixel, restart, self.settings.n_neurons, self.scaled_labels.shape[1])
 
     def start(self, lane: int, flux: np.ndarray, weights: np.ndarray, run: Run) -> None:
-        order = shuffled_order(self.seed, run.number, len(self.scaled_labels))
-        self._labels[:, :, lane] = self.scaled_labels[order]
-        self._flux[:, lane] = flux[order]
-        self._weights[:, lane] = weights
-        self._step[lane] = run.step_size / self.settings.mini_batch_size
-        self._costs[:, lane] = 0.0
-        self._epochs_done[lane] = 0
-        self._epochs_asked[lane] = run.steps
+        order, runs = shuffled_order(self.seed, run.number, len(self.scaled_labels)), self._runs
+        self._spectra.labels[lane::LANES] = self.scaled_labels[order].ravel()
+        self._spectra.flux[lane::LANES] = flux[order]
+        runs.weights[lane::LANES] = weights
+        runs.step[lane] = run.step_size / self.settings.mini_batch_size
+        runs.first_cost[lane] = runs.last_cost[lane] = 0.0
+        runs.epochs_done[lane], runs.epochs_asked[lane] = 0, run.steps
 
     def advance(self) -> list[tuple[int, Outcome]]:
-        busy = np.flatnonzero(self._epochs_asked)
+        runs = self._runs
+        busy = np.flatnonzero(runs.epochs_asked)
         most = max(1, MINI_BATCHES_A_CALL // (self._n_mini_batch * LANES))
-        while (left := self._epochs_asked - self._epochs_done)[busy].min() > 0:
-            n_epochs = min(most, int(left[busy].min()))
-            self._epochs(
-                self._labels.ravel(),
-                self._flux.ravel(),
-                self._weights.ravel(),
-                self._work,
-                self._step,
-                self._costs.ravel(),
-                self._epochs_done,
-                self._epochs_asked,
-                n_epochs,
-            )
+        while (left := runs.epochs_asked - runs.epochs_done)[busy].min() > 0:
+            self._epochs(self._spectra, runs, self._work, min(most, int(left[busy].min())))
         deviations = np.empty(LANES)
-        self._largest_error(self._labels.ravel(), self._flux.ravel(), self._weights.ravel(), deviations)
+        self._largest_error(self._spectra, runs.weights, deviations)
         ended = [lane for lane in busy if left[lane] == 0]
         outcomes = [(int(lane), self._outcome(lane, unscale_deviation(deviations[lane]))) for lane in ended]
-        self._epochs_asked[ended] = 0
-        self._step[ended] = 0.0
+        runs.epochs_asked[ended] = 0
+        runs.step[ended] = 0.0
         return outcomes
 
     def _outcome(self, lane: int, deviation: float) -> Outcome:
-        first, last = self._costs[:, lane].tolist()
+        runs = self._runs
+        first, last = float(runs.first_cost[lane]), float(runs.last_cost[lane])
         improvement = abs(first - last) / first if first > 0.0 else 0.0
-        return Outcome(self._weights[:, lane].copy(), improvement, last / WINDOW, deviation, self._epochs_done[lane])
+        weights = runs.weights[lane::LANES].copy()
+        return Outcome(weights, improvement, last / WINDOW, deviation, runs.epochs_done[lane])
 
 
 @cache
-def _kernels(n_label: int, n_neurons: int, mini_batch_size: int):
-    """The compiled loops for one shape of network and mini-batch.
-
-    Rows of `weights`: hidden weights (neuron by neuron, label by label), hidden biases, output weights, output bias.
-    Rows of `labels`: spectrum by spectrum, label by label. Rows of `flux`: spectrum by spectrum.
-    """
+def build(n_label: int, n_neurons: int, mini_batch_size: int):
+    """The compiled loops `epochs` and `largest_error` for one shape of network and mini-batch."""
     hidden_bias, output_weight, output_bias = first_places(n_neurons, n_label)
     window = WINDOW
 
     @kernel
-    def epochs(labels, flux, weights, work, step, costs, epochs_done, epochs_asked, n_epochs):
-        """Advance all lanes by `n_epochs` epochs; `work` holds the hidden outputs of one mini-batch."""
+    def epochs(spectra, runs, work, n_epochs):
+        """Advance all lanes by `n_epochs` epochs of the Spectra; writes weights, costs and epochs_done of the Runs.
+
+        `work`: (mini_batch_size * n_neurons) rows, float64, for the hidden outputs of a mini-batch.
+        """
+        labels, flux, weights = spectra.labels, spectra.flux, runs.weights
+        epochs_done, epochs_asked = runs.epochs_done, runs.epochs_asked
         z = registers(mini_batch_size)
         q = registers(mini_batch_size)
         cost_of_lane = np.empty(LANES)
-        eta = load(step, 0)
+        eta = load(runs.step, 0)
         for _ in range(n_epochs):
             cost = fill(0.0)
             for batch in range(flux.shape[0] // (LANES * mini_batch_size)):
@@ -168,14 +186,15 @@ def _kernels(n_label: int, n_neurons: int, mini_batch_size: int):
             store(cost_of_lane, 0, cost)
             for lane in range(LANES):
                 if epochs_done[lane] < window:
-                    costs[lane] += cost_of_lane[lane]
+                    runs.first_cost[lane] += cost_of_lane[lane]
                 if epochs_done[lane] >= epochs_asked[lane] - window:
-                    costs[LANES + lane] += cost_of_lane[lane]
+                    runs.last_cost[lane] += cost_of_lane[lane]
                 epochs_done[lane] += 1
 
     @kernel
-    def largest_error(labels, flux, weights, largest):
-        """max |y' - y'_true| of each lane over its training spectra, in scaled flux, into `largest` (8,)."""
+    def largest_error(spectra, weights, largest):
+        """Write max |y' - y'_true| of each lane over its training spectra, in scaled flux, to `largest` (LANES,)."""
+        labels, flux = spectra.labels, spectra.flux
         worst = fill(0.0)
         for s in range(flux.shape[0] // LANES):
             z = load(weights, output_bias * LANES)

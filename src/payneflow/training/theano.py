@@ -21,7 +21,7 @@ import numpy as np
 from payneflow.errors import SettingsError
 from payneflow.scaling import unscale_deviation
 from payneflow.settings import WINDOW, SgdSettings
-from payneflow.training.policy import Outcome, Run
+from payneflow.training.policy import Outcome, PublishedPolicy, Run
 from payneflow.training.randomness import published_network, shuffled_order
 from payneflow.weights import join, split
 
@@ -29,6 +29,11 @@ MEND = (
     "`make theano` in the checkout builds .venv-theano, an environment that has it. The workflow then uses it by "
     "itself; by hand it is .venv-theano/bin/payneflow train."
 )
+
+
+def make(scaled_labels: np.ndarray, preparation, settings: SgdSettings, seed: int):
+    """Trainer and policy, as training/trainers.py wants them; there is no preparation to use."""
+    return TheanoTrainer(scaled_labels, settings, seed), PublishedPolicy(settings)
 
 
 class TheanoTrainer:

@@ -11,58 +11,28 @@ import pytest
 from conftest import PATIENCE, write_small_grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_lm import make_labels, new_network, predicted, published_flux
 
 from payneflow.chunks.checkpoint import read_checkpoint, write_checkpoint
-from payneflow.chunks.chunk import read_chunk, split_grid
+from payneflow.chunks.chunk import read_chunk
+from payneflow.chunks.split import split_grid
 from payneflow.chunks.train import train_chunk
 from payneflow.errors import GridError
 from payneflow.files import read_npz
 from payneflow.grid import TEST, TRAINING, SpectralGrid, read_grid
 from payneflow.settings import LmSettings
 from payneflow.simd import LANES
-from payneflow.training import trainers
-from payneflow.training.lanes import PixelTask, train_pixels
+from payneflow.training.lanes import PixelTask, flux_to_learn, train_pixels
 from payneflow.training.lm.engine import LaneEngine
-from payneflow.training.lm.layout import BLOCK, LABEL_CENTRE, LABEL_SCALE, from_rows, to_rows
+from payneflow.training.lm.layout import BLOCK, from_rows, to_rows
 from payneflow.training.lm.limits import PIXELS_PER_TEMPLATE
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import RIDGE, TemplateFits, Templates
-from payneflow.training.lm.trainer import LmTrainer, random_network
+from payneflow.training.lm.trainer import LmTrainer
 from payneflow.training.policy import ENDS, PixelProgress, Stage
-from payneflow.training.randomness import weights_generator
-from payneflow.training.trainers import flux_to_learn, make_trainer, prepare
+from payneflow.training.trainers import make_trainer, prepare
 
 SIZES = [(1, 1), (2, 3), (3, 10), (4, 7), (25, 2)]  # labels, neurons
-
-
-def make_labels(n_spectrum, n_label, seed=0):
-    return np.random.default_rng(seed).uniform(0.1, 0.9, (n_spectrum, n_label))
-
-
-def new_network(pixel, restart, seed, mean_flux, n_label, n_neurons):
-    return random_network(weights_generator(seed, pixel, restart), mean_flux, n_label, n_neurons)
-
-
-def predicted(rows, labels, n_neurons):
-    """Scaled flux and its derivatives by the weights, in the layout and coordinates of the kernel, by numpy."""
-    n, n_label = labels.shape
-    inputs = np.column_stack([(labels - LABEL_CENTRE) / LABEL_SCALE, np.ones(n)])
-    hidden = rows[: n_neurons * (n_label + 1)].reshape(n_neurons, n_label + 1)
-    w1, b1 = rows[n_neurons * (n_label + 1) : -1], rows[-1]
-    h = 1 / (1 + np.exp(-inputs @ hidden.T))
-    y = 1 / (1 + np.exp(-(h @ w1 + b1)))
-    by_hidden = (h * (1 - h) * w1)[:, :, None] * inputs[:, None]
-    jacobian = np.column_stack([by_hidden.reshape(n, -1), h, np.ones(n)]) * (y * (1 - y))[:, None]
-    return y, jacobian
-
-
-def published_flux(weights, labels, n_neurons):
-    """y' of one pixel's network, weights in the published layout."""
-    n_label = labels.shape[1]
-    w0 = weights[: n_neurons * n_label].reshape(n_neurons, n_label)
-    b0, w1, b1 = np.split(weights[n_neurons * n_label :], [n_neurons, 2 * n_neurons])
-    h = 1 / (1 + np.exp(-(labels @ w0.T + b0)))
-    return 1 / (1 + np.exp(-(h @ w1 + b1[0])))
 
 
 def finish(engine):
@@ -85,7 +55,7 @@ def test_normal_equations_are_those_of_numpy(n_label, n_neurons):
     for lane in range(LANES):
         engine.start(lane, start[lane], flux[lane], 1, damping)
     assert engine.advance() == list(range(LANES))
-    gradient, step, sums = engine._working[0], engine._working[1], engine._working[9]
+    gradient, step, sums = engine.memory.gradient, engine.memory.step, engine.memory.sums
     for lane in range(LANES):
         rows = to_rows(start[lane], n_label)
         y, jacobian = predicted(rows, labels, n_neurons)
@@ -432,7 +402,7 @@ def test_template_pixels_are_trained_with_care_and_become_hidden_layers(small_gr
         yield from train_pixels(trainer, policy, tasks)
         seen.append([task.progress.best_weights for task in tasks])
 
-    monkeypatch.setattr(trainers, "train_pixels", listening)
+    monkeypatch.setattr("payneflow.training.lm.setup.train_pixels", listening)
     again = prepare(labels, flux, asked, 0)
     (careful, pixels), weights = seen
     assert pixels == [8, 24, 40]
@@ -506,7 +476,7 @@ def test_it_works_without_avx512(monkeypatch, tmp_path):
 
 SPLIT = """
 import sys
-from payneflow.chunks.chunk import split_grid
+from payneflow.chunks.split import split_grid
 from payneflow.grid import read_grid
 from payneflow.settings import LmSettings
 split_grid(read_grid(sys.argv[1]), "::", 1000, sys.argv[2], "lm", LmSettings(n_neurons=10, max_rounds=1), 0)

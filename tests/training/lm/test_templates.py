@@ -36,3 +36,14 @@ def test_a_sample_gives_what_its_spectra_alone_give(hidden_layers_and_spectra, m
     sampled = TemplateFits(hidden, labels).best(flux, 3)
     np.testing.assert_array_equal(sampled, alone)
     assert not np.array_equal(sampled, whole)
+
+
+def test_the_fits_of_output_layers_are_those_of_numpy():
+    random = np.random.default_rng(1)
+    solver, features = random.normal(size=(4, 30, 5)), random.normal(size=(4, 5, 30))
+    z, weight = random.normal(size=30), random.uniform(0, 1, 30)
+    w1, error = templates._fit_outputs(solver, features, z, weight)
+    expected = np.array([solver[k].T @ z for k in range(4)])
+    np.testing.assert_allclose(w1, expected, rtol=1e-12, atol=1e-13)
+    misfit = [weight @ (z - expected[k] @ features[k]) ** 2 for k in range(4)]
+    np.testing.assert_allclose(error, misfit, rtol=1e-12)

@@ -1,9 +1,8 @@
-"""Virtual spectra: kriging against known functions, its independence of the other pixels, and awkward grids."""
+"""Virtual spectra: against a known function, their independence of the other pixels, and awkward grids."""
 
 import numpy as np
 import pytest
 
-from payneflow.kriging import cholesky, kriging_lengths, kriging_matrix, matern, solve
 from payneflow.training.lm.virtual_spectra import LARGEST_KRIGING, labels_in_gaps, make_virtual_spectra
 
 
@@ -18,47 +17,6 @@ def smooth(labels, n_pixel):
     return 1 - 0.4 * np.exp(-2 * (labels[:, :1] - 0.4 * phase) ** 2) * (0.5 + 0.5 * labels[:, -1:])
 
 
-def test_matern_is_the_published_function():
-    r = np.sqrt(5) * 0.5 / 2.0
-    expected = (1 + r + r * r / 3) * np.exp(-r)
-    assert matern(np.array([[0.5, 0.2]]), np.array([[0.0, 0.2]]), [2.0, 1.0]) == pytest.approx(expected)
-
-
-def test_a_covariance_is_that_of_its_pairs_whatever_is_worked_on_together():
-    labels, _ = make_grid(n=600)
-    together = matern(labels, labels[:40], [1.0, 0.5, 2.0])
-    alone = [matern(labels[i : i + 1], labels[:40], [1.0, 0.5, 2.0])[0] for i in range(600)]
-    assert np.array_equal(together, alone)
-    assert (together[np.arange(40), np.arange(40)] == 1).all()
-
-
-def test_kriging_goes_through_the_training_spectra_and_keeps_a_constant():
-    labels, flux = make_grid()
-    matrix = kriging_matrix(labels, labels, np.full(3, 1.0), 1e-10)
-    np.testing.assert_allclose(matrix @ flux, flux, atol=1e-7)
-    elsewhere = kriging_matrix(labels, labels + 0.03, np.full(3, 1.0), 1e-8)
-    np.testing.assert_allclose(elsewhere.sum(1), 1, atol=1e-9)
-
-
-@pytest.mark.parametrize(("n", "n_column"), [(1, 1), (7, 3), (60, 300)])
-def test_linear_systems_are_solved_as_numpy_solves_them(n, n_column):
-    rng = np.random.default_rng(n)
-    half, right = rng.normal(size=(n, n)), rng.normal(size=(n, n_column))
-    matrix = half @ half.T + np.eye(n)
-    root, kept = matrix.copy(), right.copy()
-    assert cholesky(root)
-    np.testing.assert_allclose(np.triu(root), np.linalg.cholesky(matrix).T, rtol=1e-11, atol=1e-12)
-    np.testing.assert_allclose(solve(matrix, 0.5, right), np.linalg.solve(matrix + 0.5 * np.eye(n), right), atol=1e-10)
-    assert np.array_equal(right, kept)
-
-
-def test_a_nugget_too_small_for_the_digits_is_raised():
-    singular = np.ones((4, 4))
-    assert not cholesky(singular.copy()) and not cholesky(np.full((2, 2), np.nan))
-    solved = solve(singular, 1e-20, np.ones((4, 1)))
-    assert (solved > 0).all() and solved.sum() == pytest.approx(1)
-
-
 def test_virtual_flux_is_near_the_true_function():
     labels, flux = make_grid(n=120)
     virtual = make_virtual_spectra(labels, flux, 0, 120)
@@ -67,12 +25,6 @@ def test_virtual_flux_is_near_the_true_function():
     error = np.abs(virtual.flux(flux) - smooth(virtual.labels, 15))[inside]
     assert inside.sum() > 20 and np.median(error) < 1e-4 and error.max() < 5e-3
     assert "120 virtual spectra" in virtual.note
-
-
-def test_a_label_without_effect_gets_a_long_length():
-    labels, flux = make_grid(n=80)  # the middle one of three labels does nothing
-    lengths, _ = kriging_lengths(labels, flux)
-    assert lengths[1] > 3 * lengths[0]
 
 
 def test_bits_of_a_pixel_do_not_depend_on_the_others():

@@ -10,11 +10,12 @@ right-hand side (Transtrum & Sethna 2012, arXiv:1201.5885). A step that lowers t
 any other is refused and the damping rises.
 
 Everything is solved in the coordinates `u = (x' - 0.5)/0.2` of the scaled labels x', in which hidden weights and biases
-are of like size, so that one damping and one penalty suit all. Outside this file weights are in the published layout
+are of like size, so that one damping and one penalty suit all. Outside this folder weights are in the published layout
 and coordinates: one vector of w0 (n_neurons, n_label) row by row, b0 (n_neurons,), w1 (n_neurons,), b1.
 
 Inside, the weights of eight pixels are the rows of an array (see `simd`), hidden neuron by hidden neuron (its n_label
-w0, then its b0), then w1, then b1. A lane is refilled as soon as its pixel is done.
+w0, then its b0), then w1, then b1. A lane is refilled as soon as its pixel is done. The groups of arrays that the
+functions here are given stand in arguments.py; `size`: Sizes; `now`, `after`, `first`: rows of Networks.activations.
 """
 
 from functools import cache
@@ -33,6 +34,16 @@ from payneflow.simd import (
     store,
     where_less,
 )
+from payneflow.training.lm.arguments import (
+    COST,
+    COUNTED,
+    DAMPING,
+    DEVIATION,
+    GAIN,
+    ROOT_WEIGHT,
+    TRIAL_COST,
+    TRIAL_DEVIATION,
+)
 from payneflow.training.lm.cholesky import factorize, solve_lower, solve_upper, triangle_row
 from payneflow.training.lm.layout import BLOCK, TILE, Layout
 from payneflow.training.lm.normal_matrix import derivatives, project, sum_cross, sum_pairs, sum_square
@@ -43,21 +54,20 @@ LONGEST_BEND = 0.75  # 2|a|/|v| at most, Transtrum & Sethna's bound on the accel
 SMALL_GAIN, SMALL_GAINS = 1e-4, 3  # this many steps running that lower the cost by less than this part end a run
 TINY = 1e-300  # against 0/0
 
-# Rows of the array `scalars`
-COST, TRIAL_COST, DEVIATION, TRIAL_DEVIATION, DAMPING, GAIN = range(6)
-
 
 @inlined
-def predict(weights, penalties, table, targets, activations, first, scalars, n_spectrum, n_label, n_neurons, n_column):
-    """Activations of all spectra from row `first` (hidden ones, then the output); TRIAL_COST, TRIAL_DEVIATION."""
-    outer = n_neurons * (n_label + 1)
+def predict(networks, spectra, first, size):
+    """Of the trial weights: activations of all spectra from row `first` on, TRIAL_COST and TRIAL_DEVIATION."""
+    n_label, n_neurons, outer = size.n_label, size.n_neurons, size.n_hidden
+    weights, penalties, scalars = networks.trial, networks.penalties, networks.scalars
+    activations, table, targets = networks.activations, spectra.table, spectra.targets
     cost = fill(0.0)
     for i in range(outer + n_neurons + 1):
         w = load(weights, LANES * i)
         cost = cost + load(penalties, LANES * i) * w * w
     largest = fill(0.0)
-    for x in range(n_spectrum):
-        label = x * (n_column + 2)
+    for x in range(len(targets) // LANES):
+        label = x * size.n_table
         row = first + x * (n_neurons + 1)
         z = load(weights, LANES * (outer + n_neurons))
         for k in range(n_neurons):
@@ -71,18 +81,21 @@ def predict(weights, penalties, table, targets, activations, first, scalars, n_s
         output = sigmoid(z)
         store(activations, LANES * (row + n_neurons), output)
         residual = output - load(targets, LANES * x)
-        largest = maximum(largest, absolute(residual) * fill(table[label + n_column + 1]))
-        residual = residual * fill(table[label + n_column])
+        largest = maximum(largest, absolute(residual) * fill(table[label + size.n_column + COUNTED]))
+        residual = residual * fill(table[label + size.n_column + ROOT_WEIGHT])
         cost = cost + residual * residual
     store(scalars, LANES * TRIAL_COST, cost)
     store(scalars, LANES * TRIAL_DEVIATION, largest)
 
 
 @inlined
-def bending(pull, step, weights, activations, row, table, label, n_label, n_neurons, n_column):
-    """A block's pull of the second derivatives of the residuals along `step`."""
+def bending(memory, networks, spectra, now, x, size):
+    """Write the pull of the second derivatives of the residuals along `step`, of a block from spectrum x on."""
+    n_label, n_neurons, outer = size.n_label, size.n_neurons, size.n_hidden
+    weights, activations, table = networks.weights, networks.activations, spectra.table
+    pull, step = memory.pull, memory.step
+    row, label = now + x * (n_neurons + 1), x * size.n_table
     one, two = fill(1.0), fill(2.0)
-    outer = n_neurons * (n_label + 1)
     for s in range(BLOCK):
         z1 = load(step, LANES * (outer + n_neurons))  # first and second derivative of the output neuron's input
         z2 = fill(0.0)
@@ -90,20 +103,21 @@ def bending(pull, step, weights, activations, row, table, label, n_label, n_neur
             own = k * (n_label + 1)
             a1 = load(step, LANES * (own + n_label))
             for c in range(n_label):
-                a1 = a1 + load(step, LANES * (own + c)) * fill(table[label + s * (n_column + 2) + c])
+                a1 = a1 + load(step, LANES * (own + c)) * fill(table[label + s * size.n_table + c])
             h = load(activations, LANES * (row + s * (n_neurons + 1) + k))
             w1, w1_step = load(weights, LANES * (outer + k)), load(step, LANES * (outer + k))
             h1 = h * (one - h) * a1
             z1 = z1 + w1_step * h + w1 * h1
             z2 = z2 + h1 * (two * w1_step + w1 * (one - two * h) * a1)
         output = load(activations, LANES * (row + s * (n_neurons + 1) + n_neurons))
-        slope = output * (one - output) * fill(table[label + s * (n_column + 2) + n_column])
+        slope = output * (one - output) * fill(table[label + s * size.n_table + size.n_column + ROOT_WEIGHT])
         store(pull, LANES * s, slope * slope * (z2 + (one - two * output) * z1 * z1))
 
 
 @inlined
-def take_step(trial, weights, step, bend, n_weight):
-    """trial = weights - v - a/2, the acceleration a bounded by LONGEST_BEND"""
+def take_step(networks, memory, n_weight):
+    """trial = weights - v - a/2, the acceleration a bounded by LONGEST_BEND; v is `step`, a is `bend`."""
+    weights, trial, step, bend = networks.weights, networks.trial, memory.step, memory.bend
     bend_square, step_square = fill(0.0), fill(0.0)
     for i in range(n_weight):
         a, v = load(bend, LANES * i), load(step, LANES * i)
@@ -117,8 +131,9 @@ def take_step(trial, weights, step, bend, n_weight):
 
 
 @inlined
-def accept(weights, trial, scalars, n_weight):
+def accept(networks, n_weight):
     """Lane by lane: take the trial where it lowers the cost. GAIN: the part of the cost it took away, -1 if refused."""
+    weights, trial, scalars = networks.weights, networks.trial, networks.scalars
     cost, trial_cost = load(scalars, LANES * COST), load(scalars, LANES * TRIAL_COST)
     damping = load(scalars, LANES * DAMPING)
     less = maximum(damping * fill(DAMPING_DOWN), fill(DAMPING_LEAST))
@@ -134,85 +149,116 @@ def accept(weights, trial, scalars, n_weight):
 
 
 @inlined
-def merge(activations, now, after, gains, n):
-    """Where the trial was refused, put the activations of the weights in place of those of the trial."""
-    zero = fill(0.0)
+def merge(networks, now, after, n):
+    """Where the trial was refused, put the n rows of activations of the weights in place of those of the trial."""
+    activations, gains, zero = networks.activations, load(networks.scalars, LANES * GAIN), fill(0.0)
     for i in range(n):
         old, new = load(activations, LANES * (now + i)), load(activations, LANES * (after + i))
         store(activations, LANES * (after + i), where_less(gains, zero, old, new))
 
 
+@inlined
+def begin(networks, spectra, now, size):
+    """Activations, cost and deviation of all lanes anew; a lane that is under way gets the same numbers again."""
+    weights, trial, scalars = networks.weights, networks.trial, networks.scalars
+    for i in range(LANES * size.n_weight):
+        trial[i] = weights[i]
+    predict(networks, spectra, now, size)
+    for lane in range(LANES):
+        scalars[LANES * COST + lane] = scalars[LANES * TRIAL_COST + lane]
+        scalars[LANES * DEVIATION + lane] = scalars[LANES * TRIAL_DEVIATION + lane]
+
+
+@inlined
+def sum_normal_equations(memory, networks, spectra, places, now, size):
+    """Write `gradient` and `sums`, over all spectra."""
+    sums, gradient, weights, penalties = memory.sums, memory.gradient, networks.weights, networks.penalties
+    for i in range(LANES * size.n_sum):
+        sums[i] = 0
+    for i in range(LANES * size.n_row):
+        gradient[i] = penalties[i] * weights[i]
+    for x in range(0, len(spectra.targets) // LANES, BLOCK):
+        derivatives(memory, networks, spectra, now, x, size)
+        project(gradient, memory, networks, spectra, now, x, size)
+        sum_pairs(memory, spectra, places, x, size)
+        sum_cross(memory, spectra, x, size)
+        sum_square(memory, size)
+
+
+@inlined
+def solve_step(memory, networks, places, size):
+    """Write the factor of the damped normal matrix, and `step`."""
+    step, factor, n_weight, n_row = memory.step, memory.factor, size.n_weight, size.n_row
+    damping = load(networks.scalars, LANES * DAMPING)
+    factorize(factor, memory.sums, places.sum_of_element, memory.gradient, networks.penalties, damping, n_row)
+    last = triangle_row(n_row // TILE - 1) + TILE - 1
+    for i in range(n_weight):
+        store(step, LANES * i, load(factor.tiles, LANES * (last + TILE * i)))
+    for i in range(LANES * n_weight, LANES * n_row):
+        step[i] = 0.0
+    solve_upper(factor, step, n_row)
+
+
+@inlined
+def solve_bend(memory, networks, spectra, now, size):
+    """Write `bend`, by the factor that `solve_step` has left."""
+    bend, factor, n_weight, n_row = memory.bend, memory.factor, size.n_weight, size.n_row
+    for i in range(LANES * n_row):
+        bend[i] = 0.0
+    for x in range(0, len(spectra.targets) // LANES, BLOCK):
+        bending(memory, networks, spectra, now, x, size)
+        project(bend, memory, networks, spectra, now, x, size)
+    solve_lower(factor, bend, n_row)
+    for i in range(LANES * n_weight, LANES * n_row):
+        bend[i] = 0.0
+    solve_upper(factor, bend, n_row)
+
+
+@inlined
+def count_iteration(runs, scalars):
+    """Judge each lane's run after an iteration: how many lanes are done, and how many have refused the trial."""
+    n_done, n_refused = 0, 0
+    for lane in range(LANES):
+        gain = scalars[LANES * GAIN + lane]
+        if gain < 0:
+            n_refused += 1
+        else:
+            runs.small[lane] = runs.small[lane] + 1 if gain < SMALL_GAIN else 0
+        runs.count[lane] += 1
+        over = runs.count[lane] >= runs.limit[lane] or runs.small[lane] >= SMALL_GAINS
+        runs.done[lane] = runs.limit[lane] > 0 and (over or not scalars[LANES * DAMPING + lane] < DAMPING_MOST)
+        n_done += runs.done[lane]
+    return n_done, n_refused
+
+
 @cache
 def build(n_label, n_neurons):
     """The compiled loop for networks of this size: iterate all eight lanes until one of them is done."""
-    layout = Layout(n_label, n_neurons)
-    n_weight, n_row, n_column, n_output = layout.n_weight, layout.n_row, layout.n_column, layout.n_output
-    n_pair, n_product, cross, square, n_sum = layout.n_pair, layout.n_product, layout.cross, layout.square, layout.n_sum
-    n_activation = n_neurons + 1
+    size = Layout(n_label, n_neurons).sizes
 
     @kernel
-    def descend(
-        table, inputs, products, pairs, where, penalties, targets,
-        weights, trial, gradient, step, bend, scalars, activations, pull, scratch, u, q, sums, factor, inverse,
-        n_spectrum, fresh, half, limit, count, small, done,
-    ):  # fmt: skip
-        half_size = n_spectrum * n_activation
-        if fresh:  # activations of all lanes anew; a lane that is under way gets the same numbers again
-            for i in range(LANES * n_weight):
-                trial[i] = weights[i]
-            predict(trial, penalties, table, targets, activations, half[0] * half_size, scalars,
-                    n_spectrum, n_label, n_neurons, n_column)  # fmt: skip
-            for lane in range(LANES):
-                scalars[LANES * COST + lane] = scalars[LANES * TRIAL_COST + lane]
-                scalars[LANES * DEVIATION + lane] = scalars[LANES * TRIAL_DEVIATION + lane]
+    def descend(spectra, places, networks, memory, runs, half, fresh):
+        """Iterate all lanes until one is done; `runs.done` says which. Returns `half` for the next call.
+
+        `half`: 0 or 1, which half of Networks.activations is that of the weights. `fresh`: weights, targets or damping
+        have been written since the last call, so those activations are not known.
+        """
+        half_size = len(spectra.targets) // LANES * (size.n_neurons + 1)
+        if fresh:
+            begin(networks, spectra, half * half_size, size)
         n_done = 0
         while n_done == 0:
-            now, after = half[0] * half_size, (1 - half[0]) * half_size
-            for i in range(LANES * n_sum):
-                sums[i] = 0
-            for i in range(LANES * n_row):
-                gradient[i] = penalties[i] * weights[i]
-                bend[i] = 0.0
-            for x in range(0, n_spectrum, BLOCK):
-                row, label = now + x * n_activation, x * (n_column + 2)
-                derivatives(u, q, pull, weights, activations, row, targets, x, table, label,
-                            n_label, n_neurons, n_column)  # fmt: skip
-                project(gradient, pull, weights, activations, row, table, label, scratch, n_label, n_neurons, n_column)
-                sum_pairs(sums, q, products, pairs, x, n_pair, n_product)
-                sum_cross(sums, cross, u, q, inputs, x, n_neurons, n_column)
-                sum_square(sums, square, u, n_neurons, n_output)
-            factorize(factor, inverse, sums, where, gradient, penalties, load(scalars, LANES * DAMPING), n_row)
-            last = triangle_row(n_row // TILE - 1) + TILE - 1
-            for i in range(n_weight):
-                store(step, LANES * i, load(factor, LANES * (last + TILE * i)))
-            for i in range(LANES * n_weight, LANES * n_row):
-                step[i] = 0.0
-            solve_upper(factor, inverse, step, n_row)
-            for x in range(0, n_spectrum, BLOCK):
-                row, label = now + x * n_activation, x * (n_column + 2)
-                bending(pull, step, weights, activations, row, table, label, n_label, n_neurons, n_column)
-                project(bend, pull, weights, activations, row, table, label, scratch, n_label, n_neurons, n_column)
-            solve_lower(factor, inverse, bend, n_row)
-            for i in range(LANES * n_weight, LANES * n_row):
-                bend[i] = 0.0
-            solve_upper(factor, inverse, bend, n_row)
-            take_step(trial, weights, step, bend, n_weight)
-            predict(trial, penalties, table, targets, activations, after, scalars,
-                    n_spectrum, n_label, n_neurons, n_column)  # fmt: skip
-            accept(weights, trial, scalars, n_weight)
-            refused = 0
-            for lane in range(LANES):
-                gain = scalars[LANES * GAIN + lane]
-                if gain < 0:
-                    refused += 1
-                else:
-                    small[lane] = small[lane] + 1 if gain < SMALL_GAIN else 0
-                count[lane] += 1
-                over = count[lane] >= limit[lane] or small[lane] >= SMALL_GAINS
-                done[lane] = limit[lane] > 0 and (over or not scalars[LANES * DAMPING + lane] < DAMPING_MOST)
-                n_done += done[lane]
-            if refused:
-                merge(activations, now, after, load(scalars, LANES * GAIN), half_size)
-            half[0] = 1 - half[0]
+            now, after = half * half_size, (1 - half) * half_size
+            sum_normal_equations(memory, networks, spectra, places, now, size)
+            solve_step(memory, networks, places, size)
+            solve_bend(memory, networks, spectra, now, size)
+            take_step(networks, memory, size.n_weight)
+            predict(networks, spectra, after, size)
+            accept(networks, size.n_weight)
+            n_done, n_refused = count_iteration(runs, networks.scalars)
+            if n_refused:
+                merge(networks, now, after, half_size)
+            half = 1 - half
+        return half
 
     return descend

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from payneflow.training.lm.arguments import N_BEHIND_INPUTS, Sizes
 from payneflow.weights import join, n_weight, split
 
 LABEL_CENTRE, LABEL_SCALE = 0.5, 0.2  # u = (x' - centre)/scale has mean 0 and variance about 1 on labels in 0.1 .. 0.9
@@ -57,6 +58,11 @@ class Layout:
         return whole(self.n_input, TILE)
 
     @property
+    def n_table(self):
+        """Numbers of a spectrum in the label table: its columns, then ROOT_WEIGHT and COUNTED."""
+        return self.n_column + N_BEHIND_INPUTS
+
+    @property
     def n_product(self):
         """Products of two inputs, filled up."""
         return whole(self.n_input * (self.n_input + 1) // 2, PRODUCTS)
@@ -84,6 +90,11 @@ class Layout:
     @property
     def n_sum(self):
         return self.square + self.n_output**2 + 1  # the last row stays 0
+
+    @property
+    def sizes(self):
+        """The sizes that the kernel is compiled with."""
+        return Sizes(*(getattr(self, name) for name in Sizes._fields))
 
     def products(self):
         """The pairs of inputs whose products are needed, (n, 2)."""

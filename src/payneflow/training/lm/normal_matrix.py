@@ -1,15 +1,24 @@
-"""The parts of an iteration that sum the normal equations over a block of spectra: gradient J'r and matrix J'J."""
+"""The parts of an iteration that sum the normal equations over a block of spectra: gradient J'r and matrix J'J.
+
+A block is BLOCK spectra from spectrum `x` on. `now`: first row of Networks.activations of the weights; `size`: Sizes;
+the other arguments are the groups of arguments.py.
+"""
 
 from payneflow.simd import LANES, fill, float_registers, get, inlined, load, narrow, put, registers, store
+from payneflow.training.lm.arguments import ROOT_WEIGHT
 from payneflow.training.lm.layout import BLOCK, OUTPUTS, PAIRS, PRODUCTS, TILE
 
 HELD_PAIRS, HELD_CROSS, HELD_TILE = PAIRS * PRODUCTS, OUTPUTS * TILE, TILE * TILE  # registers held at a time
 
 
 @inlined
-def project(total, pull, weights, activations, row, table, label, scratch, n_label, n_neurons, n_column):
-    """Add to `total` the sum over a block of spectra of `pull` times the derivatives of the output neuron's input."""
-    outer = n_neurons * (n_label + 1)
+def project(total, memory, networks, spectra, now, x, size):
+    """Add to `total` (n_row rows) the sum over a block of `pull` times the derivatives of the output neuron's input."""
+    n_label, n_neurons = size.n_label, size.n_neurons
+    weights, activations, table = networks.weights, networks.activations, spectra.table
+    pull, scratch = memory.pull, memory.scratch
+    row, label = now + x * (n_neurons + 1), x * size.n_table
+    outer = size.n_hidden
     sum_b1 = load(total, LANES * (outer + n_neurons))
     for s in range(BLOCK):
         sum_b1 = sum_b1 + load(pull, LANES * s)
@@ -30,7 +39,7 @@ def project(total, pull, weights, activations, row, table, label, scratch, n_lab
             for s in range(BLOCK):
                 t = load(scratch, LANES * s)
                 for c in range(TILE):
-                    put(sums, c, get(sums, c) + t * fill(table[label + s * (n_column + 2) + c0 + c]))
+                    put(sums, c, get(sums, c) + t * fill(table[label + s * size.n_table + c0 + c]))
             for c in range(TILE):
                 if c0 + c <= n_label:
                     own = LANES * (k * (n_label + 1) + c0 + c)
@@ -38,9 +47,11 @@ def project(total, pull, weights, activations, row, table, label, scratch, n_lab
 
 
 @inlined
-def sum_pairs(sums, q, products, pairs, spectrum, n_pair, n_product):
+def sum_pairs(memory, spectra, places, x, size):
     """Add a block's hidden weights x hidden weights to J'J: PAIRS pairs of neurons times PRODUCTS products."""
-    for p0 in range(0, n_pair, PAIRS):
+    sums, by_hidden, products, n_product = memory.sums, memory.by_hidden, spectra.products, size.n_product
+    first_of_pair, second_of_pair = places.first_of_pair, places.second_of_pair
+    for p0 in range(0, size.n_pair, PAIRS):
         for m0 in range(0, n_product, PRODUCTS):
             held = float_registers(HELD_PAIRS)
             both = float_registers(PAIRS)
@@ -49,10 +60,11 @@ def sum_pairs(sums, q, products, pairs, spectrum, n_pair, n_product):
                     put(held, p * PRODUCTS + m, load(sums, LANES * ((p0 + p) * n_product + m0 + m)))
             for s in range(BLOCK):
                 for p in range(PAIRS):
-                    j, k = pairs[2 * (p0 + p)], pairs[2 * (p0 + p) + 1]
-                    put(both, p, load(q, LANES * (j * BLOCK + s)) * load(q, LANES * (k * BLOCK + s)))
+                    j, k = first_of_pair[p0 + p], second_of_pair[p0 + p]
+                    first, second = load(by_hidden, LANES * (j * BLOCK + s)), load(by_hidden, LANES * (k * BLOCK + s))
+                    put(both, p, first * second)
                 for m in range(PRODUCTS):
-                    product = fill(products[(spectrum + s) * n_product + m0 + m])
+                    product = fill(products[(x + s) * n_product + m0 + m])
                     for p in range(PAIRS):
                         put(held, p * PRODUCTS + m, get(held, p * PRODUCTS + m) + get(both, p) * product)
             for p in range(PAIRS):
@@ -61,24 +73,26 @@ def sum_pairs(sums, q, products, pairs, spectrum, n_pair, n_product):
 
 
 @inlined
-def sum_cross(sums, first, u, q, inputs, spectrum, n_neurons, n_column):
+def sum_cross(memory, spectra, x, size):
     """Add a block's output weights x hidden weights to J'J: OUTPUTS output weights times TILE inputs of one neuron."""
+    sums, by_output, by_hidden, inputs = memory.sums, memory.by_output, memory.by_hidden, spectra.inputs
+    n_neurons, n_column = size.n_neurons, size.n_column
     width = n_neurons * n_column
     for i0 in range(0, n_neurons + 1, OUTPUTS):
         for k in range(n_neurons):
             for c0 in range(0, n_column, TILE):
                 held = float_registers(HELD_CROSS)
                 slopes = float_registers(TILE)
-                corner = first + i0 * width + k * n_column + c0
+                corner = size.cross + i0 * width + k * n_column + c0
                 for i in range(OUTPUTS):
                     for c in range(TILE):
                         put(held, i * TILE + c, load(sums, LANES * (corner + i * width + c)))
                 for s in range(BLOCK):
-                    slope = load(q, LANES * (k * BLOCK + s))
+                    slope = load(by_hidden, LANES * (k * BLOCK + s))
                     for c in range(TILE):
-                        put(slopes, c, slope * fill(inputs[(spectrum + s) * n_column + c0 + c]))
+                        put(slopes, c, slope * fill(inputs[(x + s) * n_column + c0 + c]))
                     for i in range(OUTPUTS):
-                        h = load(u, LANES * ((i0 + i) * BLOCK + s))
+                        h = load(by_output, LANES * ((i0 + i) * BLOCK + s))
                         for c in range(TILE):
                             put(held, i * TILE + c, get(held, i * TILE + c) + h * get(slopes, c))
                 for i in range(OUTPUTS):
@@ -87,21 +101,22 @@ def sum_cross(sums, first, u, q, inputs, spectrum, n_neurons, n_column):
 
 
 @inlined
-def sum_square(sums, first, u, n_neurons, n_output):
+def sum_square(memory, size):
     """Add a block's output weights x output weights to J'J, lower triangle of tiles."""
+    sums, by_output, n_neurons, n_output = memory.sums, memory.by_output, size.n_neurons, size.n_output
     for i0 in range(0, n_neurons + 1, TILE):
         for j0 in range(0, i0 + 1, TILE):
             held = float_registers(HELD_TILE)
             across = float_registers(TILE)
-            corner = first + i0 * n_output + j0
+            corner = size.square + i0 * n_output + j0
             for i in range(TILE):
                 for j in range(TILE):
                     put(held, i * TILE + j, load(sums, LANES * (corner + i * n_output + j)))
             for s in range(BLOCK):
                 for j in range(TILE):
-                    put(across, j, load(u, LANES * ((j0 + j) * BLOCK + s)))
+                    put(across, j, load(by_output, LANES * ((j0 + j) * BLOCK + s)))
                 for i in range(TILE):
-                    down = load(u, LANES * ((i0 + i) * BLOCK + s))
+                    down = load(by_output, LANES * ((i0 + i) * BLOCK + s))
                     for j in range(TILE):
                         put(held, i * TILE + j, get(held, i * TILE + j) + down * get(across, j))
             for i in range(TILE):
@@ -110,19 +125,23 @@ def sum_square(sums, first, u, n_neurons, n_output):
 
 
 @inlined
-def derivatives(u, q, pull, weights, activations, row, targets, spectrum, table, label, n_label, n_neurons, n_column):
-    """A block's derivatives of the residuals by w1 and b1 (u) and by b0 (q), and the pull of the residuals."""
+def derivatives(memory, networks, spectra, now, x, size):
+    """Write a block's derivatives of the residuals, `by_output` and `by_hidden`, and the pull of the residuals."""
+    n_neurons = size.n_neurons
+    weights, activations, table, targets = networks.weights, networks.activations, spectra.table, spectra.targets
+    by_output, by_hidden, pull = memory.by_output, memory.by_hidden, memory.pull
+    row, label = now + x * (n_neurons + 1), x * size.n_table
     one = fill(1.0)
     for s in range(BLOCK):
         output = load(activations, LANES * (row + s * (n_neurons + 1) + n_neurons))
-        root_weight = fill(table[label + s * (n_column + 2) + n_column])
+        root_weight = fill(table[label + s * size.n_table + size.n_column + ROOT_WEIGHT])
         slope = output * (one - output) * root_weight
-        residual = (output - load(targets, LANES * (spectrum + s))) * root_weight
+        residual = (output - load(targets, LANES * (x + s))) * root_weight
         store(pull, LANES * s, slope * residual)
-        store(u, LANES * (n_neurons * BLOCK + s), narrow(slope))
+        store(by_output, LANES * (n_neurons * BLOCK + s), narrow(slope))
         for k in range(n_neurons):
             h = load(activations, LANES * (row + s * (n_neurons + 1) + k))
             t = slope * h
-            store(u, LANES * (k * BLOCK + s), narrow(t))
-            w1 = load(weights, LANES * (n_neurons * (n_label + 1) + k))
-            store(q, LANES * (k * BLOCK + s), narrow(t * (one - h) * w1))
+            store(by_output, LANES * (k * BLOCK + s), narrow(t))
+            w1 = load(weights, LANES * (size.n_hidden + k))
+            store(by_hidden, LANES * (k * BLOCK + s), narrow(t * (one - h) * w1))

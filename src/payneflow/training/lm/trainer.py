@@ -1,7 +1,7 @@
 """The Levenberg-Marquardt trainer: second-order steps on the same networks, tied down by virtual spectra.
 
 A trial learns the training spectra alone; a loop learns the virtual spectra too, at a small weight. Each kind of run
-has an engine of eight lanes (lm_engine.py); pixels wait for a lane of the kind they need, and the fuller engine goes
+has an engine of eight lanes (engine.py); pixels wait for a lane of the kind they need, and the fuller engine goes
 first.
 """
 

@@ -1,11 +1,12 @@
-"""Chunk files written side by side while the flux of the grid streams by.
+"""A grid cut into chunk files, which are written side by side while the flux of the grid streams by.
 
 The flux is stored by spectra and trained by pixels, so writing chunks turns it over: every block of spectra is cut up
-among the chunk files, which grow by as many rows each. Blocks are limited (grid_blocks.py), and what is held of the
+among the chunk files, which grow by as many rows each. Blocks are limited (grid/blocks.py), and what is held of the
 training spectra for kriging is limited here; where both limits and the number of open files ask for it, the chunks are
 written in several passes over the grid.
 """
 
+import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,13 +15,71 @@ from pathlib import Path
 
 import numpy as np
 
+from payneflow.chunks.chunk import FORMAT_VERSION, TRAINING_KEY
+from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.files import whole_file
-from payneflow.grid import TRAINING
+from payneflow.grid import TRAINING, SpectralGrid
 from payneflow.grid.blocks import for_each_block
+from payneflow.settings import settings_record
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
+from payneflow.training.trainers import Settings, check_size, prepare
 
 MOST_OPEN = 128  # files written at a time; systems allow 256 or more
 MOST_HELD = 64 * 2**20  # bytes of training flux, at most, that are held for kriging; one chunk's may be more
+
+
+def split_grid(
+    grid: SpectralGrid,
+    selection: str,
+    chunk_size: int,
+    directory: str | Path,
+    trainer: str,
+    settings: Settings,
+    seed: int,
+) -> list[Path]:
+    """Write one chunk file `directory/NAME.npz` for each chunk of the selected pixels; returns their paths.
+
+    Each carries `trainer`, `settings` and `seed`, with which `train` will train it; what these draw from all training
+    spectra is made here, once. The flux streams by in blocks of spectra, each of which every chunk takes its pixels of.
+    Raises SettingsError, before anything is written, where the settings do not fit the grid.
+    """
+    check_size(settings, len(grid.labels[TRAINING]))
+    chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)
+    requested = parse_pixels(selection, len(grid.wavelength))
+    preparation = prepare(grid.scaler.scale(grid.labels[TRAINING]), grid.flux[TRAINING], settings, seed)
+    common = {
+        "labels": grid.labels,
+        "x_min": grid.scaler.x_min,
+        "x_max": grid.scaler.x_max,
+        "label_names": np.array(grid.label_names),
+        "label_units": np.array(grid.label_units),
+        "requested": np.array([requested.start, requested.stop, requested.step]),
+        "virtual_labels": preparation.virtual.labels,
+        "template_w0": preparation.templates.w0,
+        "template_b0": preparation.templates.b0,
+        "grid_sha256": grid.sha256,
+        TRAINING_KEY: json.dumps(settings_record(trainer, settings, seed)),
+        "preparation_note": preparation.note,
+        "format_version": FORMAT_VERSION,
+    }
+    pieces = [
+        Piece(
+            path=Path(directory) / f"{chunk.name}.npz",
+            pixels=chunk.pixels,
+            arrays={
+                "chunk": chunk.name,
+                "pixels": np.array(chunk.pixels),
+                "wavelength": grid.wavelength[chunk.pixels],
+                **common,
+            },
+        )
+        for chunk in chunks
+    ]
+    write_pieces(pieces, grid.flux, preparation.virtual)
+    return [piece.path for piece in pieces]
+
+
+# ---------------------------------------------------------------------- written side by side
 
 
 @dataclass(frozen=True, eq=False)

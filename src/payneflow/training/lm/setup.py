@@ -1,0 +1,44 @@
+"""How the Levenberg-Marquardt trainer is made, and what it prepares once per grid: virtual spectra and templates."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from payneflow.settings import LmSettings
+from payneflow.training.lanes import PixelTask, Trainer, flux_to_learn, train_pixels
+from payneflow.training.lm.limits import TEMPLATE_DAMPING, TEMPLATE_ITERATIONS, TEMPLATE_STARTS
+from payneflow.training.lm.preparation import Preparation
+from payneflow.training.lm.templates import Templates, make_templates, template_pixels
+from payneflow.training.lm.trainer import LmTrainer
+from payneflow.training.lm.virtual_spectra import make_virtual_spectra
+from payneflow.training.policy import PixelProgress, Policy, StartsPolicy
+
+
+def make(
+    scaled_labels: np.ndarray, preparation: Preparation, settings: LmSettings, seed: int
+) -> tuple[Trainer, Policy]:
+    """The trainer and its policy. `scaled_labels`: (n_training, n_label)."""
+    if len(preparation.templates) < settings.n_starts:  # some first trials, or all, start from a random network
+        settings = settings.from_random_networks()
+    return LmTrainer(scaled_labels, preparation, settings, seed), StartsPolicy(settings)
+
+
+def prepare(scaled_labels: np.ndarray, flux: np.ndarray, settings: LmSettings, seed: int) -> Preparation:
+    """Virtual spectra, and templates, which are trained here; see `payneflow.training.trainers.prepare`."""
+    virtual = make_virtual_spectra(scaled_labels, flux, seed, None if settings.virtual_weight else 0)
+    alone = Preparation(virtual, Templates.none(scaled_labels.shape[1]), virtual.note)
+    pixels = template_pixels(flux.shape[1])
+    if not len(pixels):
+        return alone
+    careful = replace(settings, n_starts=TEMPLATE_STARTS, max_iterations=TEMPLATE_ITERATIONS, damping=TEMPLATE_DAMPING)
+    trainer, policy = make(scaled_labels, alone, careful, seed)
+    template_flux = flux[:, pixels]
+    to_learn = flux_to_learn(template_flux, virtual.flux(template_flux))
+    tasks = [PixelTask(int(pixel), to_learn[i], PixelProgress()) for i, pixel in enumerate(pixels)]
+    for _ in train_pixels(trainer, policy, tasks):
+        pass
+    weights = [task.progress.best_weights for task in tasks if task.progress.best_weights is not None]
+    if not weights:
+        return alone
+    templates = make_templates(np.array(weights), scaled_labels.shape[1])
+    return Preparation(virtual, templates, f"{virtual.note}; {len(templates)} templates")
