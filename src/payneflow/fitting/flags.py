@@ -25,7 +25,7 @@ FLAG_MEANINGS = {
     FitFlag.FAILED: "no labels: too few usable pixels, or the search broke down; all results are NaN",
     FitFlag.OUTSIDE_TRAINING: "a label lies outside the range of the training labels by more than its error",
     FitFlag.FAR_FROM_TRAINING: "the labels lie far from those of every training spectrum",
-    FitFlag.MODEL_MISMATCH: "no labels describe the spectrum within noise and emulator errors; errors are widened, mismatch_kind says how",
+    FitFlag.MODEL_MISMATCH: "no labels describe the spectrum: mismatch_kind says how it differs; errors are widened",
     FitFlag.RV_UNSURE: "another velocity correlates nearly as well: its chi2 is less than 16 (chi2/dof) higher",
     FitFlag.RV_EDGE: "the velocity lies at the end of the range that was searched",
     FitFlag.FEW_PIXELS: "fewer than ten used pixels for each fitted parameter",

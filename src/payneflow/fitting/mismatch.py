@@ -1,9 +1,9 @@
 """Does the star differ from the model by more than noise and the networks' own errors, how, and what does it do?
 
-The kernels score alternatives (engine/alternatives.py): what a spectrum may have that no label describes. An amplitude a
-of alternatives has the covariance A^-1 of the noise, A being their information that the fitted parameters leave, and
-besides that of the emulator's own errors, which look like small amplitudes, too: it is measured on noiseless fits of
-held-back spectra (calibration.py). Four tests follow: all amplitudes together, the largest of them, a companion's, and
+The kernels score alternatives (engine/alternatives.py): what a spectrum may have that no label describes. An amplitude
+of alternatives has the covariance A^-1 of the noise, A being the information that the fitted parameters leave of them,
+and besides that of the emulator's own errors, which look like small amplitudes, too: it is measured on noiseless fits
+of held-back spectra (calibration.py). Four tests follow: all amplitudes together, the largest of them, a companion's, and
 chi2 less what the emulator adds to it. A fit that fails one is a mismatch.
 
 Amplitudes beyond their covariance move the fitted parameters by K a, K = (J'J)^-1 J'D. That is added to the errors as
@@ -146,7 +146,7 @@ class HeldBackScatter:
 
     @cached_property
     def _growth(self) -> np.ndarray:
-        """(N_ALTERNATIVE, N_ALTERNATIVE), of the covariances: so that held-back spectra, each by the others, are within."""
+        """(N_ALTERNATIVE, N_ALTERNATIVE), of the covariances, so that held-back spectra are within, each by the others."""
         covariance = self._covariance(self._weights(self.scaled, np.arange(len(self.scaled))))
         linear = np.broadcast_to(LINEAR, self.amplitudes.shape) & (np.einsum("nii->ni", covariance) > 0.0)
         inverse = _inverse(covariance, linear)

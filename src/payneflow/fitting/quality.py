@@ -5,7 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from payneflow.fitting.engine.alternatives import COMPANION, N_ALTERNATIVE
-from payneflow.fitting.engine.arguments import DISAGREE, ENDED, FOUND, OUTLIERS, SCORE, SECOND_SCORE, TERMS, USED, Written
+from payneflow.fitting.engine.arguments import (
+    DISAGREE,
+    ENDED,
+    FOUND,
+    OUTLIERS,
+    SCORE,
+    SECOND_SCORE,
+    TERMS,
+    USED,
+    Written,
+)
 from payneflow.fitting.engine.minimiser import STUCK
 from payneflow.fitting.engine.outliers import MANY
 from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
@@ -31,9 +41,10 @@ class Fits:
     `x`: (n, n_parameter) scaled labels and, where a velocity is fitted, the shift in places of log_step in
     ln(wavelength). `matrix`: (n, n_parameter, n_parameter) of the last pass, priors included: its inverse is the formal
     covariance. `chi2`, `snr`: (n,). `counts`: (n, 6), its columns USED pixels, PASSES, how the search ENDED
-    (minimiser.py), whether starts DISAGREE, continuum TERMS solved, OUTLIERS left out. `extra_scatter`: (n,). `shifts`: (n, 3), its
-    columns the shift FOUND by correlation, its SCORE, and the SECOND_SCORE, the best at another velocity. `continua`:
-    (n, n_segment, n_term) Chebyshev coefficients. The columns are constants of engine/arguments.py.
+    (minimiser.py), whether starts DISAGREE, continuum TERMS solved, OUTLIERS left out. `extra_scatter`: (n,). `shifts`:
+    (n, 3), its columns the shift FOUND by correlation, its SCORE, and the SECOND_SCORE, the best at another velocity.
+    `continua`: (n, n_segment, n_term) Chebyshev coefficients. `score`, `information`, `cross`, `total_weight`, `lag`:
+    of alternatives, see Written. The columns are constants of engine/arguments.py.
     """
 
     x: np.ndarray
@@ -176,7 +187,7 @@ def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_e
 def emulator_amplitudes(
     networks: PixelNetworks, settings: FitSettings, fits: Fits, flux_error: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of noiseless fits with the 1 sigma error `flux_error`: amplitudes of alternatives (n, N_ALTERNATIVE), excess (n,).
+    """Of noiseless fits with the 1 sigma error `flux_error`: alternatives' amplitudes (n, N_ALTERNATIVE), excess (n,).
 
     These are what the emulator's own errors look like, see mismatch.py. The excess is the mean square error of the flux
     beyond the error that the emulator says of each pixel.

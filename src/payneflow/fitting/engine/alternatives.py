@@ -185,9 +185,7 @@ def find_companion(given, memory):
         first, length = given.ranges[s, 0], given.stops[s] - given.ranges[s, 0]
         memory.lines[margin : margin + length] = memory.contrast[first : first + length]
         memory.lines[margin + length : length + 2 * margin + LINE] = np.float32(0.0)
-        correlate_lines(
-            given.lags, memory.residual, memory.square, memory.lines, margin, length, first, above, below
-        )
+        correlate_lines(given.lags, memory.residual, memory.square, memory.lines, margin, length, first, above, below)
     best, lag = -np.inf, 0
     for m in range(len(above)):
         value = above[m] / below[m] ** 0.5 if below[m] > 0.0 else 0.0

@@ -177,7 +177,10 @@ class GeneralEngine:
             )
         )
         alternatives = _alternative_memory(self.axis, self._layout.n, self._n_term)
-        return (*block, GeneralMemory(data, _outlier_memory(n), alternatives, single, moved, self._correlation.working()))
+        return (
+            *block,
+            GeneralMemory(data, _outlier_memory(n), alternatives, single, moved, self._correlation.working()),
+        )
 
     def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working) -> None:
         """Fit a block of spectra (n, n_data), n <= SPECTRA_A_BLOCK, into the rows of `fits`."""

@@ -227,7 +227,15 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
                         y[k] -= continuum[k] * (memory.moved.double.rest[k] if stays else memory.moved.double.moved[k])
                 scatter[i] = extra_scatter(y, weight, continuum, dof)
             score(
-                single.y, single.weight, model, terms.fitted.single, fitted, alternatives, memory.alternatives, written, i
+                single.y,
+                single.weight,
+                model,
+                terms.fitted.single,
+                fitted,
+                alternatives,
+                memory.alternatives,
+                written,
+                i,
             )
             for s in range(len(ranges)):
                 for k in range(n_term):
