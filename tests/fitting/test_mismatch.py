@@ -118,6 +118,8 @@ CHANGES = {
     "continuum": lambda flux: flux * (1 + 0.02 * np.linspace(-1, 1, flux.shape[1])),
     "companion": lambda flux: 0.8 * flux + 0.2 * np.roll(flux, 20, axis=1),
 }
+# lines of so few pixels look much alike: a companion's light makes those of the star shallower, too
+NAMED = {"line width": ["line width"], "continuum": ["continuum"], "companion": ["companion", "line depth", "scatter"]}
 
 
 def flagged(table):
@@ -137,7 +139,7 @@ def test_a_star_with_one_thing_wrong_is_flagged_and_its_errors_cover_it(networks
     table = fit_spectra(networks, CHANGES[kind](stars[1]) + stars[2], NOISE, settings=LABELS)
     assert flagged(table).mean() > 0.95
     names, counts = np.unique(np.asarray(table["mismatch_kind"])[flagged(table)], return_counts=True)
-    assert names[counts.argmax()] in (kind, "scatter")
+    assert names[counts.argmax()] in NAMED[kind]
     pull = np.abs(table["label0"] - stars[0][:, 0]) / table["label0_error"]
     assert np.quantile(pull, 0.9) < 4
 

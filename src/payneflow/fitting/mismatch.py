@@ -3,8 +3,8 @@
 The kernels score alternatives (engine/alternatives.py): what a spectrum may have that no label describes. An amplitude
 of alternatives has the covariance A^-1 of the noise, A being the information that the fitted parameters leave of them,
 and besides that of the emulator's own errors, which look like small amplitudes, too: it is measured on noiseless fits
-of held-back spectra (calibration.py). Four tests follow: all amplitudes together, the largest of them, a companion's, and
-chi2 less what the emulator adds to it. A fit that fails one is a mismatch.
+of held-back spectra (calibration.py). Four tests follow: all amplitudes together, the largest of them, a companion's,
+and chi2 less what the emulator adds to it. A fit that fails one is a mismatch.
 
 Amplitudes beyond their covariance move the fitted parameters by K a, K = (J'J)^-1 J'D. That is added to the errors as
 the covariance it would have were its sign unknown: nothing is corrected.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import gammaln
 from scipy.stats import chi2 as chi_square
 from scipy.stats import norm
 
@@ -27,6 +28,7 @@ DOUBTED = 1.7  # standard deviations of an amplitude that widens no error
 SHORT = 2.0  # times the square of a shift: amplitudes are linear, and fall short where a mismatch is large (measured)
 COHERENT = 300.0  # pixels in which the emulator errs alike, where no calibration has measured it (demonstration grid)
 EXCESS = 4.0  # times its mean square error, likewise
+LEAST_EIGENVALUE = 1e-5
 TINY = 1e-12  # of an alternative's information: less is left of it by the fitted parameters
 LINEAR = np.arange(N_ALTERNATIVE) != COMPANION
 KINDS = {  # what a mismatch looks like, and the alternatives that say so
@@ -79,12 +81,18 @@ class Scores:
 
 
 def _inverse(matrix: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Inverse (n, k, k) of the rows and columns of `which` (n, k), 0 elsewhere."""
+    """Inverse (n, k, k) of the rows and columns of `which` (n, k), 0 elsewhere; never negative.
+
+    What is below LEAST_EIGENVALUE of the correlation, rounding of the kernels' single precision included, is left out.
+    """
+    diagonal = np.einsum("nii->ni", matrix)
+    which = which & (diagonal > 0.0)
     both = which[:, :, None] & which[:, None, :]
-    size = np.sqrt(np.where(which, np.einsum("nii->ni", matrix), 1.0))
+    size = np.sqrt(np.where(which, diagonal, 1.0))
     scale = size[:, :, None] * size[:, None, :]
-    correlation = np.where(both, matrix / scale, np.eye(matrix.shape[1]))
-    return np.where(both, np.linalg.pinv(correlation, rcond=1e-6, hermitian=True) / scale, 0.0)
+    value, vector = np.linalg.eigh(np.where(both, matrix / scale, np.eye(matrix.shape[1])))
+    inverse = np.divide(1.0, value, out=np.zeros_like(value), where=value > LEAST_EIGENVALUE)
+    return np.where(both, np.einsum("nik,nk,njk->nij", vector, inverse, vector) / scale, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +154,7 @@ class HeldBackScatter:
 
     @cached_property
     def _growth(self) -> np.ndarray:
-        """(N_ALTERNATIVE, N_ALTERNATIVE), of the covariances, so that held-back spectra are within, each by the others."""
+        """(N_ALTERNATIVE, N_ALTERNATIVE), of covariances, so that held-back spectra are within, each by the others."""
         covariance = self._covariance(self._weights(self.scaled, np.arange(len(self.scaled))))
         linear = np.broadcast_to(LINEAR, self.amplitudes.shape) & (np.einsum("nii->ni", covariance) > 0.0)
         inverse = _inverse(covariance, linear)
@@ -198,13 +206,12 @@ def find_mismatch(
     n_linear = np.maximum(linear.sum(axis=1), 1)
     alone = _alone(scores, emulator, grown)
     largest = np.where(LINEAR, np.abs(alone), 0.0).max(axis=1)
-    excess = chi2 - dof - emulator.excess * total_weight
     log_chance = np.stack(
         [
-            chi_square.logsf(joint, n_linear),
+            _log_chance(joint, n_linear),
             np.log(2.0 * n_linear) + norm.logsf(largest),
             np.log(COMPANIONS) + norm.logsf(alone[:, COMPANION]),
-            norm.logsf(excess / np.sqrt(2.0 * dof)),
+            _log_chance(chi2 - emulator.excess * total_weight, dof),
         ]
     )
     smallest = np.minimum(log_chance.min(axis=0), 0.0)
@@ -247,6 +254,15 @@ def _most_harmful(scores: Scores, alone: np.ndarray, formal: np.ndarray) -> np.n
     row = np.arange(len(harm))
     worst = shift[row, :, harm.argmax(axis=1)]
     return worst[:, :, None] * worst[:, None, :]
+
+
+def _log_chance(value: np.ndarray, dof: np.ndarray) -> np.ndarray:
+    """ln of the chance that chi2 with so many degrees of freedom is larger; far out by its leading term."""
+    value = np.maximum(value, 1e-300)
+    far = (dof / 2 - 1) * np.log(value / 2) - value / 2 - gammaln(dof / 2)
+    with np.errstate(divide="ignore"):
+        found = chi_square.logsf(value, dof)
+    return np.where(np.isfinite(found), found, far)
 
 
 def _sigma(log_chance: np.ndarray) -> np.ndarray:

@@ -39,12 +39,10 @@ def test_cosmic_rays_are_left_out_and_counted(networks, stars, settings):
     """Eight a spectrum, one of a hundred pixels: the pulls of the labels stay those of noise."""
     labels, flux = stars[0], stars[1].copy()
     rng = np.random.default_rng(4)
-    hit = np.sort(rng.choice(np.arange(1, N_PIXEL // 3, 3), (len(flux), 8)), axis=1)
-    for spectrum, pixels in zip(flux, hit, strict=True):
-        spectrum[pixels] += rng.uniform(0.2, 3.0, 8)
+    for spectrum in flux:
+        spectrum[rng.choice(np.arange(5, N_PIXEL, 10), 8, replace=False)] += rng.uniform(0.2, 1.0, 8)
     table = fit_spectra(networks, flux, NOISE, settings=settings)
-    distinct = np.array([len(set(pixels)) for pixels in hit.tolist()])
-    assert np.mean(table["n_outlier"] == distinct) > 0.9
+    assert np.mean(table["n_outlier"] == 8) > 0.9
     for j in range(2):
         pull = (table[f"label{j}"] - labels[:, j]) / table[f"label{j}_error"]
         assert 1.4826 * np.median(np.abs(pull)) < 1.15
