@@ -38,7 +38,7 @@ class SpectralModel:
         self.wavelength = own if wavelength is None else np.asarray(wavelength, dtype=float)
         on_own = wavelength is None
         self._places = self._rest.own_places(self._emulator.axis) if on_own else self._rest.place(self.wavelength)
-        self._axis, n_term = PaddedAxis(self.wavelength), settings.continuum
+        self._axis, n_term = PaddedAxis(self.wavelength, own), settings.continuum
         self._terms = chebyshev(self._axis, self.wavelength, n_term)[:, self._axis.place] if n_term else None
 
     def predict(

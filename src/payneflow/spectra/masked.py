@@ -13,8 +13,8 @@ def parted(array: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """
     if isinstance(array, list | tuple) and any(_has_mask(one) for one in array):
         numbers, masks = zip(*map(parted, array), strict=True)
-        sizes = [np.zeros(np.shape(one), dtype=bool) for one in numbers]
-        masks = [size if mask is None else mask for size, mask in zip(sizes, masks, strict=True)]
+        pairs = zip(numbers, masks, strict=True)
+        masks = [np.zeros(one.shape, dtype=bool) if mask is None else mask for one, mask in pairs]
         return np.array(numbers), np.array(masks)
     numbers = np.asarray(getattr(array, "unmasked", array))
     if not _has_mask(array):
