@@ -25,7 +25,7 @@ def segments(wavelength: np.ndarray) -> list[tuple[int, int]]:
 
 
 def segments_by(gaps_of: np.ndarray, wavelength: np.ndarray) -> list[tuple[int, int]]:
-    """The segments of `wavelength` (n_pixel,), divided in the middle of each gap that `gaps_of` (n,) has; both increase.
+    """The segments of `wavelength` (n_pixel,), cut in the middle of each gap that `gaps_of` (n,) has; both increase.
 
     Observed spectra lack pixels for many reasons; where their detectors end, the axis of the networks says.
     """
