@@ -42,7 +42,7 @@ class FitConfig:
     )
     layout: SpectraLayout = section(_usual_layout, "how they are stored; nothing of it is guessed, see docs/spectra.md")
     flux_error: float = setting(
-        0.01, "1 sigma of every pixel of test spectra, and where uncertainty is mask", published=0.01, gt=0
+        0.01, "1 sigma of every pixel of test spectra, and where uncertainty is mask or none", published=0.01, gt=0
     )
     start: Literal["estimate", "middle", "truth"] = setting(
         "estimate",

@@ -232,8 +232,11 @@ def layout_options(layout: Mapping) -> str:
     options += [f"--array {pair}" for pair in renamed]
     if layout["mask_bits"]:
         options.append(f"--mask-bits {','.join(map(str, layout['mask_bits']))}")
-    if layout["loader"]:
-        options.append(f"--loader {shlex.quote(layout['loader'])}")
+    for name in ("hdu", "loader"):
+        if layout[name]:
+            options.append(f"--{name} {shlex.quote(layout[name])}")
+    if layout["rows"] != "spectra":
+        options.append(f"--rows {layout['rows']}")
     return " ".join([*options, f"--wavelength-unit {layout['wavelength_unit']} --medium {layout['medium']}"])
 
 

@@ -8,7 +8,10 @@ import numpy as np
 from astropy.io import fits
 
 from payneflow.errors import SpectraError
+from payneflow.spectra.header_axis import doubt_of_header, wavelengths_of_header
+from payneflow.spectra.header_says import check_said, said_of_column, said_of_medium, said_of_unit
 from payneflow.spectra.layout import SpectraLayout
+from payneflow.spectra.rows import split
 
 HEADER = "header"  # instead of an HDU: the wavelengths follow from keywords of the flux HDU's header
 
@@ -38,6 +41,31 @@ class FitsStore:
         self._file.close()
         self._stream.close()
 
+    def check(self) -> None:
+        """Raise SpectraError where the headers say of the wavelengths what the layout does not."""
+        named = [split(key)[0] for key in (self.layout.flux, self.layout.wavelength)]
+        found = {key: self._find(key) for key in named if key != HEADER}
+        hdus = {
+            "0": self._file[0],
+            **{key.partition(":")[0]: hdu for key, (hdu, *_) in found.items() if hdu is not None},
+        }
+        for name, hdu in hdus.items():
+            check_said(f"{self._path}: HDU {name}", said_of_medium(hdu.header), self.layout)
+        flux, wavelength = named
+        hdu, column, _ = found.get(wavelength, (None, "", ""))
+        if hdu is None or wavelength == flux:
+            return
+        number = hdu.columns.names.index(column) + 1 if column else 0
+        said = said_of_column(hdu.header, number) if column else said_of_unit("BUNIT", str(hdu.header.get("BUNIT", "")))
+        check_said(f"{self._path}: {wavelength}", said, self.layout)
+
+    def doubt(self) -> str:
+        """What a user should know of the wavelengths, empty where there is nothing."""
+        if self.layout.wavelength != HEADER:
+            return ""
+        hdu, _, _ = self._find(split(self.layout.flux)[0])
+        return doubt_of_header(hdu.header)
+
     def names(self) -> list[str]:
         """Every HDU by its number, with the columns of tables."""
         found = []
@@ -50,7 +78,7 @@ class FitsStore:
 
     def header(self, key: str) -> tuple[tuple[int, ...], np.dtype] | None:
         if key == HEADER:
-            flux = self.header(self.layout.flux)
+            flux = self.header(split(self.layout.flux)[0])
             return None if flux is None else (flux[0][-1:], np.dtype(float))
         hdu, column, keyword = self._find(key)
         if hdu is None or (not column and not keyword and not hdu.shape):
@@ -120,24 +148,9 @@ class FitsStore:
         return self.layout.format == "apStar" and len(hdu.shape) == 2
 
     def _axis_of_header(self) -> np.ndarray:
-        """Wavelengths (n_pixel,) in the unit declared: CRVAL1 + (pixel - (CRPIX1 - 1)) CDELT1, pixel from 0."""
-        hdu, _, _ = self._find(self.layout.flux)
-        header, logarithmic = hdu.header, self.layout.wavelength_unit.startswith("log10_")
-        step = header.get("CDELT1", header.get("CD1_1"))
-        if "CRVAL1" not in header or step is None:
-            raise SpectraError(
-                f"{self._path}: HDU {self.layout.flux} has no CRVAL1 with CDELT1 (or CD1_1), which wavelength: header "
-                "asks for. Name the HDU or column that holds the wavelengths."
-            )
-        if header.get("DC-FLAG", int(logarithmic)) != int(logarithmic):
-            raise SpectraError(
-                f"{self._path}: HDU {self.layout.flux} has DC-FLAG {header['DC-FLAG']}, which says that the axis is "
-                f"{'linear' if logarithmic else 'log10'}; expected wavelength_unit to say so, too, and it is "
-                f"{self.layout.wavelength_unit}."
-            )
-        if str(header.get("CTYPE1", "")).startswith("AWAV") and self.layout.medium != "air":
-            raise SpectraError(
-                f"{self._path}: HDU {self.layout.flux} has CTYPE1 AWAV, wavelengths in air; expected medium: air."
-            )
-        pixel = np.arange(hdu.shape[-1]) - (header.get("CRPIX1", 1.0) - 1.0)
-        return header["CRVAL1"] + pixel * step
+        """Wavelengths (n_pixel,) in the unit of the layout, by the keywords of the HDU that has the flux."""
+        flux = split(self.layout.flux)[0]
+        hdu, column, _ = self._find(flux)
+        name = flux.removesuffix(f":{column}") if column else flux
+        shape, _ = self.header(flux)
+        return wavelengths_of_header(f"{self._path}: HDU {name}", hdu.header, shape[-1], self.layout)

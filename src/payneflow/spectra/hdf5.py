@@ -28,6 +28,12 @@ class Hdf5Store:
     def close(self) -> None:
         self._file.close()
 
+    def check(self) -> None:
+        """Nothing in such a file says what the layout says."""
+
+    def doubt(self) -> str:
+        return ""
+
     def names(self) -> list[str]:
         found: list[str] = []
         with self._damage_said("its directory"):

@@ -14,9 +14,10 @@ import numpy as np
 from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import SpectraLayout
+from payneflow.spectra.one_star import are_pieces, joined
 from payneflow.spectra.stored import SpectraFile, StoredSpectra, names_of_rows
 from payneflow.spectra.uncertainty import MOST_MASKED, REASONS, flux_errors, is_masked, kind_in_doubt
-from payneflow.spectra.wavelengths import check_overlap, columns_of, vacuum_angstrom, within_reach
+from payneflow.spectra.wavelengths import check_overlap, columns_of, rising_axis, within_reach
 
 BATCH_SIZE = 500  # spectra; 60 MB of flux and errors at 7214 pixels
 DOUBT_FROM = 20  # spectra of a batch that are looked at for errors or masks of a wrong kind
@@ -137,6 +138,10 @@ def _selected(n_spectrum: int, begin: int, selection: range | None) -> range:
 
 def _checked(file: SpectraFile, rows: range, networks: np.ndarray, said: set[str]) -> list[Spectra]:
     """Some rows of a file, in runs that share one axis; a row whose own axis is wrong takes no part."""
+    if file.is_one_star:
+        stored = file.read(0, file.n_row)
+        _warn_of_doubts(file, stored, said)
+        return [_one_star(file, stored, networks)]
     stored = file.read(rows.start, rows.stop)
     _warn_of_doubts(file, stored, said)
     if stored.wavelength.ndim == 1:
@@ -159,26 +164,88 @@ def _checked(file: SpectraFile, rows: range, networks: np.ndarray, said: set[str
 
 def _on_one_axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, networks: np.ndarray) -> Spectra:
     """Spectra whose wavelengths, in the unit of the layout, are `axis` (n_pixel,)."""
-    layout, place = file.layout, file.place("wavelength")
-    wavelength = vacuum_angstrom(place, axis, layout.wavelength_unit, layout.medium)
-    check_overlap(place, axis, wavelength, networks, layout.wavelength_unit)
-    rising = slice(None, None, 1 if wavelength[-1] >= wavelength[0] else -1)
-    columns = columns_of(networks, wavelength[rising])
+    wavelength, pixels = _axis(file, stored, axis)
+    check_overlap(file.place("wavelength"), axis[pixels], wavelength, networks, file.layout.wavelength_unit)
+    columns = columns_of(networks, wavelength)
     on_networks_axis = columns is not None
     if not on_networks_axis:
-        columns = within_reach(wavelength[rising], networks)
+        columns = within_reach(wavelength, networks)
 
     if on_networks_axis and len(columns) == len(wavelength):
         columns = slice(None)  # no copy
 
     def cut(array: np.ndarray | None) -> np.ndarray | None:
-        return None if array is None else array[:, rising][:, columns]
+        return None if array is None else array[:, pixels][:, columns]
 
     flux = np.ascontiguousarray(cut(stored.flux), dtype=float)
-    flux_error, n_left_out = flux_errors(flux, cut(stored.uncertainty), cut(stored.mask), layout)
+    flux_error, n_left_out = flux_errors(flux, cut(stored.uncertainty), cut(stored.mask), file.layout)
+    if isinstance(pixels, np.ndarray):
+        n_left_out = _added([n_left_out, _padding(stored, pixels, file.layout)])
+    return _spectra(
+        file, stored.identifier, wavelength[columns], flux, flux_error, n_left_out, networks, on_networks_axis
+    )
+
+
+def _padding(stored: StoredSpectra, kept: np.ndarray, layout: SpectraLayout) -> dict[str, int]:
+    """How many pixels, by reason, are no part of any axis: all but those that are kept."""
+    out = np.ones(stored.flux.shape[1], dtype=bool)
+    out[kept] = False
+    given = (None if array is None else array[:, out] for array in (stored.uncertainty, stored.mask))
+    return flux_errors(np.asarray(stored.flux[:, out], dtype=float), *given, layout)[1]
+
+
+def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray) -> Spectra:
+    """The one spectrum whose pieces the rows of a file are."""
+    wavelengths, places = [], []
+    for row, axis in enumerate(np.atleast_2d(stored.wavelength)):
+        part = StoredSpectra(*(None if array is None else array[row : row + 1] for array in _by_rows(stored)))
+        try:
+            wavelength, pixels = _axis(file, part, axis)
+        except SpectraError as error:
+            raise SpectraError(f"{file.path}: row {row}: {str(error).removeprefix(f'{file.path}: ')}") from None
+        near = within_reach(wavelength, networks)
+        wavelengths.append(wavelength[near])
+        places.append(row * file.n_pixel + np.arange(file.n_pixel)[pixels][near])
+    if not any(map(len, wavelengths)):
+        stored_axis = np.ravel(stored.wavelength)
+        check_overlap(file.place("wavelength"), stored_axis, wavelength, networks, file.layout.wavelength_unit)
+    own = np.concatenate(places)
+    flux, *rest = (
+        None if array is None else array.reshape(1, -1)[:, own]
+        for array in (stored.flux, stored.uncertainty, stored.mask)
+    )
+    flux = np.ascontiguousarray(flux, dtype=float)
+    flux_error, n_left_out = flux_errors(flux, *rest, file.layout)
+    wavelength, flux, flux_error = joined(file.place("wavelength"), wavelengths, flux[0], flux_error[0])
+    columns = columns_of(networks, wavelength)
+    taken = slice(None) if columns is None else columns
+    flux, flux_error = flux[None, taken], flux_error[None, taken]
+    name = stored.identifier[:1]
+    return _spectra(file, name, wavelength[taken], flux, flux_error, n_left_out, networks, columns is not None)
+
+
+def _by_rows(stored: StoredSpectra) -> tuple:
+    """The arrays of `stored` that rows can be taken from."""
+    n = len(stored.flux)
+    identifier = stored.identifier if len(stored.identifier) == n else np.repeat(stored.identifier[:1], n)
+    return identifier, np.atleast_2d(stored.wavelength), stored.flux, stored.uncertainty, stored.mask
+
+
+def _axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray) -> tuple[np.ndarray, np.ndarray | slice]:
+    """Wavelengths, Angstrom in vacuum, increasing, and the pixels that have them, without masked padding."""
+    layout = file.layout
+
+    def takes_part() -> np.ndarray:
+        flux = np.asarray(stored.flux, dtype=float)
+        return np.isfinite(flux_errors(flux, stored.uncertainty, stored.mask, layout)[0]).any(axis=0)
+
+    return rising_axis(file.place("wavelength"), axis, layout.wavelength_unit, layout.medium, takes_part)
+
+
+def _spectra(file, identifier, wavelength, flux, flux_error, n_left_out, networks, on_networks_axis: bool) -> Spectra:
     return Spectra(
-        identifier=stored.identifier,
-        wavelength=networks if on_networks_axis else wavelength[rising][columns],
+        identifier=identifier,
+        wavelength=networks if on_networks_axis else wavelength,
         flux=flux,
         flux_error=flux_error,
         path=np.full(len(flux), str(file.path)),
@@ -189,7 +256,7 @@ def _on_one_axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, net
 
 
 def _warn_of_doubts(file: SpectraFile, stored: StoredSpectra, said: set[str]) -> None:
-    """Say once of all files where errors or masks look as if another kind were meant."""
+    """Say once of all files where errors, masks, rows or wavelengths look as if something else were meant."""
     layout, first = file.layout, slice(0, DOUBT_FROM)
     given = None if stored.uncertainty is None else stored.uncertainty[first]
     doubts = {"uncertainty": "uncertainty" not in said and kind_in_doubt(stored.flux[first], given, layout.uncertainty)}
@@ -197,12 +264,24 @@ def _warn_of_doubts(file: SpectraFile, stored: StoredSpectra, said: set[str]) ->
         share = is_masked(stored.mask[first], layout.mask_bits).mean()
         if share > MOST_MASKED:
             doubts["mask"] = f"the mask takes {share:.0%} of the pixels away; expected what is set in it to be bad"
+    if "rows" not in said and not file.is_one_star and stored.wavelength.ndim == 2 and _look_like_pieces(stored):
+        doubts["rows"] = (
+            f"each of the {file.n_row} rows has wavelengths that follow those of another, as chips or orders of one "
+            "star have; they are fitted as so many stars. Set rows to one_star where they are one"
+        )
+    if "wavelength" not in said:
+        doubts["wavelength"] = file.doubt()
+    role = {"uncertainty": layout.uncertainty, "mask": "mask", "rows": "wavelength", "wavelength": "wavelength"}
     for what, doubt in doubts.items():
         if doubt:
             said.add(what)
-            warnings.warn(
-                SpectraWarning(f"{file.place(layout.uncertainty if what != 'mask' else what)}: {doubt}"), stacklevel=2
-            )
+            warnings.warn(SpectraWarning(f"{file.place(role[what])}: {doubt}"), stacklevel=2)
+
+
+def _look_like_pieces(stored: StoredSpectra) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rows that are nothing but NaN
+        return are_pieces(np.nanmin(stored.wavelength, axis=1), np.nanmax(stored.wavelength, axis=1))
 
 
 def _taking_no_part(identifier: np.ndarray, path: Path, problem: str, networks: np.ndarray) -> Spectra:
@@ -241,5 +320,8 @@ def _joined(pieces: list[Spectra]) -> Spectra:
         return pieces[0]
     per_spectrum = ("identifier", "flux", "flux_error", "path", "problem")
     arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in per_spectrum}
-    n_left_out = {reason: sum(piece.n_left_out[reason] for piece in pieces) for reason in REASONS}
-    return replace(pieces[0], **arrays, n_left_out=n_left_out)
+    return replace(pieces[0], **arrays, n_left_out=_added([piece.n_left_out for piece in pieces]))
+
+
+def _added(counts: list[dict[str, int]]) -> dict[str, int]:
+    return {reason: sum(count[reason] for count in counts) for reason in REASONS}
