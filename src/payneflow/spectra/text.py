@@ -56,6 +56,12 @@ class TextStore:
         if column is None:
             return None
         array = self.whole(key)
+        if array.dtype.kind == "U" and key != self.layout.identifier:
+            pixel = next(pixel for pixel, entry in enumerate(array) if not _is_numbers(entry, ","))
+            raise SpectraError(
+                f"{self._path}: {key}[{pixel}] is {str(array[pixel])!r} (pixel {pixel}); expected a number. Write nan where "
+                "there is none."
+            )
         return array.shape, array.dtype
 
     def whole(self, key: str) -> np.ndarray:
