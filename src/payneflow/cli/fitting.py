@@ -92,7 +92,7 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict):
     counter = Counter(len(shard.spectra), "spectra fitted")
     # Of one file alone what is wrong is an error; a shard may hold one file of many.
     flag_bad_files = len(shard.paths) > 1 or selection is not None
-    reading = {"selection": shard.spectra, "flag_bad_files": flag_bad_files}
+    reading = {"selection": shard.spectra, "flag_bad_files": flag_bad_files, "names": shard.names}
     batches = read_spectra(shard.paths, layout, networks.wavelength, **reading)
     start = None if given.start == "estimate" else given.start
     fits = fit_batches(networks, batches, settings, start=start, progress=counter.show_done, **common)
@@ -194,7 +194,7 @@ def _add_layout(subcommand: argparse.ArgumentParser) -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help='observed spectra, files or quoted patterns ("spectra/*.fits"); right behind NETWORK',
+        help='observed spectra, files, quoted patterns ("spectra/*.fits") or @LIST, one a line; right behind NETWORK',
     )
     group = subcommand.add_argument_group("layout of observed spectra", "nothing of it is guessed")
     group.add_argument("--format", choices=list(FORMATS), default=_DEFAULT.format, help="default: %(default)s")

@@ -24,7 +24,8 @@ AUTO = "auto"  # the chunk_size that is found from the cost of a pixel
 QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: as a mapping. Use quotes:
   in config.yaml           pixels: "1:50:2"
   on the command line      --config 'pixels="1:50:2"'"""
-_Paths = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]  # not strict: a list will do
+_Path = Annotated[str, Field(min_length=1)]
+_Paths = Annotated[tuple[_Path, ...], Strict(False)]  # not strict: a list will do
 
 
 def _usual_layout() -> SpectraLayout:
@@ -35,10 +36,10 @@ def _usual_layout() -> SpectraLayout:
 class FitConfig:
     """The section `fit` of config.yaml: which spectra are fitted, what is fitted to them, and how."""
 
-    spectra: _Paths = setting(
+    spectra: _Paths | _Path = setting(
         (),
-        'observed spectra, files and patterns: ["spectra/*.fits"]; []: test set of the grid',
-        expected="a list of files and patterns",
+        'observed spectra, files and patterns: ["spectra/*.fits"], or "@list.txt"; []: test set of the grid',
+        expected="a list of files and patterns, or @ and a file with one a line",
     )
     layout: SpectraLayout = section(_usual_layout, "how they are stored; nothing of it is guessed, see docs/spectra.md")
     flux_error: float = setting(

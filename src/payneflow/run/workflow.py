@@ -260,7 +260,8 @@ def source_options(config: Mapping, shard) -> str:
     common = f"--flux-error {fit['flux_error']} --start {fit['start']}"
     if shard is None:
         return f"--grid {shlex.quote(str(Path(config['grid'])))} {key_options(config)} {common}"
-    patterns = " ".join(map(shlex.quote, fit["spectra"]))
+    given = fit["spectra"]
+    patterns = " ".join(map(shlex.quote, [given] if isinstance(given, str) else given))
     selection = f"--spectra {shard.selection.start}:{shard.selection.stop} --plan {shard.digest}"
     return f"{patterns} {selection} {layout_options(fit['layout'])} {common}"
 

@@ -14,8 +14,9 @@ import numpy as np
 from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import SpectraLayout
+from payneflow.spectra.names import names_of_files, names_of_rows
 from payneflow.spectra.one_star import are_pieces, joined
-from payneflow.spectra.stored import SpectraFile, StoredSpectra, names_of_rows
+from payneflow.spectra.stored import SpectraFile, StoredSpectra
 from payneflow.spectra.uncertainty import MOST_MASKED, REASONS, flux_errors, is_masked, kind_in_doubt
 from payneflow.spectra.wavelengths import check_overlap, columns_of, rising_axis, within_reach
 
@@ -57,8 +58,11 @@ def count_spectra(path: str | Path, layout: SpectraLayout) -> int:
         return file.n_spectrum
 
 
-def open_spectra(path: str | Path, layout: SpectraLayout) -> SpectraFile:
-    """Open a file of spectra in the format of the layout; SpectraError where that is not what it is."""
+def open_spectra(path: str | Path, layout: SpectraLayout, name: str = "") -> SpectraFile:
+    """Open a file of spectra in the format of the layout; SpectraError where that is not what it is.
+
+    `name`: what its spectra are called where they have no identifier, by default the file's own without its ending.
+    """
     path = Path(path)
     if path.is_dir():
         raise SpectraError(f"{path}: a directory; expected a file of spectra: name the files inside it.")
@@ -66,7 +70,7 @@ def open_spectra(path: str | Path, layout: SpectraLayout) -> SpectraFile:
         raise SpectraError(f"{path}: no such file; expected a file of observed spectra.")
     store = FORMATS[layout.format].load_store()(path, layout)
     try:
-        return SpectraFile(path, store)
+        return SpectraFile(path, store, name)
     except BaseException:
         store.close()
         raise
@@ -80,26 +84,30 @@ def read_spectra(
     selection: range | None = None,
     batch_size: int = BATCH_SIZE,
     flag_bad_files: bool | None = None,
+    names: Sequence[str] | None = None,
 ) -> Iterator[Spectra]:
     """Yield the spectra of files in batches of at most `batch_size`, in order; a new axis begins a new batch.
 
     `networks_wavelength` (n_pixel,), Angstrom: pixels out of reach of it are left away, and where it is part of the
     spectra's own axis exactly those pixels are kept. `selection` of all spectra, counted from 0 through the files (a
     file that cannot be read counts as one). `flag_bad_files`: such a file gives one spectrum whose errors are all
-    infinite and whose `problem` says why, instead of an error; by default where there is more than one file.
+    infinite and whose `problem` says why, instead of an error; by default where there is more than one file. `names`
+    of the files, for spectra without an identifier; by default as `names_of_files` gives them.
 
     Raises SpectraError naming file, key and row. Gives a SpectraWarning, once, where the kind of error looks wrong.
     """
     flag = len(paths) > 1 if flag_bad_files is None else flag_bad_files
     networks = np.asarray(networks_wavelength, dtype=float)
-    return _join(_pieces(paths, layout, networks, selection, batch_size, flag), batch_size)
+    paths = [Path(path) for path in paths]
+    named = list(zip(paths, names_of_files(paths) if names is None else names, strict=True))
+    return _join(_pieces(named, layout, networks, selection, batch_size, flag), batch_size)
 
 
 # --- Files -> pieces, each of one file and one axis -------------------------------------------------------------------
 
 
 def _pieces(
-    paths: Sequence[str | Path],
+    named: Sequence[tuple[Path, str]],
     layout: SpectraLayout,
     networks: np.ndarray,
     selection: range | None,
@@ -107,12 +115,12 @@ def _pieces(
     flag: bool,
 ) -> Iterator[Spectra]:
     begin, said = 0, set()
-    for path in map(Path, paths):
+    for path, name in named:
         if selection is not None and begin >= selection.stop:
             return
         n_spectrum, rows = 1, _selected(1, begin, selection)  # what a file counts for that cannot even be opened
         try:
-            with open_spectra(path, layout) as file:
+            with open_spectra(path, layout, name) as file:
                 n_spectrum = file.n_spectrum
                 rows = _selected(n_spectrum, begin, selection)
                 while rows:
@@ -124,7 +132,7 @@ def _pieces(
             if rows:
                 warnings.warn(SpectraWarning(f"{error} Recorded as failed."), stacklevel=2)
             for first in range(0, len(rows), batch_size):
-                names = names_of_rows(path, rows[first : first + batch_size], n_spectrum)
+                names = names_of_rows(name, rows[first : first + batch_size], n_spectrum)
                 yield _taking_no_part(names, path, str(error), networks)
         begin += n_spectrum
 

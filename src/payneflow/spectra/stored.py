@@ -17,6 +17,7 @@ import numpy as np
 from payneflow.errors import SpectraError
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import ROLES, SpectraLayout
+from payneflow.spectra.names import names_of_rows
 from payneflow.spectra.rows import NamedRows
 
 _MEANING = {
@@ -58,12 +59,14 @@ class StoredSpectra:
 class SpectraFile:
     """A file whose arrays fit together: `n_row` rows of `n_pixel` pixels, which are `n_spectrum` spectra.
 
-    That is one where the layout says that its rows are pieces of one star's spectrum, else as many as rows.
+    That is one where the layout says that its rows are pieces of one star's spectrum, else as many as rows. `name`:
+    what spectra without an identifier are called; by default the file's own.
     Raises SpectraError naming the file, the key, the shape, and what was expected.
     """
 
-    def __init__(self, path: Path, store: Store):
+    def __init__(self, path: Path, store: Store, name: str = ""):
         self.path, self.layout, self._store = path, store.layout, NamedRows(path, store)
+        self.name = name or path.stem
         self._roles = self._present_roles()
         self._store.check()
         self._shapes = {role: self._checked_header(role) for role in self._roles}
@@ -111,7 +114,7 @@ class SpectraFile:
         if stored is not None:
             values = np.atleast_1d(stored)
             return np.array([_text(value).strip() for value in values])
-        return names_of_rows(self.path, range(first, last), self.n_spectrum)
+        return names_of_rows(self.name, range(first, last), self.n_spectrum)
 
     def _present_roles(self) -> list[str]:
         """The roles that are read; refuses keys that the file should hold and does not, all in one message."""
@@ -224,8 +227,3 @@ def _text(value) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
-
-
-def names_of_rows(path: Path, rows: range, n_spectrum: int) -> np.ndarray:
-    """Names of spectra that have none: the file's, with the number of the spectrum where it holds several."""
-    return np.array([path.stem if n_spectrum == 1 else f"{path.stem}:{row}" for row in rows])

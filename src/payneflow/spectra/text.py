@@ -59,8 +59,8 @@ class TextStore:
         if array.dtype.kind == "U" and key != self.layout.identifier:
             pixel = next(pixel for pixel, entry in enumerate(array) if not _is_numbers(entry, ","))
             raise SpectraError(
-                f"{self._path}: {key}[{pixel}] is {str(array[pixel])!r} (pixel {pixel}); expected a number. Write nan where "
-                "there is none."
+                f"{self._path}: {key}[{pixel}] is {str(array[pixel])!r} (pixel {pixel}); expected a number. Write "
+                "nan where there is none."
             )
         return array.shape, array.dtype
 
