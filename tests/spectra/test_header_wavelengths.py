@@ -1,5 +1,6 @@
 """Wavelengths that follow from a FITS header: by the standard, and never against what the layout says."""
 
+import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -236,3 +237,30 @@ def test_the_keywords_of_pixels_say_nothing_of_wavelengths_in_an_hdu_of_their_ow
     names = {"format": "fits", "flux": "0[0]", "flux_error": "0[1]", "wavelength": "0[2]"}
     (batch,) = read_spectra([tmp_path / "a.fits"], make_layout(uncertainty="flux_error", **names), NETWORKS)
     assert np.array_equal(batch.wavelength, EVEN)
+
+
+# --- Other formats that say something ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attribute", ["unit", "units"])
+@pytest.mark.parametrize("text", ["nm", b"nanometers"])
+def test_an_attribute_of_hdf5_must_agree(tmp_path, attribute, text):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["wavelength"], file["flux"] = EVEN / 10, np.ones(N)
+        file["wavelength"].attrs[attribute] = text
+    layout = {"format": "hdf5", "uncertainty": "none"}
+    with pytest.raises(SpectraError, match=rf"a.h5: wavelength has the attribute {attribute} n.*wavelength_unit: nm"):
+        list(read_spectra([tmp_path / "a.h5"], make_layout(**layout), NETWORKS))
+    (batch,) = read_spectra([tmp_path / "a.h5"], make_layout(**layout, wavelength_unit="nm"), NETWORKS)
+    assert batch.wavelength == pytest.approx(EVEN, rel=1e-14)
+
+
+def test_the_header_that_specutils_has_read_must_agree(tmp_path):
+    """specutils itself takes wavelengths in air and in vacuum for the same."""
+    header = fits.Header({**LINEAR, "CTYPE1": "AWAV", "CUNIT1": "Angstrom", "BUNIT": "Jy"})
+    fits.PrimaryHDU(np.ones(N), header).writeto(tmp_path / "a.fits")
+    layout = {"format": "specutils", "loader": "wcs1d-fits", "uncertainty": "none"}
+    with pytest.raises(SpectraError, match=r"a.fits: its header has CTYPE1 AWAV, .*expected medium: air"):
+        list(read_spectra([tmp_path / "a.fits"], make_layout(**layout), NETWORKS))
+    (batch,) = read_spectra([tmp_path / "a.fits"], make_layout(**layout, medium="air"), NETWORKS)
+    assert batch.wavelength == pytest.approx(air_to_vacuum(EVEN), rel=1e-9)

@@ -38,12 +38,12 @@ class FitConfig:
 
     spectra: _Paths | _Path = setting(
         (),
-        'observed spectra, files and patterns: ["spectra/*.fits"], or "@list.txt"; []: test set of the grid',
+        'files and patterns, ["spectra/*.fits"], or "@list.txt"; []: test set of the grid',
         expected="a list of files and patterns, or @ and a file with one a line",
     )
     layout: SpectraLayout = section(_usual_layout, "how they are stored; nothing of it is guessed, see docs/spectra.md")
     flux_error: float = setting(
-        0.01, "1 sigma of every pixel of test spectra, and where uncertainty is mask or none", published=0.01, gt=0
+        0.01, "1 sigma of every pixel of test spectra, and of spectra without errors", published=0.01, gt=0
     )
     start: Literal["estimate", "middle", "truth"] = setting(
         "estimate",

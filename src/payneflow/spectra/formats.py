@@ -14,15 +14,13 @@ class Format:
     """A format of files.
 
     `module`, `store`: the module in payneflow.spectra and its class that opens a file as `stored.Store` describes.
-    `remark`: what a list of the formats says of it. `one_spectrum`: a file holds one spectrum, and need not be opened
-    to be counted. `names_errors`: the file itself says which kind its errors are. `known`: the parts of the layout that
-    files of this format settle; of these a user may choose the mask bits only. `takes`: of the settings hdu, loader and
-    mask_bits those that have an effect.
+    `one_spectrum`: a file holds one spectrum, and need not be opened to be counted. `names_errors`: the file itself says
+    which kind its errors are. `known`: the parts of the layout that files of this format settle; of these a user may
+    choose the mask bits only. `takes`: of the settings hdu, loader and mask_bits those that have an effect.
     """
 
     module: str
     store: str
-    remark: str = ""
     one_spectrum: bool = False
     names_errors: bool = False
     known: Mapping[str, Any] = field(default_factory=dict)
@@ -82,15 +80,12 @@ FORMATS = {
     "aspcapStar": Format("fits", "FitsStore", one_spectrum=True, known=_ASPCAP_STAR, takes=_NOTHING),
     "mwmStar": Format("mwm", "MwmStore", known=_MWM, takes=_MWM_TAKES),
     "mwmVisit": Format("mwm", "MwmStore", known=_MWM, takes=_MWM_TAKES),
-    "lamost": Format("fits", "FitsStore", "from apStar to here nothing more is said", one_spectrum=True, known=_LAMOST),
-    "iraf": Format("fits", "FitsStore", "bands of apall", known=_IRAF),
+    "lamost": Format("fits", "FitsStore", one_spectrum=True, known=_LAMOST),
+    "iraf": Format("fits", "FitsStore", known=_IRAF),
     "specutils": Format(
         "with_specutils", "SpecutilsStore", one_spectrum=True, names_errors=True, takes=frozenset({"hdu", "loader"})
     ),
 }
 
-
-def listed() -> str:
-    """All formats in one line, each with its remark."""
-    *first, last = (f"{name} ({one.remark})" if one.remark else name for name, one in FORMATS.items())
-    return f"{', '.join(first)} or {last}"
+DESCRIBED = tuple(name for name, one in FORMATS.items() if not one.known)  # by the rest of the layout
+KNOWN = tuple(name for name, one in FORMATS.items() if one.known)

@@ -7,7 +7,7 @@ from pydantic import Field, Strict
 
 from payneflow.declaration import declare, setting
 from payneflow.errors import SettingsError
-from payneflow.spectra.formats import FORMATS, listed
+from payneflow.spectra.formats import DESCRIBED, FORMATS, KNOWN
 
 UNCERTAINTIES = ("flux_error", "ivar", "mask", "none")
 WITHOUT_ERRORS = ("mask", "none")  # each pixel has the error `constant_error`
@@ -45,9 +45,9 @@ class SpectraLayout:
     log10_Angstrom or log10_nm. `medium`: vacuum or air. `loader`: specutils' name of a format, where it cannot tell.
     """
 
-    format: Literal[tuple(FORMATS)] = setting("npz", listed())
+    format: Literal[tuple(FORMATS)] = setting("npz", f"{', '.join(DESCRIBED)}; or {', '.join(KNOWN[:4])} ...")
     uncertainty: Literal["", *UNCERTAINTIES] = setting(
-        "", "what comes with the flux: flux_error (1 sigma), ivar (1/sigma^2), mask (neither) or none"
+        "", "with the flux: flux_error (1 sigma), ivar (1/sigma^2), mask (neither) or none"
     )
     wavelength: str = setting(
         "wavelength", "(n_pixel,); in fits, an array is an HDU or HDU:COLUMN, or here header (CRVAL1 ...)", **_ARRAY

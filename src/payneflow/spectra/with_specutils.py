@@ -8,6 +8,8 @@ import numpy as np
 from astropy import units
 
 from payneflow.errors import SpectraError
+from payneflow.spectra.header_axis import doubt_of_header
+from payneflow.spectra.header_says import check_said, said_of_medium
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.masked import parted
 
@@ -34,6 +36,7 @@ class SpecutilsStore:
         except Exception as error:  # each of its loaders raises what it likes
             hint = "" if layout.loader else " Name its format for specutils as loader."
             raise SpectraError(f"{path}: specutils cannot read it ({error}).{hint}") from error
+        self._path, self._header = path, spectrum.meta.get("header") or {}
         self._arrays = _arrays(path, spectrum, layout)
         self.layout = _completed(layout, self._arrays)
 
@@ -41,10 +44,11 @@ class SpecutilsStore:
         pass
 
     def check(self) -> None:
-        """Nothing in such a file says what the layout says."""
+        """Raise SpectraError where the header says another medium than the layout; objects of specutils say none."""
+        check_said(f"{self._path}: its header", said_of_medium(self._header), self.layout)
 
     def doubt(self) -> str:
-        return ""
+        return doubt_of_header(self._header)
 
     def names(self) -> list[str]:
         return list(self._arrays)
