@@ -64,6 +64,7 @@ def in_log(reference=15301.5, step=0.2):
         ({"CTYPE1": "WAVE", "CUNIT1": "um", "CRVAL1": 1.53015, "CDELT1": 2e-5, "CRPIX1": 1}, {"unit": "um"}, EVEN),
         ({"CTYPE1": "WAVE", "CUNIT1": "m", "CRVAL1": 1.53015e-6, "CDELT1": 2e-11, "CRPIX1": 1}, {"unit": "m"}, EVEN),
         ({"CUNIT1": "0.1 nm", **LINEAR}, {}, EVEN),
+        ({"VACUUM": 1.3e-6, **LINEAR}, {"medium": "air"}, air_to_vacuum(EVEN)),  # a pressure
         ({**LINEAR, "CTYPE1": "WAVE-LOG", "CUNIT1": "Angstrom"}, {}, in_log()),
         ({**LINEAR, "CTYPE1": "WAVE-LOG"}, {}, in_log()),
         ({**LINEAR, "CTYPE1": "WAVE-LOG", "DC_FLAG": 1}, {}, in_log()),
@@ -164,7 +165,7 @@ LOG10 = {"wavelength_unit": "log10_Angstrom"}
         ({"DC_FLAG": 0}, LOG10, "DC-FLAG 0, which says that the axis is linear"),
         ({"DC_FLAG": -1}, {}, "DC-FLAG -1, which says that the wavelengths are not calibrated"),
         ({"CTYPE1": "WAVE-TAB"}, {}, "CTYPE1 WAVE-TAB, wavelengths from a table or a grism's equation"),
-        ({"CTYPE1": "MULTISPE"}, {}, "CTYPE1 MULTISPE: IRAF's wavelengths of each aperture"),
+        ({"VACUUM": "F"}, {}, "VACUUM F, .*in air"),
         ({"LTV1": -20.0}, {}, "LTV1 -20 and LTM1_1 1: it is a section .* it has CRPIX1 1.*the section, -19 if"),
         ({"LTM1_1": 0.5}, {}, "LTV1 0 and LTM1_1 0.5"),
         ({"CD1_2": 0.1}, {}, "CD1_2 0.1: its wavelengths change from row to row"),

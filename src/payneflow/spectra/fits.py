@@ -9,8 +9,9 @@ from astropy.io import fits
 
 from payneflow.errors import SpectraError
 from payneflow.spectra.header_axis import doubt_of_header, wavelengths_of_header
-from payneflow.spectra.header_says import check_said, said_of_column, said_of_medium, said_of_unit
+from payneflow.spectra.header_says import check_said, said_of_axis, said_of_column, said_of_medium, said_of_unit
 from payneflow.spectra.layout import SpectraLayout
+from payneflow.spectra.multispec import is_multispec, wavelengths_of_apertures
 from payneflow.spectra.rows import split
 
 HEADER = "header"  # instead of an HDU: the wavelengths follow from keywords of the flux HDU's header
@@ -64,7 +65,7 @@ class FitsStore:
         if self.layout.wavelength != HEADER:
             return ""
         hdu, _, _ = self._find(split(self.layout.flux)[0])
-        return doubt_of_header(hdu.header)
+        return "" if is_multispec(hdu.header) else doubt_of_header(hdu.header)
 
     def names(self) -> list[str]:
         """Every HDU by its number, with the columns of tables."""
@@ -78,8 +79,8 @@ class FitsStore:
 
     def header(self, key: str) -> tuple[tuple[int, ...], np.dtype] | None:
         if key == HEADER:
-            flux = self.header(split(self.layout.flux)[0])
-            return None if flux is None else (flux[0][-1:], np.dtype(float))
+            flux = self._flux_shape()
+            return None if flux is None else (flux[-2:] if self._has_apertures() else flux[-1:], np.dtype(float))
         hdu, column, keyword = self._find(key)
         if hdu is None or (not column and not keyword and not hdu.shape):
             return None
@@ -101,6 +102,8 @@ class FitsStore:
         return self._native(key, lambda: hdu.section[0] if self._is_combined_with_visits(hdu) else hdu.section[...])
 
     def rows(self, key: str, first: int, last: int) -> np.ndarray:
+        if key == HEADER:
+            return self._axis_of_header()[first:last]
         hdu, column, _ = self._find(key)
         if not column:
             return self._native(key, lambda: hdu.section[first:last])
@@ -147,10 +150,29 @@ class FitsStore:
         """apStar has the combined spectrum in row 0 and, where there are several, the visits below."""
         return self.layout.format == "apStar" and len(hdu.shape) == 2
 
+    def _flux_shape(self) -> tuple[int, ...] | None:
+        """The shape of the flux, or of the rows of it that are named; None where there is no such array."""
+        flux, row = split(self.layout.flux)
+        found = self.header(flux)
+        return None if found is None else found[0][min(len(row), len(found[0]) - 1) :]
+
+    def _has_apertures(self) -> bool:
+        """Whether the header has wavelengths for each row of the flux, as IRAF writes them."""
+        return is_multispec(self._find(split(self.layout.flux)[0])[0].header)
+
     def _axis_of_header(self) -> np.ndarray:
-        """Wavelengths (n_pixel,) in the unit of the layout, by the keywords of the HDU that has the flux."""
-        flux = split(self.layout.flux)[0]
+        """Wavelengths by the keywords of the HDU that has the flux, in the unit of the layout.
+
+        (n_pixel,), of IRAF's apertures (n_row, n_pixel) where there are several.
+        """
+        flux, row = split(self.layout.flux)
         hdu, column, _ = self._find(flux)
-        name = flux.removesuffix(f":{column}") if column else flux
-        shape, _ = self.header(flux)
-        return wavelengths_of_header(f"{self._path}: HDU {name}", hdu.header, shape[-1], self.layout)
+        place = f"{self._path}: HDU {flux.removesuffix(f':{column}') if column else flux}"
+        shape = self._flux_shape()
+        if not self._has_apertures():
+            return wavelengths_of_header(place, hdu.header, shape[-1], self.layout)
+        check_said(place, said_of_axis(hdu.header), self.layout)
+        if len(shape) > 1:
+            return wavelengths_of_apertures(place, hdu.header, shape[-2], shape[-1])
+        number = row[-1] if row else 0
+        return wavelengths_of_apertures(place, hdu.header, number + 1, shape[-1])[number]

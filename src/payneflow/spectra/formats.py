@@ -14,7 +14,7 @@ class Format:
     """A format of files.
 
     `module`, `store`: the module in payneflow.spectra and its class that opens a file as `stored.Store` describes.
-    `one_spectrum`: a file holds one spectrum, and need not be opened to be counted. `names_errors`: the file itself says
+    `one_spectrum`: a file holds one spectrum, and is not opened to be counted. `names_errors`: the file says itself
     which kind its errors are. `known`: the parts of the layout that files of this format settle; of these a user may
     choose the mask bits only. `takes`: of the settings hdu, loader and mask_bits those that have an effect.
     """

@@ -81,11 +81,6 @@ def _indexed(header: Any) -> Any:
 
 
 def _check_complete(place: str, header: Any) -> None:
-    if str(header.get("CTYPE1", "")).strip().upper().startswith("MULTISPE"):
-        raise SpectraError(
-            f"{place} has CTYPE1 MULTISPE: IRAF's wavelengths of each aperture, written into WAT2_nnn, which are not "
-            "read here. Make them even with IRAF's dispcor, or write them into an HDU of their own and name that."
-        )
     step = next((key for key in ("CD1_1", "CDELT1") if key in header), None)
     if "CRVAL1" not in header or step is None:
         raise SpectraError(
@@ -108,7 +103,7 @@ def _check_section(place: str, header: Any) -> None:
     """LTV1 says that the image is a section of another; CRPIX1 counts pixels of the section, if it was kept up."""
     offset, scale = header.get("LTV1", 0), header.get("LTM1_1", 1)
     reference = header.get("CRPIX1", 1)
-    if reference == 1 and scale + offset != 1:
+    if reference == 1 and abs(scale + offset - 1) > 1e-6:
         has = "CRPIX1 1" if "CRPIX1" in header else "no CRPIX1"
         raise SpectraError(
             f"{place} has LTV1 {offset:g} and LTM1_1 {scale:g}: it is a section of a larger image, yet it has {has}, "

@@ -64,10 +64,12 @@ def said_of_axis(header: Any) -> list[Said]:
     said = said_of_medium(header)
     kind, algorithm = kind_of_axis(header)
     text = str(header.get("CTYPE1", header.get("CTYPE", ""))).strip()
+    even = "wavelengths themselves are given, not their log10"
+    if text.upper().startswith("MULTISPE"):
+        return [*said, Said(f"CTYPE1 {text}", even, "wavelength_unit", _units(None, False)), *_said_by_iraf(header)]
     if kind in _NOT_WAVELENGTHS or text.upper().startswith("PIXEL"):
         said.append(Said(f"CTYPE1 {text}", "these are no wavelengths", "wavelength_unit", ()))
     elif kind:
-        even = "wavelengths themselves are given, not their log10"
         said.append(Said(f"CTYPE1 {text}", even, "wavelength_unit", _units(None, False)))
     elif text.upper().startswith("LOG"):
         said.append(Said(f"CTYPE1 {text}", "the axis is log10", "wavelength_unit", _units(None, True)))
@@ -82,7 +84,13 @@ def said_of_axis(header: Any) -> list[Said]:
     for keyword in ("CUNIT1", "CUNIT"):
         if keyword in header:
             return said + said_of_unit(keyword, str(header[keyword]))
-    return said
+    return said + _said_by_iraf(header)
+
+
+def _said_by_iraf(header: Any) -> list[Said]:
+    """What IRAF says of the unit of the first axis: "wtype=linear label=Wavelength units=angstroms"."""
+    found = re.search(r"\bunits=(\S+)", str(header.get("WAT1_001", "")))
+    return said_of_unit("WAT1_001 units", found[1]) if found else []
 
 
 def said_of_column(header: Any, number: int) -> list[Said]:
@@ -104,8 +112,9 @@ def said_of_medium(header: Any) -> list[Said]:
     text = str(header.get("AIRORVAC", "")).strip()
     if text.lower()[:3] in ("air", "vac"):
         said.append(_medium(f"AIRORVAC {text}", "air" if text.lower().startswith("air") else "vacuum"))
-    if "VACUUM" in header:
-        in_vacuum = _is_true(header["VACUUM"])
+    vacuum = header.get("VACUUM")
+    if str(vacuum).strip().upper() in ("TRUE", "FALSE", "T", "F", "1", "0"):  # some write the pressure there
+        in_vacuum = _is_true(vacuum)
         said.append(_medium(f"VACUUM {'T' if in_vacuum else 'F'}", "vacuum" if in_vacuum else "air"))
     return said
 
