@@ -175,3 +175,20 @@ def test_names_in_columns_of_observed_spectra_may_be_of_any_letters(tmp_path, ne
     layout = make_layout(format="fits", uncertainty="none", **names)
     (batch,) = read_spectra([tmp_path / "a.fits"], layout, networks.wavelength)
     assert batch.identifier.tolist() == [name, "plain"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_keyword_may_hold_any_letters(tmp_path, networks, encoding):
+    """FITS has no such letters, and still there are files with them."""
+    name = "é Cas?".encode(encoding)
+    columns = [
+        fits.Column(key, "D", array=array) for key, array in (("w", networks.wavelength), ("y", np.ones(N_PIXEL)))
+    ]
+    hdus = fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)])
+    hdus[0].header["OBJECT"] = "x" * len(name)
+    hdus.writeto(tmp_path / "a.fits")
+    content = (tmp_path / "a.fits").read_bytes()
+    (tmp_path / "a.fits").write_bytes(content.replace(b"x" * len(name), name))
+    layout = make_layout(format="fits", uncertainty="none", wavelength="1:w", flux="1:y", identifier="0:OBJECT")
+    (batch,) = read_spectra([tmp_path / "a.fits"], layout, networks.wavelength)
+    assert batch.identifier == ["é Cas?"]

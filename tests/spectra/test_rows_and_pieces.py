@@ -298,7 +298,7 @@ def test_padded_orders_of_one_star(tmp_path):
     mask = axes == 0.0
     np.savez(tmp_path / "a.npz", wavelength=axes, flux=np.ones((3, 60)), flux_error=np.full((3, 60), 0.01), mask=mask)
     (batch,) = read(tmp_path / "a.npz", rows="one_star")
-    assert np.array_equal(batch.wavelength, np.sort(axes[~mask]))
+    assert np.array_equal(batch.wavelength, np.sort(axes[~mask])) and batch.n_left_out["masked"] == 10
 
 
 # --- Errors and bits --------------------------------------------------------------------------------------------------

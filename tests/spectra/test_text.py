@@ -11,6 +11,7 @@ N = 80
 NETWORKS = 10 ** (4.18 + 6e-6 * np.arange(N))
 rng = np.random.default_rng(3)
 FLUX, ERROR = rng.normal(1, 0.1, N).round(6), rng.uniform(0.01, 0.02, N).round(6)
+ROWS = list(zip(NETWORKS, FLUX, ERROR, strict=True))
 
 
 def read(path, **layout):
@@ -52,6 +53,11 @@ def lines(delimiter=" ", columns=(NETWORKS, FLUX, ERROR)):
         (lines(columns=(NETWORKS / 10, FLUX, ERROR)), {"wavelength_unit": "nm"}),
         ("# étoile\n" + lines(columns=(NETWORKS[::-1], FLUX[::-1], ERROR[::-1])), {}),
         (lines().replace("\n", "\r\n"), {}),
+        ("\ufeff" + lines(), {}),
+        ("\ufeffwave,flux,err\n" + lines(","), {}),
+        ("\n".join(f"{w:.16g} {y:.10e} {e:.10e}".replace("e", "D") for w, y, e in ROWS), {}),
+        ("wave flux err sky\n" + lines(columns=(NETWORKS, FLUX, ERROR, FLUX)), {}),
+        (lines(columns=(NETWORKS, FLUX, ERROR, FLUX)), {}),
     ],
 )
 def test_columns_are_found(tmp_path, content, layout):
@@ -102,7 +108,8 @@ def test_a_unit_that_ecsv_names_must_be_that_of_the_layout(tmp_path):
     [
         (b"", {}, "empty; expected columns of numbers"),
         (b"# nothing\n# but comments\n", {}, "no table of numbers"),
-        (b"\x93NUMPY\xff\xfe", {}, "not a text file"),
+        (b"\x93NUMPY\x00\xff\xfe", {}, "not a text file"),
+        (b"\x93NUMPY\xff\xfe\n1 2 3\n", {}, "no table of numbers"),
         (b"wave,flux,err\n1,2,3\n4,5\n6,7,8\n", {}, "no table of numbers .*as many entries in each"),
         (b"1 2 3\n4 5\n", {}, "no table of numbers"),
         (b"wave flux err\n15000 1 3\n15001 two 3\n", {}, r"flux\[1\] is 'two' \(pixel 1\); expected a number"),

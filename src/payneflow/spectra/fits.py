@@ -12,6 +12,7 @@ from payneflow.spectra.header_axis import doubt_of_header, wavelengths_of_header
 from payneflow.spectra.header_says import check_said, said_of_axis, said_of_column, said_of_medium, said_of_unit
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.multispec import is_multispec, wavelengths_of_apertures
+from payneflow.spectra.names import as_text
 from payneflow.spectra.rows import split
 
 HEADER = "header"  # instead of an HDU: the wavelengths follow from keywords of the flux HDU's header
@@ -96,7 +97,7 @@ class FitsStore:
             return self._axis_of_header()
         hdu, column, keyword = self._find(key)
         if keyword:
-            return np.array(str(hdu.header[keyword]))
+            return np.array(self._text_of(hdu, keyword))
         if column:
             return self._native(key, lambda: hdu.data[column])
         return self._native(key, lambda: hdu.section[0] if self._is_combined_with_visits(hdu) else hdu.section[...])
@@ -110,6 +111,20 @@ class FitsStore:
         # Mapped, and opened for these rows only: else a table of any size would be read, or stay mapped, as a whole.
         with open(self._path, "rb") as stream, self._open(stream, memmap=True) as file:
             return self._native(key, lambda: file[self._file.index(hdu)].data[first:last][column])
+
+    def _text_of(self, hdu, keyword: str) -> str:
+        """The value of a keyword; astropy has question marks where a letter is not ASCII, so that the file is asked."""
+        text = str(hdu.header[keyword])
+        place = hdu.fileinfo()
+        if "?" not in text or place is None or self._path.suffix in (".gz", ".bz2", ".xz"):
+            return text
+        with open(self._path, "rb") as stream:
+            stream.seek(place["hdrLoc"])
+            header = stream.read(place["datLoc"] - place["hdrLoc"])
+        begin = f"{keyword.upper():<8}= '".encode()
+        cards = [header[i : i + 80] for i in range(0, len(header), 80)]
+        found = [card[len(begin) :].partition(b"'")[0] for card in cards if card.startswith(begin)]
+        return as_text(found[0]) if found else text
 
     def _native(self, key: str, read) -> np.ndarray:
         """What `read()` gives, copied to the byte order of this machine."""

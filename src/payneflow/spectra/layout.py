@@ -68,7 +68,12 @@ class SpectraLayout:
     wavelength_unit: Literal[WAVELENGTH_UNITS] = setting("Angstrom", f"{', '.join(WAVELENGTH_UNITS[:-1])} or log10_nm")
     medium: Literal[MEDIA] = setting("vacuum", "vacuum or air")
     rows: Literal[ROWS] = setting("spectra", "spectra, or one_star: chips or orders, pieces of one spectrum a file")
-    hdu: str = setting("", "of mwmStar, mwmVisit and specutils: which HDU, by number or name", metavar="HDU")
+    hdu: str = setting(
+        "",
+        "of mwmStar, mwmVisit and specutils: which HDU, by number or name",
+        metavar="HDU",
+        expected='text, such as "3"',
+    )
     loader: str = setting("", "specutils' name of a format that it cannot recognise", metavar="NAME")
     constant_error: float = setting(
         0.01, "1 sigma of every pixel where uncertainty is mask or none", unit="normalised flux", gt=0, in_config=False

@@ -41,3 +41,13 @@ def _directories(path: Path, depth: int) -> tuple[str, ...]:
 def names_of_rows(name: str, rows: range, n_spectrum: int) -> np.ndarray:
     """Names of spectra in a file of this name: the file's, with the number of the spectrum where it holds several."""
     return np.array([name if n_spectrum == 1 else f"{name}:{row}" for row in rows])
+
+
+def as_text(value: object) -> str:
+    """A name as a file holds it; bytes that are no UTF-8 are Latin-1, in which all bytes have a meaning."""
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

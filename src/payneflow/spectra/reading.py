@@ -204,19 +204,22 @@ def _padding(stored: StoredSpectra, kept: np.ndarray, layout: SpectraLayout) -> 
 
 def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray) -> Spectra:
     """The one spectrum whose pieces the rows of a file are."""
-    wavelengths, places = [], []
+    wavelengths, places, whole, counts = [], [], [], []
     for row, axis in enumerate(np.atleast_2d(stored.wavelength)):
         part = StoredSpectra(*(None if array is None else array[row : row + 1] for array in _by_rows(stored)))
         try:
             wavelength, pixels = _axis(file, part, axis)
         except SpectraError as error:
             raise SpectraError(f"{file.path}: row {row}: {str(error).removeprefix(f'{file.path}: ')}") from None
+        if isinstance(pixels, np.ndarray):
+            counts.append(_padding(part, pixels, file.layout))
+        whole.append(wavelength)
         near = within_reach(wavelength, networks)
         wavelengths.append(wavelength[near])
         places.append(row * file.n_pixel + np.arange(file.n_pixel)[pixels][near])
     if not any(map(len, wavelengths)):
-        stored_axis = np.ravel(stored.wavelength)
-        check_overlap(file.place("wavelength"), stored_axis, wavelength, networks, file.layout.wavelength_unit)
+        everywhere, unit = np.concatenate(whole), file.layout.wavelength_unit
+        check_overlap(file.place("wavelength"), np.ravel(stored.wavelength), everywhere, networks, unit)
     own = np.concatenate(places)
     flux, *rest = (
         None if array is None else array.reshape(1, -1)[:, own]
@@ -224,6 +227,7 @@ def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray) ->
     )
     flux = np.ascontiguousarray(flux, dtype=float)
     flux_error, n_left_out = flux_errors(flux, *rest, file.layout)
+    n_left_out = _added([n_left_out, *counts])
     wavelength, flux, flux_error = joined(file.place("wavelength"), wavelengths, flux[0], flux_error[0])
     columns = columns_of(networks, wavelength)
     taken = slice(None) if columns is None else columns

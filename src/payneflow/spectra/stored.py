@@ -17,7 +17,7 @@ import numpy as np
 from payneflow.errors import SpectraError
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import ROLES, SpectraLayout
-from payneflow.spectra.names import names_of_rows
+from payneflow.spectra.names import as_text, names_of_rows
 from payneflow.spectra.rows import NamedRows
 
 _MEANING = {
@@ -113,7 +113,7 @@ class SpectraFile:
         """Names as stored; without any the file's own, with the number of the spectrum where there are several."""
         if stored is not None:
             values = np.atleast_1d(stored)
-            return np.array([_text(value).strip() for value in values])
+            return np.array([as_text(value).strip() for value in values])
         return names_of_rows(self.name, range(first, last), self.n_spectrum)
 
     def _present_roles(self) -> list[str]:
@@ -217,13 +217,3 @@ class SpectraFile:
                     f"{self.place(role)} has shape {shape}; expected {expected}, because {self.layout.flux} holds "
                     f"{self.n_row} {'rows of one star' if self.is_one_star else 'spectra'} of {self.n_pixel} pixels."
                 )
-
-
-def _text(value) -> str:
-    """A name as stored; bytes that are no UTF-8 are Latin-1, in which all bytes have a meaning."""
-    if not isinstance(value, bytes):
-        return str(value)
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

@@ -1,5 +1,6 @@
 """One spectrum in a text file: columns parted by blanks, commas or tabs, with or without names, and ECSV."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from payneflow.spectra.header_says import check_said, said_of_unit
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.masked import parted
 
-_ORDER = ("wavelength", "flux", "flux_error", "mask")  # of columns without names; ivar is where flux_error is
+_ORDER = ("wavelength", "flux", "flux_error")  # of columns without names; ivar is where flux_error is
+_FORTRAN = re.compile(r"(?<=[\d.])[dD](?=[+-]\d)")  # an exponent: 1.5D+04
 _CALLED = {  # what files call the columns of the usual names, in lower case
     "wavelength": ("wavelength", "wave", "lambda", "wavelengths", "wl"),
     "flux": ("flux",),
@@ -25,8 +27,8 @@ _CALLED = {  # what files call the columns of the usual names, in lower case
 class TextStore:
     """The columns of a text file by their names, by their numbers from 1, and by the usual names of their roles.
 
-    Where the file names no columns they are wavelength, flux and its error (or ivar), and a mask, in this order. An
-    entry that is missing takes no part.
+    Where the file names no columns they are wavelength, flux and its error (or ivar), in this order. An entry that is
+    missing takes no part.
     """
 
     def __init__(self, path: Path, layout: SpectraLayout):
@@ -95,16 +97,18 @@ class TextStore:
 def _table(path: Path) -> tuple[Table, bool]:
     """The table in a file, and whether its columns have names there."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            lines = [line for line in (stream.readline() for _ in range(50)) if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpectraError(f"{path}: not a text file ({error}); expected columns of numbers.") from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise SpectraError(f"{path}: cannot be read ({error.strerror}); expected columns of numbers.") from error
+    if b"\0" in content:
+        raise SpectraError(f"{path}: not a text file; expected columns of numbers. Say its format.")
+    lines = [line for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
     if not lines:
         raise SpectraError(f"{path}: empty; expected columns of numbers: wavelength, flux and its error.")
     try:
         if lines[0].startswith("# %ECSV"):
-            return Table.read(path, format="ascii.ecsv"), True
-        return _plain_table(path, lines)
+            return Table.read(lines, format="ascii.ecsv"), True
+        return _plain_table(lines)
     except Exception as error:  # its readers raise many kinds
         said = " ".join(str(error).split())
         raise SpectraError(
@@ -113,20 +117,22 @@ def _table(path: Path) -> tuple[Table, bool]:
         ) from error
 
 
-def _plain_table(path: Path, lines: list[str]) -> tuple[Table, bool]:
+def _plain_table(lines: list[str]) -> tuple[Table, bool]:
     """A table without a description: names are in a row of their own, or in the last comment above the numbers."""
-    data = [line for line in lines if not line.lstrip().startswith("#")]
+    data = [_FORTRAN.sub("e", line) for line in lines if not line.lstrip().startswith("#")]
     if not data:
         raise ValueError("there are comments only")
     delimiter = next((sign for sign in (",", "\t", ";") if sign in data[0]), " ")
-    options = {"delimiter": delimiter, "comment": r"\s*#", "fill_values": [("", "nan")], "guess": False}
+    if delimiter in ("\t", ";"):  # readers of astropy take several tabs for one
+        data, delimiter = [line.replace(delimiter, ",") for line in data], ","
+    options = {"delimiter": delimiter, "fill_values": [("", "nan")], "guess": False}
     if _is_numbers(data[0], delimiter):
-        table = ascii.read(path, format="no_header", **options)
+        table = ascii.read("\n".join([*data, ""]), format="no_header", **options)
         names = _names_in_comments(lines, delimiter, len(table.colnames))
         if names:
             table.rename_columns(table.colnames, names)
         return table, bool(names)
-    return ascii.read(path, format="basic", **options), True
+    return ascii.read("\n".join([*data, ""]), format="basic", **options), True
 
 
 def _is_numbers(line: str, delimiter: str) -> bool:
