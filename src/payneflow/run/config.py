@@ -4,8 +4,9 @@
 plan` and `payneflow status`. config.yaml and its schema are written from the same declarations (config_files.py).
 """
 
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,7 +66,7 @@ class FitConfig:
 
 @declare
 class Config:
-    """Everything that config.yaml holds, checked and typed; relative paths are as they stand there."""
+    """Everything that config.yaml holds, checked and typed; paths are as they stand there, but for ~."""
 
     grid: str = setting(
         "resources/hband_grid.npz",
@@ -135,7 +136,12 @@ def check_config(config: Mapping, source: str = "config.yaml, --configfile or --
     if problems:
         heading = f"These settings (from {source}) cannot be used:"
         raise SettingsError("\n".join([heading, *(f"  {problem}" for problem in problems)]))
-    return checked
+    return replace(checked, grid=_at_home(checked.grid), results=_at_home(checked.results))
+
+
+def _at_home(path: str) -> str:
+    """The path, with ~ for the home directory as a shell has it; as it stands where there is none."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path would change what else stands there
 
 
 def _read_section(cls: type, values: Any, place: str, problems: list[str], inline: bool = False):
