@@ -9,6 +9,7 @@ from known_networks import random_networks
 
 from payneflow.errors import SpectraError
 from payneflow.fitting import FitSettings, SpectralModel, fit_spectra
+from payneflow.fitting.best_fit import best_fits
 from payneflow.spectra.masked import parted
 
 N_PIXEL = 60
@@ -80,6 +81,13 @@ def test_the_likelihood_leaves_masked_pixels_away(networks, spoilt):
     for masked in (np.ma.array(flux[0], mask=wrong[0]), Masked(flux[0], mask=wrong[0])):
         assert model.log_likelihood(labels, masked, 0.01) == expected
     assert model.log_likelihood(labels, flux[0], 0.01) != expected
+
+
+def test_best_fits_leave_masked_pixels_away(networks, spoilt):
+    flux, wrong = spoilt
+    fits = fit_spectra(networks, np.ma.array(flux, mask=wrong), 0.01)
+    found = best_fits(networks, FitSettings(), fits, np.ma.array(flux, mask=wrong), np.full(flux.shape, 0.01))
+    assert np.array_equal(found.used, ~wrong)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,20 @@ def test_bands_of_iraf_and_the_error_that_names_them(tmp_path):
             read(tmp_path / "a.fits", **named, flux=flux, flux_error="0[3]")
 
 
+@pytest.mark.parametrize(
+    ("shape", "keywords", "says"),
+    [
+        ((5, 300), {}, r"0 has shape \(5, 300\); expected the bands \(4, n_aperture, n_pixel\) of apall"),
+        ((4, 1, 300), {"BANDID4": "background - fit"}, "0 has BANDID4 'background - fit'; expected the bands"),
+    ],
+)
+def test_other_images_of_iraf_are_not_taken_for_bands(tmp_path, shape, keywords, says):
+    header = fits.Header({"CRVAL1": 15140.0, "CD1_1": 0.2, "CRPIX1": 1.0, **keywords})
+    fits.PrimaryHDU(np.ones(shape), header).writeto(tmp_path / "a.fits")
+    with pytest.raises(SpectraError, match=f"a.fits: {says}"):
+        read(tmp_path / "a.fits", format="iraf")
+
+
 def test_the_rows_of_lamost(tmp_path):
     flux, error = spectrum(NETWORKS)
     masks = np.zeros((2, 300))

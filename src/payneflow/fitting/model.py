@@ -105,8 +105,11 @@ class SpectralModel:
 
         Of labels (n_label,), a velocity, and one spectrum (n_data,); `continuum` as in `log_likelihood`.
         """
+        (flux, *masks), (flux_error, error_mask) = parted(flux), parted(flux_error)
         model, variance, inside = self.at(labels, velocity)
         used = inside & good_pixels(flux, flux_error)
+        for mask in (*masks, error_mask):
+            used = used if mask is None else used & ~mask
         noise = variance if self.settings.emulator_error else np.zeros_like(variance)
         if continuum is None and self._terms is not None:
             continuum = _continuum(self._axis, self._terms, model, noise, flux, flux_error, used)

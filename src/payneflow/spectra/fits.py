@@ -44,7 +44,9 @@ class FitsStore:
         self._stream.close()
 
     def check(self) -> None:
-        """Raise SpectraError where the headers say of the wavelengths what the layout does not."""
+        """Raise SpectraError where the headers say of wavelengths or bands what the layout does not."""
+        if self.layout.format == "iraf":
+            self._check_bands()
         named = [split(key)[0] for key in (self.layout.flux, self.layout.wavelength)]
         found = {key: self._find(key) for key in named if key != HEADER}
         hdus = {
@@ -60,6 +62,16 @@ class FitsStore:
         number = hdu.columns.names.index(column) + 1 if column else 0
         said = said_of_column(hdu.header, number) if column else said_of_unit("BUNIT", str(hdu.header.get("BUNIT", "")))
         check_said(f"{self._path}: {wavelength}", said, self.layout)
+
+    def _check_bands(self) -> None:
+        """Refuse an image that is not what IRAF's apall writes, whose fourth band is the sigma of the first."""
+        shape, fourth = self._file[0].shape, str(self._file[0].header.get("BANDID4", "sigma"))
+        if len(shape) != 3 or "sigma" not in fourth.lower():
+            what = f"shape {shape}" if len(shape) != 3 else f"BANDID4 {fourth!r}"
+            raise SpectraError(
+                f"{self._path}: 0 has {what}; expected the bands (4, n_aperture, n_pixel) of apall, the fourth of them "
+                'sigma, because format is iraf. With format fits name flux ("0[0]") and errors, if there are any.'
+            )
 
     def doubt(self) -> str:
         """What a user should know of the wavelengths, empty where there is nothing."""
