@@ -187,7 +187,7 @@ def _problems(cls: type, given: dict, error: ValidationError) -> dict[str, str]:
             found[name] = no_such(name, list(declared))
             continue
         one, entry, value = declared[name], name, given.get(name)
-        if inside and isinstance(value, dict):
+        if inside and isinstance(value, dict) and inside[0] in value:
             entry, value = f"{name} {inside[0]}", value[inside[0]]
         found[entry] = f"{entry} is {value!r}, expected {one.expected}. {one.advice}".strip()
     return found

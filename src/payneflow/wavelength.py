@@ -24,6 +24,17 @@ def segments(wavelength: np.ndarray) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
+def segments_by(gaps_of: np.ndarray, wavelength: np.ndarray) -> list[tuple[int, int]]:
+    """The segments of `wavelength` (n_pixel,), cut in the middle of each gap that `gaps_of` (n,) has; both increase.
+
+    Observed spectra lack pixels for many reasons; where their detectors end, the axis of the networks says.
+    """
+    after = after_gaps(gaps_of)
+    middle = 0.5 * (gaps_of[after - 1] + gaps_of[after])
+    edges = np.unique([0, *np.searchsorted(wavelength, middle), len(wavelength)]).tolist()
+    return list(pairwise(edges))
+
+
 def refractive_index(vacuum: np.ndarray) -> np.ndarray:
     """Of standard air (15 C, 101325 Pa, 450 ppm CO2) at vacuum wavelengths (any shape), Angstrom.
 

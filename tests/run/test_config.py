@@ -36,6 +36,17 @@ def test_text_that_means_a_number_is_one():
     assert config.fit.settings.priors == {"Teff": (5000.0, 100.0)}
 
 
+def test_grid_and_results_may_be_at_home_and_spectra_one_text(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    config = check_config(with_(grid="~/a {x}.npz", results="~/out", fit={"spectra": "@~/list.txt"}))
+    assert (config.grid, config.results) == ("/home/ann/a {x}.npz", "/home/ann/out")
+    assert config.fit.spectra == "@~/list.txt", "find_files knows where that is"
+    assert check_config(with_(fit={"spectra": ["a", "b"]})).fit.spectra == ("a", "b")
+    for wrong in ("", 3, [""], [3], {"a": "b"}):
+        with pytest.raises(SettingsError, match="fit.spectra is .* expected a list of files and patterns, or @ and a"):
+            check_config(with_(fit={"spectra": wrong}))
+
+
 def test_all_that_is_wrong_is_said_at_once():
     wrong = with_(
         chunk_size=0, trainer="adam", seed=True, sgd={"eta": "fast"}, fit={"start": "end", "n_starts": 0}, lm=3, zzz=1

@@ -1,5 +1,7 @@
 """The Python of the workflow's rules, without Snakemake."""
 
+import argparse
+import shlex
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import yaml
 from conftest import ROOT, write_small_grid
 
 from payneflow import figures
+from payneflow.cli import fitting
 from payneflow.errors import PayneflowError, SettingsError
 from payneflow.files import read_list, write_list
 from payneflow.run import workflow
@@ -59,6 +62,39 @@ def test_options_are_quoted():
     assert workflow.key_options({"grid_keys": keys}) == """--key 'flux=it'"'"'s $a'"""
     fit = {**CONFIG["fit"], "fixed": {"[Fe/H]": -1}, "priors": {"logg": [2, 0.1]}}
     assert workflow.fit_options(fit).startswith("--fix '[Fe/H]=-1' --prior logg=2,0.1 ")
+
+
+def test_a_layout_becomes_options_that_mean_the_same():
+    layout = {**CONFIG["fit"]["layout"], "format": "mwmVisit", "hdu": "BOSS/LCO", "mask_bits": [1, 2]}
+    assert workflow.layout_options(layout).startswith(
+        "--format mwmVisit --uncertainty flux_error --mask-bits 1,2 --hdu BOSS/LCO "
+    )
+    layout = {**CONFIG["fit"]["layout"], "uncertainty": "none", "flux": "0[0]", "rows": "one_star"}
+    options = workflow.layout_options(layout)
+    assert "--uncertainty none --array 'flux=0[0]' --rows one_star" in options
+    parser = argparse.ArgumentParser()
+    fitting._add_layout(parser)
+    parsed = fitting._layout_of(parser.parse_args(shlex.split(options)))
+    assert (parsed.uncertainty, parsed.flux, parsed.rows) == ("none", "0[0]", "one_star")
+
+
+def test_spectra_may_be_one_text_or_several(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name} {{x}}.txt").write_text("15000 1 1\n15001 1 1\n")
+    (tmp_path / "list").write_text("".join(f"{tmp_path}/{name} {{x}}.txt\n" for name in ("a", "b")))
+    layout = {**CONFIG["fit"]["layout"], "format": "text"}
+    for given in (f"{tmp_path}/*.txt", [f"{tmp_path}/*.txt"], f"@{tmp_path}/list"):
+        fit = {**CONFIG["fit"], "spectra": given, "layout": layout}
+        (shard,) = workflow.plan_fits(fit).values()
+        assert shard.names == ("a {x}", "b {x}")
+        options = shlex.split(workflow.source_options({"fit": fit}, shard))
+        assert options[:5] == [
+            given if isinstance(given, str) else given[0],
+            "--spectra",
+            "0:2",
+            "--plan",
+            shard.digest,
+        ]
 
 
 @pytest.mark.parametrize("trainer", ["lm", "sgd", "theano"])

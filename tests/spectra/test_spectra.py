@@ -488,10 +488,10 @@ def test_a_row_whose_own_axis_is_wrong_takes_no_part(tmp_path):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({}, "uncertainty of the spectra is '', expected flux_error, ivar or mask"),
-        ({"uncertainty": "sigma"}, "uncertainty is 'sigma', expected one of: flux_error, ivar, mask"),
-        ({"uncertainty": "ivar", "format": "csv"}, "format is 'csv', expected one of: npz, hdf5, fits, apStar"),
-        ({"uncertainty": "ivar", "wavelength_unit": "m"}, "wavelength_unit is 'm', expected one of: Angstrom, nm"),
+        ({}, "uncertainty of the spectra is '', expected flux_error, ivar, mask or none"),
+        ({"uncertainty": "sigma"}, "uncertainty is 'sigma', expected one of: flux_error, ivar, mask, none"),
+        ({"uncertainty": "ivar", "format": "csv"}, "format is 'csv', expected one of: npz, hdf5, text, fits, apStar"),
+        ({"uncertainty": "ivar", "wavelength_unit": "mm"}, "wavelength_unit is 'mm', expected one of: Angstrom, nm"),
         ({"uncertainty": "ivar", "medium": "water"}, "medium is 'water', expected one of: vacuum, air"),
         ({"uncertainty": "ivar", "flx": "a"}, "flx: no such setting; did you mean flux\\?"),
         ({"uncertainty": "ivar", "zzz": "a"}, "zzz: no such setting; expected format, "),
@@ -500,6 +500,19 @@ def test_a_row_whose_own_axis_is_wrong_takes_no_part(tmp_path):
         ({"uncertainty": "mask", "constant_error": 0.0}, "constant_error is 0.0, expected a positive number"),
         ({"format": "apStar", "medium": "air"}, "medium is 'air', but files of the format apStar have 'vacuum'"),
         ({"format": "aspcapStar", "uncertainty": "ivar"}, "uncertainty is 'ivar', but files of the format aspcapStar"),
+        (
+            {"format": "lamost", "uncertainty": "none"},
+            "uncertainty is 'none', but files of the format lamost have 'ivar'",
+        ),
+        ({"format": "apVisit", "medium": "air"}, "medium is 'air', but files of the format apVisit have 'vacuum'"),
+        ({"format": "aspcapStar", "mask_bits": (3,)}, r"mask_bits is \(3,\), which has no effect on .* aspcapStar"),
+        ({"format": "specutils", "mask_bits": (3,)}, r"mask_bits is \(3,\), which has no effect on .* specutils"),
+        (
+            {"uncertainty": "ivar", "hdu": "3"},
+            "hdu is '3', which has no effect on files of the format npz; .* mwmStar, ",
+        ),
+        ({"uncertainty": "ivar", "loader": "iraf"}, "loader is 'iraf', which has no effect .* with specutils only"),
+        ({"uncertainty": "ivar", "rows": "stars"}, "rows is 'stars', expected one of: spectra, one_star"),
     ],
 )
 def test_a_layout_that_cannot_be_meant_is_refused(given, says):

@@ -8,7 +8,7 @@ from payneflow.declaration import settings_of
 from payneflow.errors import SettingsError, SpectraError
 from payneflow.spectra import SpectraLayout, make_layout
 from payneflow.spectra.formats import FORMATS
-from payneflow.spectra.layout import MEDIA, ROLES, UNCERTAINTIES, WAVELENGTH_UNITS
+from payneflow.spectra.layout import MEDIA, ROLES, ROWS, UNCERTAINTIES, WAVELENGTH_UNITS
 
 _DEFAULT = SpectraLayout()
 
@@ -92,7 +92,7 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict):
     counter = Counter(len(shard.spectra), "spectra fitted")
     # Of one file alone what is wrong is an error; a shard may hold one file of many.
     flag_bad_files = len(shard.paths) > 1 or selection is not None
-    reading = {"selection": shard.spectra, "flag_bad_files": flag_bad_files}
+    reading = {"selection": shard.spectra, "flag_bad_files": flag_bad_files, "names": shard.names}
     batches = read_spectra(shard.paths, layout, networks.wavelength, **reading)
     start = None if given.start == "estimate" else given.start
     fits = fit_batches(networks, batches, settings, start=start, progress=counter.show_done, **common)
@@ -157,7 +157,7 @@ def add_subcommands(add) -> None:
         type=float,
         default=0.01,
         metavar="X",
-        help="1 sigma error of every pixel of --grid, and where --uncertainty is mask (default: %(default)s)",
+        help="1 sigma error of every pixel of --grid, and where --uncertainty is mask or none (default: %(default)s)",
     )
     one.add_argument(
         "--start",
@@ -194,7 +194,7 @@ def _add_layout(subcommand: argparse.ArgumentParser) -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help='observed spectra, files or quoted patterns ("spectra/*.fits"); right behind NETWORK',
+        help='observed spectra, files, quoted patterns ("spectra/*.fits") or @LIST, one a line; right behind NETWORK',
     )
     group = subcommand.add_argument_group("layout of observed spectra", "nothing of it is guessed")
     group.add_argument("--format", choices=list(FORMATS), default=_DEFAULT.format, help="default: %(default)s")
@@ -202,14 +202,14 @@ def _add_layout(subcommand: argparse.ArgumentParser) -> None:
         "--uncertainty",
         choices=UNCERTAINTIES,
         default="",
-        help="what comes with the flux: 1 sigma errors, their inverse variance, or neither and a mask",
+        help="what comes with the flux: 1 sigma errors, their inverse variance, neither but a mask, or none of them",
     )
     group.add_argument(
         "--array",
         action="append",
         default=[],
         metavar="WHAT=NAME",
-        help=f"the file calls this array NAME (in FITS: HDU, or HDU:COLUMN); WHAT is {', '.join(ROLES)}",
+        help=f"the file calls this array NAME (FITS: HDU or HDU:COLUMN; a row: NAME[0]); WHAT is {', '.join(ROLES)}",
     )
     group.add_argument(
         "--mask-bits", default="", metavar="N,N,...", help="bits of the mask that make a pixel bad (default: any)"
@@ -218,6 +218,15 @@ def _add_layout(subcommand: argparse.ArgumentParser) -> None:
         "--wavelength-unit", choices=WAVELENGTH_UNITS, default=_DEFAULT.wavelength_unit, help="default: %(default)s"
     )
     group.add_argument("--medium", choices=MEDIA, default=_DEFAULT.medium, help="default: %(default)s")
+    group.add_argument(
+        "--rows",
+        choices=ROWS,
+        default=_DEFAULT.rows,
+        help="one_star: the rows of a file are chips or orders of one spectrum (default: %(default)s)",
+    )
+    group.add_argument(
+        "--hdu", default="", metavar="HDU", help="of mwmStar, mwmVisit and specutils: which HDU, by number or name"
+    )
     group.add_argument("--loader", default="", metavar="NAME", help="specutils' name of a format it cannot recognise")
 
 
@@ -236,6 +245,8 @@ def _layout_of(given: argparse.Namespace) -> SpectraLayout:
         mask_bits=tuple(map(int, bits)),
         wavelength_unit=given.wavelength_unit,
         medium=given.medium,
+        rows=given.rows,
+        hdu=given.hdu,
         loader=given.loader,
         **({"constant_error": given.flux_error} if "flux_error" in given else {}),
         **names,

@@ -110,10 +110,10 @@ _KINDS = {"f": "floating-point numbers", "i": "whole numbers", "b": "true or fal
 
 def write_label_errors(errors: LabelErrors, path: str | Path) -> None:
     """Write label errors (npz), whole or not at all."""
-    keys = _KEYS if errors.amplitudes is None else {**_KEYS, **_MEASURED}
+    keys, version = (_KEYS, 1) if errors.amplitudes is None else ({**_KEYS, **_MEASURED}, FORMAT_VERSION)
     arrays = {key: np.asarray(getattr(errors, key)) for key in keys}
     provenance = json.dumps(errors.provenance, sort_keys=True)
-    write_npz(path, {**arrays, "format_version": np.array(FORMAT_VERSION), "provenance": provenance})
+    write_npz(path, {**arrays, "format_version": np.array(version), "provenance": provenance})
 
 
 def read_label_errors(path: str | Path) -> LabelErrors:

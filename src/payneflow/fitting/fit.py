@@ -15,6 +15,7 @@ from payneflow.fitting.quality import Fits, quality_of
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.table import results_table
 from payneflow.network import PixelNetworks
+from payneflow.spectra.masked import parted
 
 DEFAULT = FitSettings()
 
@@ -38,7 +39,8 @@ def fit_spectra(
 
     `flux`: (n_spectrum, n_data). `flux_error`: its 1 sigma errors, the same shape, (n_data,), or one number. Pixels
     whose flux is not finite, whose error is not finite and positive or is more than 100 times the spectrum's median
-    |flux|, or that have no network take no part. `wavelength`: None where the data are on the networks' own pixels.
+    |flux|, that are masked in `flux` or `flux_error` (numpy.ma, astropy's Masked), or that have no network take no
+    part. `wavelength` (n_data,), Angstrom in vacuum: None where the data are on the networks' own pixels.
     `settings`: what is fitted, and how (FitSettings).
     `label_errors`: what a calibration measured (LabelErrors); without it errors are the formal ones of the photon noise
     and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the grid of `label_errors` that these
@@ -51,9 +53,10 @@ def fit_spectra(
     Returns one row a spectrum, see `results_table`. A fit that fails is NaN and flagged FAILED; it never stops others.
     Raises SpectraError where shapes do not fit, SettingsError where a setting names what the networks do not have.
     """
-    _check_rows("identifier", identifier, len(np.atleast_2d(flux)))
-    _check_rows("spectrum", spectrum, len(np.atleast_2d(flux)))
-    _check_rows("exclude", exclude, len(np.atleast_2d(flux)))
+    n = np.shape(flux)[0] if np.ndim(flux) > 1 else 1
+    _check_rows("identifier", identifier, n)
+    _check_rows("spectrum", spectrum, n)
+    _check_rows("exclude", exclude, n)
     fits = search_spectra(
         networks, flux, flux_error, wavelength, settings=settings, start=start, processes=processes, progress=progress
     )
@@ -81,23 +84,44 @@ def search_spectra(
 ) -> Fits:
     """What the kernels find, before it is judged; arguments and errors as those of `fit_spectra`."""
     settings.check_labels(networks)
-    flux, flux_error = _checked(networks, flux, flux_error, wavelength)
+    axis = _checked_axis(wavelength)
+    flux, flux_error = _checked(networks, flux, flux_error, axis)
     starts, own_start = _starts(networks, settings, start, len(flux))
-    axis = None if wavelength is None else np.asarray(wavelength, dtype=float)
     engine = engine_for(networks, settings, axis, own_start)
     fits = engine.no_fits(len(flux))
     _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
     return fits
 
 
-def _checked(networks, flux, flux_error, wavelength) -> tuple[np.ndarray, np.ndarray]:
-    """Flux (n_spectrum, n_data) and its errors as arrays of that shape, neither copied nor converted."""
-    if wavelength is not None:
-        wavelength = np.asanyarray(wavelength)
-        increases = wavelength.ndim == 1 and len(wavelength) > 1 and (np.diff(wavelength) > 0.0).all()
-        if not increases or not (wavelength > 0.0).all() or not np.isfinite(wavelength).all():
-            raise SpectraError("wavelength is not a list of finite, positive, increasing numbers (Angstrom, vacuum).")
-    flux, flux_error = np.atleast_2d(np.asanyarray(flux)), np.asanyarray(flux_error)
+def _checked_axis(wavelength) -> np.ndarray | None:
+    """Wavelengths (n_data,) as numbers."""
+    if wavelength is None:
+        return None
+    axis, mask = parted(wavelength)
+    if mask is not None:
+        raise SpectraError(
+            f"wavelength is masked at pixel {int(np.argmax(mask))}, the first of {int(mask.sum())} such; expected "
+            "wavelengths without a mask. Mask the flux instead, or leave these pixels away."
+        )
+    unit = getattr(wavelength, "unit", None)
+    if unit not in (None, "", "Angstrom"):
+        raise SpectraError(f"wavelength is in {unit}, expected Angstrom, in vacuum: convert it.")
+    increases = axis.ndim == 1 and len(axis) > 1 and axis.dtype.kind in "fiu" and (np.diff(axis) > 0.0).all()
+    if not increases or not (axis > 0.0).all() or not np.isfinite(axis).all():
+        raise SpectraError("wavelength is not a list of finite, positive, increasing numbers (Angstrom, vacuum).")
+    return np.asarray(axis, dtype=float)
+
+
+def _checked(networks, flux, flux_error, wavelength: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Flux (n_spectrum, n_data) and its errors as arrays of that shape, inf where one of them is masked.
+
+    Neither is copied or converted where nothing is masked.
+    """
+    units = [getattr(array, "unit", None) for array in (flux, flux_error)]
+    if None not in units and units[0] != units[1]:
+        raise SpectraError(f"flux_error is in {units[1]}, expected {units[0]}, the unit of flux: convert it.")
+    (flux, masked), (flux_error, error_masked) = parted(flux), parted(flux_error)
+    flux = np.atleast_2d(flux)
     for name, array in (("flux", flux), ("flux_error", flux_error)):
         if array.dtype.kind not in "fiu":
             raise SpectraError(f"{name} holds {array.dtype}, expected numbers.")
@@ -106,9 +130,12 @@ def _checked(networks, flux, flux_error, wavelength) -> tuple[np.ndarray, np.nda
         pixel = "one value for each network" if wavelength is None else "one value for each wavelength"
         raise SpectraError(f"flux has shape {flux.shape}, expected (n_spectrum, {n_data}), {pixel}.")
     try:
-        return flux, np.broadcast_to(flux_error, flux.shape)
+        given = np.broadcast_to(flux_error, flux.shape)
     except ValueError:
         raise SpectraError(f"flux_error has shape {flux_error.shape}, expected {flux.shape}.") from None
+    for mask in (masked, error_masked):
+        given = given if mask is None else np.where(mask, np.inf, given)
+    return flux, given
 
 
 def _check_rows(name: str, values: np.ndarray | None, n: int) -> None:

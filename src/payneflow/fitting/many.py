@@ -104,7 +104,8 @@ def fit_batches(
         table["path"] = batch.path
         table["path"].description = "file that the spectrum was read from"
         bad = batch.problem != ""
-        table.meta["unreadable"] = dict(zip(batch.identifier[bad].tolist(), batch.problem[bad].tolist(), strict=True))
+        unread = zip(batch.identifier[bad].tolist(), batch.problem[bad].tolist(), strict=True)
+        table.meta["unreadable"] = _united([{name: problem} for name, problem in unread])
         table.meta["left_out"] = batch.n_left_out
         tables.append(table)
         done += len(batch)
@@ -220,7 +221,15 @@ def _summed(counts: list[dict[str, int]]) -> dict[str, int]:
 
 
 def _united(parts: list[dict[str, str]]) -> dict[str, str]:
-    return {name: problem for part in parts for name, problem in part.items()}
+    """All of them; a name that is there already gets a number."""
+    united: dict[str, str] = {}
+    for part in parts:
+        for name, problem in part.items():
+            number = 1
+            while (own := name if number == 1 else f"{name} ({number})") in united:
+                number += 1
+            united[own] = problem
+    return united
 
 
 _ADDED = {"unreadable": _united, "left_out": _summed}

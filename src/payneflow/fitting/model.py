@@ -13,6 +13,7 @@ from payneflow.fitting.engine.shift import HALF, NOWHERE, RestAxis, tap_weights,
 from payneflow.fitting.quality import VELOCITY_WINDOW
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
+from payneflow.spectra.masked import parted
 
 SOLUTIONS = 2  # of the continuum: the emulator's error in the weights is a share of it, so a first one must be known
 DEFAULT = FitSettings()
@@ -37,7 +38,7 @@ class SpectralModel:
         self.wavelength = own if wavelength is None else np.asarray(wavelength, dtype=float)
         on_own = wavelength is None
         self._places = self._rest.own_places(self._emulator.axis) if on_own else self._rest.place(self.wavelength)
-        self._axis, n_term = PaddedAxis(self.wavelength), settings.continuum
+        self._axis, n_term = PaddedAxis(self.wavelength, own), settings.continuum
         self._terms = chebyshev(self._axis, self.wavelength, n_term)[:, self._axis.place] if n_term else None
 
     def predict(
@@ -73,14 +74,18 @@ class SpectralModel:
         error of the pixel where `settings.emulator_error` says so, else 0. `continuum` as in `predict`; None: the best
         Chebyshev polynomials of `settings.continuum` terms, solved linearly, 1 where that is 0. `flux_error`: 1 sigma,
         in the unit of flux. One labels (n_label,) for a spectrum (n_data,) gives a number, else (n_spectrum,). -inf
-        where no pixel counts or a label is not finite. Raises SpectraError where shapes do not fit or a velocity is
+        where no pixel counts or a label is not finite. A pixel that is masked in `flux` or `flux_error` (numpy.ma,
+        astropy's Masked) does not count. Raises SpectraError where shapes do not fit or a velocity is
         given that the settings do not have.
         """
+        (flux, *masks), (flux_error, error_mask) = parted(flux), parted(flux_error)
         one = np.ndim(labels) == 1 and np.ndim(flux) == 1
         rows, velocity = self._rows(labels, velocity)
         shape = len(rows), len(self.wavelength)
         try:
             flux, flux_error = np.broadcast_to(flux, shape), np.broadcast_to(flux_error, shape)
+            for mask in (*masks, error_mask):
+                flux_error = flux_error if mask is None else np.where(mask, np.inf, flux_error)
             given = None if continuum is None else np.broadcast_to(continuum, shape)
         except ValueError:
             raise SpectraError(f"flux, flux_error or continuum does not have the shape {shape}.") from None
@@ -100,8 +105,11 @@ class SpectralModel:
 
         Of labels (n_label,), a velocity, and one spectrum (n_data,); `continuum` as in `log_likelihood`.
         """
+        (flux, *masks), (flux_error, error_mask) = parted(flux), parted(flux_error)
         model, variance, inside = self.at(labels, velocity)
         used = inside & good_pixels(flux, flux_error)
+        for mask in (*masks, error_mask):
+            used = used if mask is None else used & ~mask
         noise = variance if self.settings.emulator_error else np.zeros_like(variance)
         if continuum is None and self._terms is not None:
             continuum = _continuum(self._axis, self._terms, model, noise, flux, flux_error, used)

@@ -21,7 +21,11 @@ BLOCK = 10_000  # rows that are turned into text at a time
 
 def write_results(table: Table, stem: str | Path) -> None:
     """Write the fits as STEM.ecsv and STEM.fits, both with the unit and the meaning of each column."""
-    with whole_file(f"{stem}.ecsv") as temporary, open(temporary, "w") as stream:
+    # a path that is no UTF-8 is written with escapes, so that every reader can read the rest
+    with (
+        whole_file(f"{stem}.ecsv") as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         stream.writelines(_ecsv(table))
     with whole_file(f"{stem}.fits") as temporary:
         _fits_hdu(table).writeto(temporary, overwrite=True)
@@ -47,8 +51,8 @@ def _fits_hdu(table: Table) -> BinTableHDU:
     plain.meta = {f"FLAG{bit}": name for name, bit in table.meta["flags"].items()}
     for name in plain.colnames:
         plain[name].unit = plain[name].description = None
-        if plain[name].dtype.kind == "U":  # FITS is ASCII: e with an accent becomes \\xe9
-            plain[name] = [str(text).encode("ascii", "backslashreplace").decode() for text in plain[name]]
+        if plain[name].dtype.kind == "U":  # UTF-8, which astropy reads as such; the standard itself knows only ASCII
+            plain[name] = np.array([str(text).encode("utf-8", "backslashreplace") for text in plain[name]], dtype=bytes)
     plain.rename_columns(plain.colnames, fits_column_names(plain.colnames))
     hdu = table_to_hdu(plain)
     for number, name in enumerate(table.colnames, start=1):

@@ -4,8 +4,9 @@
 plan` and `payneflow status`. config.yaml and its schema are written from the same declarations (config_files.py).
 """
 
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,8 @@ AUTO = "auto"  # the chunk_size that is found from the cost of a pixel
 QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: as a mapping. Use quotes:
   in config.yaml           pixels: "1:50:2"
   on the command line      --config 'pixels="1:50:2"'"""
-_Paths = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]  # not strict: a list will do
+_Path = Annotated[str, Field(min_length=1)]
+_Paths = Annotated[tuple[_Path, ...], Strict(False)]  # not strict: a list will do
 
 
 def _usual_layout() -> SpectraLayout:
@@ -35,14 +37,14 @@ def _usual_layout() -> SpectraLayout:
 class FitConfig:
     """The section `fit` of config.yaml: which spectra are fitted, what is fitted to them, and how."""
 
-    spectra: _Paths = setting(
+    spectra: _Paths | _Path = setting(
         (),
-        'observed spectra, files and patterns: ["spectra/*.fits"]; []: test set of the grid',
-        expected="a list of files and patterns",
+        'files and patterns, ["spectra/*.fits"], or "@list.txt"; []: test set of the grid',
+        expected="a list of files and patterns, or @ and a file with one a line",
     )
     layout: SpectraLayout = section(_usual_layout, "how they are stored; nothing of it is guessed, see docs/spectra.md")
     flux_error: float = setting(
-        0.01, "1 sigma of every pixel of test spectra, and where uncertainty is mask", published=0.01, gt=0
+        0.01, "1 sigma of every pixel of test spectra, and of spectra without errors", published=0.01, gt=0
     )
     start: Literal["estimate", "middle", "truth"] = setting(
         "estimate",
@@ -82,7 +84,7 @@ TrainerSections = sections_of_trainers(TRAINERS.values())
 
 @declare
 class Config:
-    """Everything that config.yaml holds, checked and typed; relative paths are as they stand there."""
+    """Everything that config.yaml holds, checked and typed; paths are as they stand there, but for ~."""
 
     grid: str = setting(
         "resources/hband_grid.npz",
@@ -143,7 +145,12 @@ def check_config(config: Mapping, source: str = "config.yaml, --configfile or --
     if problems:
         heading = f"These settings (from {source}) cannot be used:"
         raise SettingsError("\n".join([heading, *(f"  {problem}" for problem in problems)]))
-    return checked
+    return replace(checked, grid=_at_home(checked.grid), results=_at_home(checked.results))
+
+
+def _at_home(path: str) -> str:
+    """The path, with ~ for the home directory as a shell has it; as it stands where there is none."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path would change what else stands there
 
 
 def _read_section(cls: type, values: Any, place: str, problems: list[str], inline: bool = False):

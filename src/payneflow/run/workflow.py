@@ -249,8 +249,11 @@ def layout_options(layout: Mapping) -> str:
     options += [f"--array {pair}" for pair in renamed]
     if layout["mask_bits"]:
         options.append(f"--mask-bits {','.join(map(str, layout['mask_bits']))}")
-    if layout["loader"]:
-        options.append(f"--loader {shlex.quote(layout['loader'])}")
+    for name in ("hdu", "loader"):
+        if layout[name]:
+            options.append(f"--{name} {shlex.quote(layout[name])}")
+    if layout["rows"] != "spectra":
+        options.append(f"--rows {layout['rows']}")
     return " ".join([*options, f"--wavelength-unit {layout['wavelength_unit']} --medium {layout['medium']}"])
 
 
@@ -274,7 +277,8 @@ def source_options(config: Mapping, shard) -> str:
     common = f"--flux-error {fit['flux_error']} --start {fit['start']}"
     if shard is None:
         return f"--grid {shlex.quote(str(Path(config['grid'])))} {key_options(config)} {common}"
-    patterns = " ".join(map(shlex.quote, fit["spectra"]))
+    given = fit["spectra"]
+    patterns = " ".join(map(shlex.quote, [given] if isinstance(given, str) else given))
     selection = f"--spectra {shard.selection.start}:{shard.selection.stop} --plan {shard.digest}"
     return f"{patterns} {selection} {layout_options(fit['layout'])} {common}"
 

@@ -14,17 +14,17 @@ class Format:
     """A format of files.
 
     `module`, `store`: the module in payneflow.spectra and its class that opens a file as `stored.Store` describes.
-    `remark`: what a list of the formats says of it. `one_spectrum`: a file holds one spectrum, and need not be opened
-    to be counted. `names_errors`: the file itself says which kind its errors are. `known`: the parts of the layout that
-    files of this format settle; of these a user may choose the mask bits only.
+    `one_spectrum`: a file holds one spectrum, and is not opened to be counted. `names_errors`: the file says itself
+    which kind its errors are. `known`: the parts of the layout that files of this format settle; of these a user may
+    choose the mask bits only. `takes`: of the settings hdu, loader and mask_bits those that have an effect.
     """
 
     module: str
     store: str
-    remark: str = ""
     one_spectrum: bool = False
     names_errors: bool = False
     known: Mapping[str, Any] = field(default_factory=dict)
+    takes: frozenset[str] = frozenset({"mask_bits"})
 
     def load_store(self) -> type:
         """The class of the store; imports what it needs."""
@@ -46,19 +46,46 @@ _APOGEE = {
 }
 _AP_STAR = {**_APOGEE, "mask": "3", "mask_bits": APOGEE_BAD_BITS, "identifier": "0:OBJID"}
 _ASPCAP_STAR = {**_APOGEE, "identifier": "4:APOGEE_ID"}
-_SETTLED = "these two need nothing more said"
+# Before the visits are combined: a row a chip, each with its wavelengths in HDU 4, which fall.
+_AP_VISIT = {**_AP_STAR, "wavelength": "4", "wavelength_unit": "Angstrom", "rows": "one_star"}
+
+# Astra's files of SDSS-V, one HDU an instrument and observatory; mwm.py fills in which.
+_MWM = {"uncertainty": "ivar", "medium": "vacuum"}
+
+# LAMOST's low-resolution spectra up to DR7: rows of one image, named in its documentation of the data release.
+_LAMOST = {
+    "uncertainty": "ivar",
+    "flux": "0[0]",
+    "ivar": "0[1]",
+    "wavelength": "0[2]",
+    "mask": "0[3]",
+    "identifier": "0:OBSID",
+    "wavelength_unit": "Angstrom",
+    "medium": "vacuum",
+}
+
+# What IRAF's apall extracts: bands of one image, of which the first is the spectrum and the fourth its sigma.
+_IRAF = {"uncertainty": "flux_error", "flux": "0[0]", "flux_error": "0[3]", "wavelength": "header"}
+
+_NOTHING: frozenset[str] = frozenset()
+_MWM_TAKES = frozenset({"hdu", "mask_bits"})
 
 FORMATS = {
     "npz": Format("npz", "NpzStore"),
     "hdf5": Format("hdf5", "Hdf5Store"),
+    "text": Format("text", "TextStore", one_spectrum=True),
     "fits": Format("fits", "FitsStore"),
     "apStar": Format("fits", "FitsStore", one_spectrum=True, known=_AP_STAR),
-    "aspcapStar": Format("fits", "FitsStore", _SETTLED, one_spectrum=True, known=_ASPCAP_STAR),
-    "specutils": Format("with_specutils", "SpecutilsStore", one_spectrum=True, names_errors=True),
+    "apVisit": Format("fits", "FitsStore", one_spectrum=True, known=_AP_VISIT),
+    "aspcapStar": Format("fits", "FitsStore", one_spectrum=True, known=_ASPCAP_STAR, takes=_NOTHING),
+    "mwmStar": Format("mwm", "MwmStore", known=_MWM, takes=_MWM_TAKES),
+    "mwmVisit": Format("mwm", "MwmStore", known=_MWM, takes=_MWM_TAKES),
+    "lamost": Format("fits", "FitsStore", one_spectrum=True, known=_LAMOST),
+    "iraf": Format("fits", "FitsStore", known=_IRAF),
+    "specutils": Format(
+        "with_specutils", "SpecutilsStore", one_spectrum=True, names_errors=True, takes=frozenset({"hdu", "loader"})
+    ),
 }
 
-
-def listed() -> str:
-    """All formats in one line, each with its remark."""
-    *first, last = (f"{name} ({one.remark})" if one.remark else name for name, one in FORMATS.items())
-    return f"{', '.join(first)} or {last}"
+DESCRIBED = tuple(name for name, one in FORMATS.items() if not one.known)  # by the rest of the layout
+KNOWN = tuple(name for name, one in FORMATS.items() if one.known)

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import SpectraError
+from payneflow.spectra.header_says import check_said, said_of_unit
 from payneflow.spectra.layout import SpectraLayout
+from payneflow.spectra.rows import split
 
 
 class Hdf5Store:
@@ -27,6 +29,18 @@ class Hdf5Store:
 
     def close(self) -> None:
         self._file.close()
+
+    def check(self) -> None:
+        """Raise SpectraError where the wavelengths have an attribute unit (or units) other than the layout's."""
+        key, _ = split(self.layout.wavelength)
+        with self._damage_said(key):
+            found = {name: self._file[key].attrs[name] for name in ("unit", "units") if name in self._file[key].attrs}
+        for name, value in found.items():
+            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            check_said(f"{self._path}: {key}", said_of_unit(f"the attribute {name}", text), self.layout)
+
+    def doubt(self) -> str:
+        return ""
 
     def names(self) -> list[str]:
         found: list[str] = []

@@ -7,11 +7,13 @@ from pydantic import Field, Strict
 
 from payneflow.declaration import declare, setting
 from payneflow.errors import SettingsError
-from payneflow.spectra.formats import FORMATS, listed
+from payneflow.spectra.formats import DESCRIBED, FORMATS, KNOWN
 
-UNCERTAINTIES = ("flux_error", "ivar", "mask")
-WAVELENGTH_UNITS = ("Angstrom", "nm", "log10_Angstrom", "log10_nm")
+UNCERTAINTIES = ("flux_error", "ivar", "mask", "none")
+WITHOUT_ERRORS = ("mask", "none")  # each pixel has the error `constant_error`
+WAVELENGTH_UNITS = ("Angstrom", "nm", "um", "m", "log10_Angstrom", "log10_nm")
 MEDIA = ("vacuum", "air")
+ROWS = ("spectra", "one_star")
 ROLES = ("wavelength", "flux", "flux_error", "ivar", "mask", "identifier")
 MOST_BITS = 63  # of a mask, which is read as a signed 64-bit number
 
@@ -23,25 +25,29 @@ _Bits = Annotated[tuple[Annotated[int, Field(ge=0, lt=MOST_BITS)], ...], Strict(
 class SpectraLayout:
     """How to read files of observed spectra. Nothing in it is guessed from the data.
 
-    `format`: one of formats.py: npz, hdf5 (the same arrays), fits (images or tables), apStar or aspcapStar (APOGEE; the
-    rest of the layout is then known), or specutils (its objects name their own arrays, errors and units).
-    `uncertainty` says what comes with the flux: flux_error (1 sigma), ivar (inverse variance), or mask (neither; each
-    pixel that is not masked then has the error `constant_error`). It must be said, but for the formats that know it.
+    `format`: one of formats.py. npz, hdf5 (the same arrays), fits (images or tables) and text (columns) are described
+    by what follows; specutils' objects name their own arrays, errors and units; of all others the layout is known.
+    `uncertainty` says what comes with the flux: flux_error (1 sigma), ivar (inverse variance), mask (neither, but a
+    mask) or none; with these two each pixel that is not masked has the error `constant_error`. It must be said, but for
+    the formats that know it.
 
     The arrays' names: `wavelength` (n_pixel,), or (n_spectrum, n_pixel) where each spectrum has its own; `flux`,
     `flux_error`, `ivar`, `mask` (n_spectrum, n_pixel), or (n_pixel,) where there is one spectrum; `flux_error`, `ivar`
     and `mask` may be (n_pixel,) for all spectra; `identifier` (n_spectrum,), text or whole numbers. In a fits file a
     name is the HDU's name or number, with a column of its table after a colon ("COADD:flux"), for the identifier also
-    a keyword of its header ("0:OBJECT"); the wavelength may be "header": CRVAL1, CDELT1 and CRPIX1 of the flux.
-    `mask` and `identifier` may be absent while they have their usual names.
+    a keyword of its header ("0:OBJECT"); the wavelength may be "header": what the keywords of the flux's HDU say. In a
+    text file it is a column's name, or its number from 1. A row of an array, or of several axes, counted from 0, stands
+    in brackets: "0[1]", "0[3,0]". `mask` and `identifier` may be absent while they have their usual names.
 
-    `mask_bits`: bits of the mask that make a pixel bad; empty: any that is set. `wavelength_unit`: Angstrom, nm,
+    `rows`: spectra, or one_star: the rows of a file are pieces of one spectrum, such as detector chips or orders.
+    `hdu`: of mwmStar, mwmVisit and specutils, which HDU: its number, its name, or the part of it before a slash.
+    `mask_bits`: bits of the mask that make a pixel bad; empty: any that is set. `wavelength_unit`: Angstrom, nm, um, m,
     log10_Angstrom or log10_nm. `medium`: vacuum or air. `loader`: specutils' name of a format, where it cannot tell.
     """
 
-    format: Literal[tuple(FORMATS)] = setting("npz", listed())
+    format: Literal[tuple(FORMATS)] = setting("npz", f"{', '.join(DESCRIBED)}; or {', '.join(KNOWN[:4])} ...")
     uncertainty: Literal["", *UNCERTAINTIES] = setting(
-        "", "what comes with the flux: flux_error (1 sigma), ivar (1/sigma^2) or mask (neither)"
+        "", "with the flux: flux_error (1 sigma), ivar (1/sigma^2), mask (neither) or none"
     )
     wavelength: str = setting(
         "wavelength", "(n_pixel,); in fits, an array is an HDU or HDU:COLUMN, or here header (CRVAL1 ...)", **_ARRAY
@@ -59,11 +65,18 @@ class SpectraLayout:
         expected=f"whole numbers from 0 to {MOST_BITS - 1}",
         metavar="N,N,...",
     )
-    wavelength_unit: Literal[WAVELENGTH_UNITS] = setting("Angstrom", "Angstrom, nm, log10_Angstrom or log10_nm")
+    wavelength_unit: Literal[WAVELENGTH_UNITS] = setting("Angstrom", f"{', '.join(WAVELENGTH_UNITS[:-1])} or log10_nm")
     medium: Literal[MEDIA] = setting("vacuum", "vacuum or air")
+    rows: Literal[ROWS] = setting("spectra", "spectra, or one_star: chips or orders, pieces of one spectrum a file")
+    hdu: str = setting(
+        "",
+        "of mwmStar, mwmVisit and specutils: which HDU, by number or name",
+        metavar="HDU",
+        expected='text, such as "3"',
+    )
     loader: str = setting("", "specutils' name of a format that it cannot recognise", metavar="NAME")
     constant_error: float = setting(
-        0.01, "1 sigma of every pixel where uncertainty is mask", unit="normalised flux", gt=0, in_config=False
+        0.01, "1 sigma of every pixel where uncertainty is mask or none", unit="normalised flux", gt=0, in_config=False
     )
 
     def key(self, role: str) -> str:
@@ -91,17 +104,25 @@ def make_layout(**given) -> SpectraLayout:
 
 
 def _filled_in(layout: SpectraLayout) -> SpectraLayout:
-    """The layout with the parts that its format settles; SettingsError where another is asked for."""
-    known = dict(FORMATS[layout.format].known)
+    """The layout with the parts that its format settles; SettingsError where another is asked for, or one in vain."""
+    format = FORMATS[layout.format]
+    known = dict(format.known)
     if "mask_bits" in known:
         known["mask_bits"] = layout.mask_bits or known["mask_bits"]
     asked = {name: value for name, value in asdict(layout).items() if value != getattr(_USUAL, name)}
     for name in set(asked) & set(known) - {"mask_bits"}:
-        if asked[name] != known[name]:
+        in_config = name == "uncertainty" and asked[name] == "flux_error"  # which stands in config.yaml by default
+        if asked[name] != known[name] and not in_config:
             raise SettingsError(
                 f"{name} is {asked[name]!r}, but files of the format {layout.format} have {known[name]!r} there. "
                 "Leave it out, or choose the format fits and name everything."
             )
+    for name in sorted(set(asked) & {"hdu", "loader", "mask_bits"} - format.takes):
+        able = ", ".join(other for other, one in FORMATS.items() if name in one.takes)
+        raise SettingsError(
+            f"{name} is {asked[name]!r}, which has no effect on files of the format {layout.format}; expected it with "
+            f"{able} only. Leave it out."
+        )
     return replace(layout, **known)
 
 

@@ -14,9 +14,11 @@ import numpy as np
 from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import SpectraLayout
-from payneflow.spectra.stored import SpectraFile, StoredSpectra, names_of_rows
+from payneflow.spectra.names import names_of_files, names_of_rows
+from payneflow.spectra.one_star import are_pieces, joined
+from payneflow.spectra.stored import SpectraFile, StoredSpectra
 from payneflow.spectra.uncertainty import MOST_MASKED, REASONS, flux_errors, is_masked, kind_in_doubt
-from payneflow.spectra.wavelengths import check_overlap, columns_of, vacuum_angstrom, within_reach
+from payneflow.spectra.wavelengths import check_overlap, columns_of, rising_axis, within_reach
 
 BATCH_SIZE = 500  # spectra; 60 MB of flux and errors at 7214 pixels
 DOUBT_FROM = 20  # spectra of a batch that are looked at for errors or masks of a wrong kind
@@ -56,8 +58,11 @@ def count_spectra(path: str | Path, layout: SpectraLayout) -> int:
         return file.n_spectrum
 
 
-def open_spectra(path: str | Path, layout: SpectraLayout) -> SpectraFile:
-    """Open a file of spectra in the format of the layout; SpectraError where that is not what it is."""
+def open_spectra(path: str | Path, layout: SpectraLayout, name: str = "") -> SpectraFile:
+    """Open a file of spectra in the format of the layout; SpectraError where that is not what it is.
+
+    `name`: what its spectra are called where they have no identifier, by default the file's own without its ending.
+    """
     path = Path(path)
     if path.is_dir():
         raise SpectraError(f"{path}: a directory; expected a file of spectra: name the files inside it.")
@@ -65,7 +70,7 @@ def open_spectra(path: str | Path, layout: SpectraLayout) -> SpectraFile:
         raise SpectraError(f"{path}: no such file; expected a file of observed spectra.")
     store = FORMATS[layout.format].load_store()(path, layout)
     try:
-        return SpectraFile(path, store)
+        return SpectraFile(path, store, name)
     except BaseException:
         store.close()
         raise
@@ -79,26 +84,30 @@ def read_spectra(
     selection: range | None = None,
     batch_size: int = BATCH_SIZE,
     flag_bad_files: bool | None = None,
+    names: Sequence[str] | None = None,
 ) -> Iterator[Spectra]:
     """Yield the spectra of files in batches of at most `batch_size`, in order; a new axis begins a new batch.
 
     `networks_wavelength` (n_pixel,), Angstrom: pixels out of reach of it are left away, and where it is part of the
     spectra's own axis exactly those pixels are kept. `selection` of all spectra, counted from 0 through the files (a
     file that cannot be read counts as one). `flag_bad_files`: such a file gives one spectrum whose errors are all
-    infinite and whose `problem` says why, instead of an error; by default where there is more than one file.
+    infinite and whose `problem` says why, instead of an error; by default where there is more than one file. `names`
+    of the files, for spectra without an identifier; by default as `names_of_files` gives them.
 
     Raises SpectraError naming file, key and row. Gives a SpectraWarning, once, where the kind of error looks wrong.
     """
     flag = len(paths) > 1 if flag_bad_files is None else flag_bad_files
     networks = np.asarray(networks_wavelength, dtype=float)
-    return _join(_pieces(paths, layout, networks, selection, batch_size, flag), batch_size)
+    paths = [Path(path) for path in paths]
+    named = list(zip(paths, names_of_files(paths) if names is None else names, strict=True))
+    return _join(_pieces(named, layout, networks, selection, batch_size, flag), batch_size)
 
 
 # --- Files -> pieces, each of one file and one axis -------------------------------------------------------------------
 
 
 def _pieces(
-    paths: Sequence[str | Path],
+    named: Sequence[tuple[Path, str]],
     layout: SpectraLayout,
     networks: np.ndarray,
     selection: range | None,
@@ -106,12 +115,12 @@ def _pieces(
     flag: bool,
 ) -> Iterator[Spectra]:
     begin, said = 0, set()
-    for path in map(Path, paths):
+    for path, name in named:
         if selection is not None and begin >= selection.stop:
             return
         n_spectrum, rows = 1, _selected(1, begin, selection)  # what a file counts for that cannot even be opened
         try:
-            with open_spectra(path, layout) as file:
+            with open_spectra(path, layout, name) as file:
                 n_spectrum = file.n_spectrum
                 rows = _selected(n_spectrum, begin, selection)
                 while rows:
@@ -123,7 +132,7 @@ def _pieces(
             if rows:
                 warnings.warn(SpectraWarning(f"{error} Recorded as failed."), stacklevel=2)
             for first in range(0, len(rows), batch_size):
-                names = names_of_rows(path, rows[first : first + batch_size], n_spectrum)
+                names = names_of_rows(name, rows[first : first + batch_size], n_spectrum)
                 yield _taking_no_part(names, path, str(error), networks)
         begin += n_spectrum
 
@@ -137,6 +146,10 @@ def _selected(n_spectrum: int, begin: int, selection: range | None) -> range:
 
 def _checked(file: SpectraFile, rows: range, networks: np.ndarray, said: set[str]) -> list[Spectra]:
     """Some rows of a file, in runs that share one axis; a row whose own axis is wrong takes no part."""
+    if file.is_one_star:
+        stored = file.read(0, file.n_row)
+        _warn_of_doubts(file, stored, said)
+        return [_one_star(file, stored, networks)]
     stored = file.read(rows.start, rows.stop)
     _warn_of_doubts(file, stored, said)
     if stored.wavelength.ndim == 1:
@@ -159,26 +172,92 @@ def _checked(file: SpectraFile, rows: range, networks: np.ndarray, said: set[str
 
 def _on_one_axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, networks: np.ndarray) -> Spectra:
     """Spectra whose wavelengths, in the unit of the layout, are `axis` (n_pixel,)."""
-    layout, place = file.layout, file.place("wavelength")
-    wavelength = vacuum_angstrom(place, axis, layout.wavelength_unit, layout.medium)
-    check_overlap(place, axis, wavelength, networks, layout.wavelength_unit)
-    rising = slice(None, None, 1 if wavelength[-1] >= wavelength[0] else -1)
-    columns = columns_of(networks, wavelength[rising])
+    wavelength, pixels = _axis(file, stored, axis)
+    check_overlap(file.place("wavelength"), axis[pixels], wavelength, networks, file.layout.wavelength_unit)
+    columns = columns_of(networks, wavelength)
     on_networks_axis = columns is not None
     if not on_networks_axis:
-        columns = within_reach(wavelength[rising], networks)
+        columns = within_reach(wavelength, networks)
 
     if on_networks_axis and len(columns) == len(wavelength):
         columns = slice(None)  # no copy
 
     def cut(array: np.ndarray | None) -> np.ndarray | None:
-        return None if array is None else array[:, rising][:, columns]
+        return None if array is None else array[:, pixels][:, columns]
 
     flux = np.ascontiguousarray(cut(stored.flux), dtype=float)
-    flux_error, n_left_out = flux_errors(flux, cut(stored.uncertainty), cut(stored.mask), layout)
+    flux_error, n_left_out = flux_errors(flux, cut(stored.uncertainty), cut(stored.mask), file.layout)
+    if isinstance(pixels, np.ndarray):
+        n_left_out = _added([n_left_out, _padding(stored, pixels, file.layout)])
+    return _spectra(
+        file, stored.identifier, wavelength[columns], flux, flux_error, n_left_out, networks, on_networks_axis
+    )
+
+
+def _padding(stored: StoredSpectra, kept: np.ndarray, layout: SpectraLayout) -> dict[str, int]:
+    """How many pixels, by reason, are no part of any axis: all but those that are kept."""
+    out = np.ones(stored.flux.shape[1], dtype=bool)
+    out[kept] = False
+    given = (None if array is None else array[:, out] for array in (stored.uncertainty, stored.mask))
+    return flux_errors(np.asarray(stored.flux[:, out], dtype=float), *given, layout)[1]
+
+
+def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray) -> Spectra:
+    """The one spectrum whose pieces the rows of a file are."""
+    wavelengths, places, whole, counts = [], [], [], []
+    for row, axis in enumerate(np.atleast_2d(stored.wavelength)):
+        part = StoredSpectra(*(None if array is None else array[row : row + 1] for array in _by_rows(stored)))
+        try:
+            wavelength, pixels = _axis(file, part, axis)
+        except SpectraError as error:
+            raise SpectraError(f"{file.path}: row {row}: {str(error).removeprefix(f'{file.path}: ')}") from None
+        if isinstance(pixels, np.ndarray):
+            counts.append(_padding(part, pixels, file.layout))
+        whole.append(wavelength)
+        near = within_reach(wavelength, networks)
+        wavelengths.append(wavelength[near])
+        places.append(row * file.n_pixel + np.arange(file.n_pixel)[pixels][near])
+    if not any(map(len, wavelengths)):
+        everywhere, unit = np.concatenate(whole), file.layout.wavelength_unit
+        check_overlap(file.place("wavelength"), np.ravel(stored.wavelength), everywhere, networks, unit)
+    own = np.concatenate(places)
+    flux, *rest = (
+        None if array is None else array.reshape(1, -1)[:, own]
+        for array in (stored.flux, stored.uncertainty, stored.mask)
+    )
+    flux = np.ascontiguousarray(flux, dtype=float)
+    flux_error, n_left_out = flux_errors(flux, *rest, file.layout)
+    n_left_out = _added([n_left_out, *counts])
+    wavelength, flux, flux_error = joined(file.place("wavelength"), wavelengths, flux[0], flux_error[0])
+    columns = columns_of(networks, wavelength)
+    taken = slice(None) if columns is None else columns
+    flux, flux_error = flux[None, taken], flux_error[None, taken]
+    name = stored.identifier[:1]
+    return _spectra(file, name, wavelength[taken], flux, flux_error, n_left_out, networks, columns is not None)
+
+
+def _by_rows(stored: StoredSpectra) -> tuple:
+    """The arrays of `stored` that rows can be taken from."""
+    n = len(stored.flux)
+    identifier = stored.identifier if len(stored.identifier) == n else np.repeat(stored.identifier[:1], n)
+    return identifier, np.atleast_2d(stored.wavelength), stored.flux, stored.uncertainty, stored.mask
+
+
+def _axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray) -> tuple[np.ndarray, np.ndarray | slice]:
+    """Wavelengths, Angstrom in vacuum, increasing, and the pixels that have them, without masked padding."""
+    layout = file.layout
+
+    def takes_part() -> np.ndarray:
+        flux = np.asarray(stored.flux, dtype=float)
+        return np.isfinite(flux_errors(flux, stored.uncertainty, stored.mask, layout)[0]).any(axis=0)
+
+    return rising_axis(file.place("wavelength"), axis, layout.wavelength_unit, layout.medium, takes_part)
+
+
+def _spectra(file, identifier, wavelength, flux, flux_error, n_left_out, networks, on_networks_axis: bool) -> Spectra:
     return Spectra(
-        identifier=stored.identifier,
-        wavelength=networks if on_networks_axis else wavelength[rising][columns],
+        identifier=identifier,
+        wavelength=networks if on_networks_axis else wavelength,
         flux=flux,
         flux_error=flux_error,
         path=np.full(len(flux), str(file.path)),
@@ -189,7 +268,7 @@ def _on_one_axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, net
 
 
 def _warn_of_doubts(file: SpectraFile, stored: StoredSpectra, said: set[str]) -> None:
-    """Say once of all files where errors or masks look as if another kind were meant."""
+    """Say once of all files where errors, masks, rows or wavelengths look as if something else were meant."""
     layout, first = file.layout, slice(0, DOUBT_FROM)
     given = None if stored.uncertainty is None else stored.uncertainty[first]
     doubts = {"uncertainty": "uncertainty" not in said and kind_in_doubt(stored.flux[first], given, layout.uncertainty)}
@@ -197,12 +276,24 @@ def _warn_of_doubts(file: SpectraFile, stored: StoredSpectra, said: set[str]) ->
         share = is_masked(stored.mask[first], layout.mask_bits).mean()
         if share > MOST_MASKED:
             doubts["mask"] = f"the mask takes {share:.0%} of the pixels away; expected what is set in it to be bad"
+    if "rows" not in said and not file.is_one_star and stored.wavelength.ndim == 2 and _look_like_pieces(stored):
+        doubts["rows"] = (
+            f"each of the {file.n_row} rows has wavelengths that follow those of another, as chips or orders of one "
+            "star have; they are fitted as so many stars. Set rows to one_star where they are one"
+        )
+    if "wavelength" not in said:
+        doubts["wavelength"] = file.doubt()
+    role = {"uncertainty": layout.uncertainty, "mask": "mask", "rows": "wavelength", "wavelength": "wavelength"}
     for what, doubt in doubts.items():
         if doubt:
             said.add(what)
-            warnings.warn(
-                SpectraWarning(f"{file.place(layout.uncertainty if what != 'mask' else what)}: {doubt}"), stacklevel=2
-            )
+            warnings.warn(SpectraWarning(f"{file.place(role[what])}: {doubt}"), stacklevel=2)
+
+
+def _look_like_pieces(stored: StoredSpectra) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rows that are nothing but NaN
+        return are_pieces(np.nanmin(stored.wavelength, axis=1), np.nanmax(stored.wavelength, axis=1))
 
 
 def _taking_no_part(identifier: np.ndarray, path: Path, problem: str, networks: np.ndarray) -> Spectra:
@@ -241,5 +332,8 @@ def _joined(pieces: list[Spectra]) -> Spectra:
         return pieces[0]
     per_spectrum = ("identifier", "flux", "flux_error", "path", "problem")
     arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in per_spectrum}
-    n_left_out = {reason: sum(piece.n_left_out[reason] for piece in pieces) for reason in REASONS}
-    return replace(pieces[0], **arrays, n_left_out=n_left_out)
+    return replace(pieces[0], **arrays, n_left_out=_added([piece.n_left_out for piece in pieces]))
+
+
+def _added(counts: list[dict[str, int]]) -> dict[str, int]:
+    return {reason: sum(count[reason] for count in counts) for reason in REASONS}

@@ -3,12 +3,14 @@
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from payneflow.errors import SettingsError, SpectraError
+from payneflow.files import read_list
 from payneflow.spectra.layout import SpectraLayout
+from payneflow.spectra.names import names_of_files
 from payneflow.spectra.reading import count_spectra
 
 DIGITS = 6  # of the numbers in a shard's name, so that a directory lists a million spectra in order
@@ -18,12 +20,13 @@ DIGITS = 6  # of the numbers in a shard's name, so that a directory lists a mill
 class Shard:
     """A run of all spectra: which, counted from 0 through all files, and in what files it lies.
 
-    `spectra` are the same, counted from 0 through `paths`.
+    `spectra` are the same, counted from 0 through `paths`; `names` of the files, which no two of all files share.
     """
 
     selection: range
     paths: tuple[Path, ...]
     spectra: range
+    names: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -34,18 +37,20 @@ class Shard:
     def digest(self) -> str:
         """Tells this shard from one of other files or other spectra: a job sees by it that files came or went."""
         lines = [*map(str, self.paths), str(self.spectra)]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
-def find_files(patterns: Sequence[str]) -> list[Path]:
+def find_files(patterns: Sequence[str] | str) -> list[Path]:
     """The files of paths and patterns (`spectra/*.fits`), each pattern's in the order of their names.
 
-    Raises SpectraError for a pattern that fits no file, and for a file that is given twice.
+    `@list.txt` stands for the paths and patterns in that file, one a line; `~` for the home directory. One text alone
+    will do. Raises SpectraError for a pattern that fits no file, and for a file that is given twice, PayneflowError for
+    a list that cannot be read.
     """
     found: list[Path] = []
-    for pattern in patterns:
-        path = Path(pattern)
-        if path.exists() or not any(sign in pattern for sign in "*?["):
+    for pattern in _listed([patterns] if isinstance(patterns, str) else patterns):
+        path = _at_home(pattern)
+        if not any(sign in str(path) for sign in "*?[") or path.exists():
             found.append(path)
             continue
         fitting = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
@@ -58,6 +63,23 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     return found
 
 
+def _listed(patterns: Sequence[str]) -> Iterator[str]:
+    """The patterns, and in place of each @FILE the lines of that file."""
+    for pattern in patterns:
+        if pattern.startswith("@") and not Path(pattern).exists():
+            yield from read_list(_at_home(pattern[1:]))
+        else:
+            yield pattern
+
+
+def _at_home(path: str) -> Path:
+    """The path, with ~ and ~user as the shell understands them; as it stands where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def plan_shards(paths: Sequence[Path], layout: SpectraLayout, shard_size: int) -> list[Shard]:
     """Cut the spectra of files into shards of `shard_size`, the last one shorter.
 
@@ -66,9 +88,9 @@ def plan_shards(paths: Sequence[Path], layout: SpectraLayout, shard_size: int) -
     """
     if not isinstance(shard_size, int) or shard_size < 1:
         raise SettingsError(f"shard_size is {shard_size!r}, expected a whole number of spectra of at least 1.")
-    begins = _begins(paths, layout)
+    begins, names = _begins(paths, layout), names_of_files(paths)
     firsts = range(0, begins[-1], shard_size)
-    return [_cut(paths, begins, range(first, min(first + shard_size, begins[-1]))) for first in firsts]
+    return [_cut(paths, names, begins, range(first, min(first + shard_size, begins[-1]))) for first in firsts]
 
 
 def find_shard(paths: Sequence[Path], layout: SpectraLayout, selection: range | None) -> Shard:
@@ -83,7 +105,7 @@ def find_shard(paths: Sequence[Path], layout: SpectraLayout, selection: range | 
             f"there are {begins[-1]} spectra in {len(paths)} files, and none of {selection.start}:{selection.stop}. "
             "They are counted from 0."
         )
-    return _cut(paths, begins, spectra)
+    return _cut(paths, names_of_files(paths), begins, spectra)
 
 
 def _begins(paths: Sequence[Path], layout: SpectraLayout, stop: int | None = None) -> list[int]:
@@ -95,10 +117,10 @@ def _begins(paths: Sequence[Path], layout: SpectraLayout, stop: int | None = Non
     return begins
 
 
-def _cut(paths: Sequence[Path], begins: list[int], spectra: range) -> Shard:
+def _cut(paths: Sequence[Path], names: list[str], begins: list[int], spectra: range) -> Shard:
     first, stop = bisect_right(begins, spectra.start) - 1, bisect_left(begins, spectra.stop)
     own = range(spectra.start - begins[first], spectra.stop - begins[first])
-    return Shard(spectra, tuple(paths[first:stop]), own)
+    return Shard(spectra, tuple(paths[first:stop]), own, tuple(names[first:stop]))
 
 
 def parse_selection(text: str) -> range:

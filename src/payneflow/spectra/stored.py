@@ -1,8 +1,11 @@
 """One file of observed spectra, whatever its format: its arrays checked by their headers, then read by rows.
 
-A store (one class a format: npz.py, hdf5.py, fits.py, with_specutils.py) answers by the file's own names for arrays:
-`header(key)` gives (shape, dtype) or None where there is no such array, `rows(key, first, last)` some rows of it,
-`whole(key)` all of it, `names()` what there is; `layout` is the layout completed by what the file itself declares.
+A store (one class a format: npz.py, hdf5.py, text.py, fits.py, mwm.py, with_specutils.py) answers by the file's own
+names for arrays: `header(key)` gives (shape, dtype) or None where there is no such array, `rows(key, first, last)`
+some rows of it, `whole(key)` all of it, `names()` what there is; `layout` is the layout completed by what the file
+itself declares.
+`check()` raises SpectraError where the file says another thing than the layout; `doubt()` says what a user should know
+of the file, "" where there is nothing.
 """
 
 from dataclasses import dataclass
@@ -12,7 +15,10 @@ from typing import Protocol
 import numpy as np
 
 from payneflow.errors import SpectraError
+from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import ROLES, SpectraLayout
+from payneflow.spectra.names import as_text, names_of_rows
+from payneflow.spectra.rows import NamedRows
 
 _MEANING = {
     "wavelength": "the wavelengths",
@@ -33,6 +39,8 @@ class Store(Protocol):
     def header(self, key: str) -> tuple[tuple[int, ...], np.dtype] | None: ...
     def rows(self, key: str, first: int, last: int) -> np.ndarray: ...
     def whole(self, key: str) -> np.ndarray: ...
+    def check(self) -> None: ...
+    def doubt(self) -> str: ...
     def close(self) -> None: ...
 
 
@@ -49,16 +57,22 @@ class StoredSpectra:
 
 
 class SpectraFile:
-    """A file whose arrays fit together: `n_spectrum` spectra of `n_pixel` pixels.
+    """A file whose arrays fit together: `n_row` rows of `n_pixel` pixels, which are `n_spectrum` spectra.
 
+    That is one where the layout says that its rows are pieces of one star's spectrum, else as many as rows. `name`:
+    what spectra without an identifier are called; by default the file's own.
     Raises SpectraError naming the file, the key, the shape, and what was expected.
     """
 
-    def __init__(self, path: Path, store: Store):
-        self.path, self.layout, self._store = path, store.layout, store
+    def __init__(self, path: Path, store: Store, name: str = ""):
+        self.path, self.layout, self._store = path, store.layout, NamedRows(path, store)
+        self.name = name or path.stem
         self._roles = self._present_roles()
+        self._store.check()
         self._shapes = {role: self._checked_header(role) for role in self._roles}
-        self.n_spectrum, self.n_pixel = self._size()
+        self.n_row, self.n_pixel = self._size()
+        self.is_one_star = self.layout.rows == "one_star"
+        self.n_spectrum = 1 if self.is_one_star else self.n_row
         self._check_shapes()
 
     def __enter__(self) -> "SpectraFile":
@@ -71,10 +85,14 @@ class SpectraFile:
         """File and key, for messages."""
         return f"{self.path}: {self.layout.key(role)}"
 
+    def doubt(self) -> str:
+        """What a user should know of the file, "" where there is nothing."""
+        return self._store.doubt()
+
     def read(self, first: int, last: int) -> StoredSpectra:
-        """The spectra `first` ... `last` - 1."""
+        """The rows `first` ... `last` - 1."""
         arrays = {role: self._read(role, first, last) for role in self._roles}
-        uncertainty = arrays.get(self.layout.uncertainty) if self.layout.uncertainty != "mask" else None
+        uncertainty = arrays.get(self.layout.uncertainty) if self.layout.uncertainty in ("flux_error", "ivar") else None
         n = last - first
         shape = n, self.n_pixel
         return StoredSpectra(
@@ -95,9 +113,8 @@ class SpectraFile:
         """Names as stored; without any the file's own, with the number of the spectrum where there are several."""
         if stored is not None:
             values = np.atleast_1d(stored)
-            text = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
-            return np.array([value.strip() for value in text])
-        return names_of_rows(self.path, range(first, last), self.n_spectrum)
+            return np.array([as_text(value).strip() for value in values])
+        return names_of_rows(self.name, range(first, last), self.n_spectrum)
 
     def _present_roles(self) -> list[str]:
         """The roles that are read; refuses keys that the file should hold and does not, all in one message."""
@@ -105,6 +122,9 @@ class SpectraFile:
         wanted = [role for role in ROLES if role not in other]
         present = [role for role in wanted if self._store.header(self.layout.key(role)) is not None]
         missing = [role for role in wanted if role not in present and not self.layout.is_optional(role)]
+        bits = self.layout.mask_bits
+        if bits and "mask" not in present and "mask" not in missing and not FORMATS[self.layout.format].known:
+            missing.append("mask")
         if missing:
             said = " ".join(self._missing(role) for role in missing)
             names = ", ".join(map(repr, self._store.names())) or "nothing"
@@ -116,6 +136,10 @@ class SpectraFile:
         for other in {"flux_error", "ivar"} - {role} if role in ("flux_error", "ivar") else ():
             if self._store.header(self.layout.key(other)) is not None:
                 return f"{said} It has '{self.layout.key(other)}': set uncertainty to {other}?"
+        if role in ("flux_error", "ivar"):
+            return f"{said} Name it as {role} of the layout, or set uncertainty to none: flux_error then is its error."
+        if role == "mask" and self.layout.mask_bits:
+            return f"{said} Name it as mask of the layout, or leave mask_bits {list(self.layout.mask_bits)} out."
         return f"{said} Name the array that holds this as {role} of the layout."
 
     def _checked_header(self, role: str) -> tuple[int, ...]:
@@ -131,9 +155,25 @@ class SpectraFile:
             kinds, expected = "USiu", "text or whole numbers"
         if dtype.kind not in kinds:
             raise SpectraError(f"{self.place(role)} has dtype {dtype}; expected {expected}.")
-        if role == "mask" and self.layout.mask_bits and dtype.kind == "f":
-            raise SpectraError(f"{self.place(role)} has dtype {dtype}; expected whole numbers, because of mask_bits.")
+        if role == "mask":
+            self._check_bits(dtype)
         return shape
+
+    def _check_bits(self, dtype: np.dtype) -> None:
+        """Refuse bits that a mask of this type cannot have."""
+        bits = self.layout.mask_bits
+        if not bits:
+            return
+        if dtype.kind not in "iu":
+            raise SpectraError(
+                f"{self.place('mask')} has dtype {dtype}; expected whole numbers, because of mask_bits {list(bits)}. "
+                "Leave mask_bits out where what is not 0 is bad."
+            )
+        if max(bits) >= 8 * dtype.itemsize:
+            raise SpectraError(
+                f"{self.place('mask')} has dtype {dtype}, which has no bit {max(bits)}; expected mask_bits from 0 to "
+                f"{8 * dtype.itemsize - 1}. Leave it out."
+            )
 
     def _size(self) -> tuple[int, int]:
         shape, axis = self._shapes["flux"], self._shapes["wavelength"]
@@ -150,6 +190,11 @@ class SpectraFile:
                 f"{self.place('flux')} is stored transposed: it has shape {shape}, but {self.layout.wavelength} has "
                 f"{n_pixel} pixels; expected (n_spectrum, {n_pixel})."
             )
+        if len(shape) == 3 and shape[2] == n_pixel:
+            raise SpectraError(
+                f"{self.place('flux')} has shape {shape}; expected (n_spectrum, {n_pixel}). Name one of its {shape[0]} "
+                f"planes, the first as {self.layout.flux}[0], and likewise for its errors."
+            )
         if len(shape) != 2 or shape[1] != n_pixel:
             raise SpectraError(
                 f"{self.place('flux')} has shape {shape}; expected (n_spectrum, {n_pixel}), because "
@@ -160,18 +205,15 @@ class SpectraFile:
         return shape
 
     def _check_shapes(self) -> None:
-        one, many = (self.n_pixel,), (self.n_spectrum, self.n_pixel)
+        one, many = (self.n_pixel,), (self.n_row, self.n_pixel)
         allowed = dict.fromkeys(("wavelength", "flux", "flux_error", "ivar", "mask"), (one, many))
-        allowed["identifier"] = ((self.n_spectrum,), *([()] if self.n_spectrum == 1 else []))
+        allowed["identifier"] = ((self.n_row,), *([(), (1,)] if self.n_spectrum == 1 else []))
+        if self.is_one_star and self.n_row > 1:
+            allowed["wavelength"] = (many,)
         for role, shape in self._shapes.items():
             if shape not in allowed[role]:
                 expected = " or ".join(map(str, dict.fromkeys(allowed[role])))
                 raise SpectraError(
                     f"{self.place(role)} has shape {shape}; expected {expected}, because {self.layout.flux} holds "
-                    f"{self.n_spectrum} spectra of {self.n_pixel} pixels."
+                    f"{self.n_row} {'rows of one star' if self.is_one_star else 'spectra'} of {self.n_pixel} pixels."
                 )
-
-
-def names_of_rows(path: Path, rows: range, n_spectrum: int) -> np.ndarray:
-    """Names of spectra that have none: the file's, with the number of the spectrum where it holds several."""
-    return np.array([path.stem if n_spectrum == 1 else f"{path.stem}:{row}" for row in rows])

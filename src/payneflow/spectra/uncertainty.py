@@ -17,8 +17,8 @@ def flux_errors(
 ) -> tuple[np.ndarray, dict[str, int]]:
     """1 sigma errors (n, n_pixel) of flux (n, n_pixel), inf where a pixel takes no part; and how many, by REASONS.
 
-    `given` (n, n_pixel) is what `layout.uncertainty` says, None for "mask". A pixel is counted once, under the first
-    reason that applies.
+    `given` (n, n_pixel) is what `layout.uncertainty` says, None for "mask" and "none". A pixel is counted once, under
+    the first reason that applies.
     """
     errors, counts = np.empty(flux.shape), dict.fromkeys(REASONS, 0)
     for i, row in enumerate(flux):  # one at a time: the temporary arrays of a spectrum stay in the processor's cache

@@ -1,34 +1,66 @@
 """Wavelengths as declared -> Angstrom in vacuum, increasing, within reach of the networks."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from payneflow.errors import SpectraError
+from payneflow.spectra.layout import WAVELENGTH_UNITS
 from payneflow.wavelength import air_to_vacuum
 
 LOWEST_IN_AIR = 2000.0  # Angstrom; below, air absorbs and all wavelengths are in vacuum
+ANGSTROM_IN = {"Angstrom": 1.0, "nm": 10.0, "um": 1e4, "m": 1e10}
 SAME_WAVELENGTH = 1e-9  # relative; 0.3 m/s, far below what any spectrum can tell
 REACH = 0.004  # relative; data so far outside the networks are kept: 1200 km/s, more than any star moves
 
 
-def vacuum_angstrom(place: str, stored: np.ndarray, unit: str, medium: str) -> np.ndarray:
+def rising_axis(
+    place: str, stored: np.ndarray, unit: str, medium: str, takes_part: Callable[[], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray | slice]:
+    """Wavelengths (n_pixel,) as stored -> those in Angstrom and vacuum, increasing, and the pixels that have them.
+
+    The pixels index an axis of the file: all of them, turned round where it falls. Where that is no axis, those that
+    `takes_part` () -> (n_pixel,) bool says, if they have one: the others are padding. Raises what `vacuum_angstrom`
+    does.
+    """
+    try:
+        wavelength = vacuum_angstrom(place, stored, unit, medium)
+    except SpectraError:
+        there = takes_part()
+        if there.all() or not there.any():
+            raise
+        pixels = np.flatnonzero(there)
+        wavelength = vacuum_angstrom(place, stored[pixels], unit, medium, pixels)
+        return (wavelength, pixels) if wavelength[-1] >= wavelength[0] else (wavelength[::-1], pixels[::-1])
+    turned = slice(None, None, 1 if wavelength[-1] >= wavelength[0] else -1)
+    return wavelength[turned], turned
+
+
+def vacuum_angstrom(
+    place: str, stored: np.ndarray, unit: str, medium: str, pixels: np.ndarray | None = None
+) -> np.ndarray:
     """Wavelengths (n_pixel,) as stored, in `unit` and `medium` -> Angstrom in vacuum, in the order of the file.
 
-    Raises SpectraError with `place` (file and key) for what is no strictly rising or falling positive axis.
+    `pixels` (n_pixel,): their numbers in the file, where some are left away. Raises SpectraError with `place` (file and
+    key) for what is no strictly rising or falling positive axis.
     """
     wavelength = _angstrom(stored, unit)
+    number = np.arange(len(stored)) if pixels is None else pixels
     bad = ~(np.isfinite(stored) & np.isfinite(wavelength) & (wavelength > 0))
     if bad.any():
-        pixel = int(np.argmax(bad))
+        first = int(np.argmax(bad))
+        pixel = number[first]
         raise SpectraError(
-            f"{place}[{pixel}] is {stored[pixel]:g} (pixel {pixel}), the first of {int(bad.sum())} such; expected "
-            f"wavelengths in {unit}, as the setting wavelength_unit says."
+            f"{place}[{pixel}] is {stored[first]:g} (pixel {pixel}), the first of {int(bad.sum())} such; expected "
+            f"wavelengths in {unit}, as the setting wavelength_unit says. Mask what is padding."
         )
     steps = np.diff(wavelength)
     if len(steps) and not ((steps > 0).all() or (steps < 0).all()):
         wrong = int(np.argmax(steps * np.sign(np.median(steps) or 1.0) <= 0)) + 1
         raise SpectraError(
-            f"{place}[{wrong}] is {stored[wrong]:.10g} (pixel {wrong}), after {stored[wrong - 1]:.10g}; expected "
-            "wavelengths that only rise, or only fall. Sort the pixels, and remove those that are there twice."
+            f"{place}[{number[wrong]}] is {stored[wrong]:.10g} (pixel {number[wrong]}), after "
+            f"{stored[wrong - 1]:.10g}; expected wavelengths that only rise, or only fall. Sort the pixels, and remove "
+            "those that are there twice; mask what is padding."
         )
     if medium == "vacuum":
         return wavelength
@@ -43,7 +75,7 @@ def vacuum_angstrom(place: str, stored: np.ndarray, unit: str, medium: str) -> n
 def _angstrom(stored: np.ndarray, unit: str) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         values = 10.0**stored if unit.startswith("log10_") else np.asarray(stored, dtype=float)
-    return values * (10.0 if unit.endswith("nm") else 1.0)
+    return values * ANGSTROM_IN[unit.removeprefix("log10_")]
 
 
 def check_overlap(place: str, stored: np.ndarray, wavelength: np.ndarray, networks: np.ndarray, unit: str) -> None:
@@ -52,7 +84,7 @@ def check_overlap(place: str, stored: np.ndarray, wavelength: np.ndarray, networ
     if _within(wavelength, low, high).any():
         return
     with np.errstate(over="ignore", invalid="ignore"):
-        fitting = [other for other in ("Angstrom", "nm", "log10_Angstrom", "log10_nm") if other != unit]
+        fitting = [other for other in WAVELENGTH_UNITS if other != unit]
         fitting = [other for other in fitting if _within(_angstrom(stored, other), low, high).any()]
     hint = f" They would fit as {fitting[0]}: is wavelength_unit wrong?" if fitting else ""
     raise SpectraError(

@@ -8,7 +8,10 @@ import numpy as np
 from astropy import units
 
 from payneflow.errors import SpectraError
+from payneflow.spectra.header_axis import doubt_of_header
+from payneflow.spectra.header_says import check_said, said_of_medium
 from payneflow.spectra.layout import SpectraLayout
+from payneflow.spectra.masked import parted
 
 _KINDS = {"std": "flux_error", "ivar": "ivar", "var": "variance"}  # astropy.nddata's names of kinds of error
 
@@ -29,15 +32,23 @@ class SpecutilsStore:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                spectrum = reader.read(str(path), **({"format": layout.loader} if layout.loader else {}))
+                spectrum = reader.read(str(path), **_options(layout))
         except Exception as error:  # each of its loaders raises what it likes
             hint = "" if layout.loader else " Name its format for specutils as loader."
             raise SpectraError(f"{path}: specutils cannot read it ({error}).{hint}") from error
+        self._path, self._header = path, spectrum.meta.get("header") or {}
         self._arrays = _arrays(path, spectrum, layout)
         self.layout = _completed(layout, self._arrays)
 
     def close(self) -> None:
         pass
+
+    def check(self) -> None:
+        """Raise SpectraError where the header says another medium than the layout; objects of specutils say none."""
+        check_said(f"{self._path}: its header", said_of_medium(self._header), self.layout)
+
+    def doubt(self) -> str:
+        return doubt_of_header(self._header)
 
     def names(self) -> list[str]:
         return list(self._arrays)
@@ -52,6 +63,13 @@ class SpecutilsStore:
         return self._arrays[key][first:last]
 
 
+def _options(layout: SpectraLayout) -> dict[str, str | int]:
+    options: dict[str, str | int] = {"format": layout.loader} if layout.loader else {}
+    if layout.hdu:
+        options["hdu"] = int(layout.hdu) if layout.hdu.isdigit() else layout.hdu
+    return options
+
+
 def _arrays(path: Path, spectrum, layout: SpectraLayout) -> dict[str, np.ndarray]:
     """Role -> array of a specutils object; wavelengths in Angstrom, and of its errors only what the layout asks for."""
     axis = spectrum.spectral_axis
@@ -60,15 +78,24 @@ def _arrays(path: Path, spectrum, layout: SpectraLayout) -> dict[str, np.ndarray
             f"{path}: its spectral axis is in {axis.unit or 'pixels'}; expected a unit of wavelength, frequency or "
             "energy. Write the file with one, or read it with another loader."
         )
+    if spectrum.flux.ndim > 1 and spectrum.flux.shape[:-1] != (1,):
+        raise SpectraError(
+            f"{path}: specutils gives flux of shape {spectrum.flux.shape}; expected one spectrum a file. Name its "
+            "format (mwmVisit) or, with format fits, its arrays."
+        )
+    flux, masked = parted(spectrum.flux)
     arrays = {
         "wavelength": axis.to_value(units.AA, units.spectral()),
-        "flux": np.ma.filled(np.ma.asarray(spectrum.flux.value, dtype=float), np.nan),
+        "flux": np.asarray(flux if masked is None else np.where(masked, np.nan, flux), dtype=float),
     }
     if spectrum.mask is not None:
         arrays["mask"] = np.asarray(spectrum.mask, dtype=bool)
+    if layout.uncertainty == "none":
+        return arrays
     if spectrum.uncertainty is not None:
         kind = _KINDS.get(spectrum.uncertainty.uncertainty_type, spectrum.uncertainty.uncertainty_type)
-        values = np.asarray(spectrum.uncertainty.array, dtype=float)
+        values, masked = parted(spectrum.uncertainty.array)
+        values = np.asarray(values if masked is None else np.where(masked, np.nan, values), dtype=float)
         if kind == "variance":
             with np.errstate(invalid="ignore"):
                 kind, values = "flux_error", np.sqrt(values)

@@ -39,8 +39,9 @@ def test_cosmic_rays_are_left_out_and_counted(networks, stars, settings):
     """Eight a spectrum, one of a hundred pixels: the pulls of the labels stay those of noise."""
     labels, flux = stars[0], stars[1].copy()
     rng = np.random.default_rng(4)
+    inner = np.r_[40:230:10, 310:760:10]  # not where a velocity takes the ends of a segment out of the fit
     for spectrum in flux:
-        spectrum[rng.choice(np.arange(5, N_PIXEL, 10), 8, replace=False)] += rng.uniform(0.2, 1.0, 8)
+        spectrum[rng.choice(inner, 8, replace=False)] += rng.uniform(0.2, 1.0, 8)
     table = fit_spectra(networks, flux, NOISE, settings=settings)
     assert np.mean(table["n_outlier"] == 8) > 0.9
     for j in range(2):

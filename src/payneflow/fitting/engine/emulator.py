@@ -11,7 +11,7 @@ import numpy as np
 
 from payneflow.network import PixelNetworks
 from payneflow.simd import CACHE_LINE, LANES, aligned
-from payneflow.wavelength import segments
+from payneflow.wavelength import segments, segments_by
 
 LINE = 16  # pixels of a float32 register: the longer one, so that both precisions have whole groups
 LOG2_E = 1.4426950408889634
@@ -21,11 +21,11 @@ class PaddedAxis:
     """Where the pixels of a wavelength axis (n,) lie on its padded axis of `n_place` places.
 
     `segments`: (n_segment, 2) first pixel and stop, exclusive. `ranges`: (n_segment, 2) the places of a segment
-    and its padding. `place`: (n,) of each pixel.
+    and its padding. `place`: (n,) of each pixel. `gaps_of`: another axis, whose gaps divide this one; None: its own do.
     """
 
-    def __init__(self, wavelength: np.ndarray):
-        self.segments = np.array(segments(wavelength))
+    def __init__(self, wavelength: np.ndarray, gaps_of: np.ndarray | None = None):
+        self.segments = np.array(segments(wavelength) if gaps_of is None else segments_by(gaps_of, wavelength))
         first, stop = self.segments.T
         length = -(-(stop - first) // LINE) * LINE
         end = np.cumsum(length)

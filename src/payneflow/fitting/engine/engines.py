@@ -108,7 +108,7 @@ class GeneralEngine:
         emulator = emulator_of(networks)
         self._layout = ParameterLayout(emulator.n_label, settings.velocity)
         self.n_label = emulator.n_label
-        self.axis = emulator.axis if wavelength is None else PaddedAxis(wavelength)
+        self.axis = emulator.axis if wavelength is None else PaddedAxis(wavelength, networks.wavelength)
         move = RESAMPLE if wavelength is not None else SHIFT if settings.velocity else STAY
         self._n_term, n_flat = settings.continuum, settings.continuum or FLAT_TERMS
         own = networks.wavelength
