@@ -38,6 +38,7 @@ KINDS = {  # what a mismatch looks like, and the alternatives that say so
     "continuum": list(range(CONTINUUM.start, CONTINUUM.stop)),
     "companion": [COMPANION],
 }
+EXPLAINED = 0.25  # of what chi2 has beyond noise: less, and the residual is of no kind that has a name
 SCATTER = "scatter"  # chi2: residuals of no such kind, or errors that are too small
 
 
@@ -228,7 +229,9 @@ def find_mismatch(
     scale = np.maximum(chi2 / dof, 1.0)
     added *= np.where(found, SHORT, 1.0)[:, None, None]
     added += found[:, None, None] * (scale[:, None, None] * spread + (scale - 1.0)[:, None, None] * formal)
-    return Mismatch(found, _sigma(smallest), _kinds(alone, log_chance, found), added)
+    explained = np.einsum("na,na->n", scores.score, scores.amplitudes(scores.present))
+    named = explained > EXPLAINED * (chi2 - dof)
+    return Mismatch(found, _sigma(smallest), _kinds(alone, named, found), added)
 
 
 def _alone(scores: Scores, emulator: EmulatorScatter, grown: np.ndarray) -> np.ndarray:
@@ -272,11 +275,10 @@ def _sigma(log_chance: np.ndarray) -> np.ndarray:
     return np.where(usual, norm.isf(np.exp(np.where(usual, log_chance, 0.0))), far).clip(0.0)
 
 
-def _kinds(alone: np.ndarray, log_chance: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """(n,) names: the kind whose alternative stands out most, or scatter where chi2 says more than any of them."""
+def _kinds(alone: np.ndarray, named: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """(n,) names: the kind whose alternative stands out most, or scatter where they explain little (not `named`)."""
     size = np.abs(alone)
     size[:, COMPANION] = np.maximum(alone[:, COMPANION], 0.0)
     by_kind = np.stack([size[:, columns].max(axis=1) for columns in KINDS.values()])
-    names = np.array(list(KINDS))[by_kind.argmax(axis=0)]
-    names = np.where(log_chance[3] < log_chance[:3].min(axis=0), SCATTER, names)
+    names = np.where(named, np.array(list(KINDS))[by_kind.argmax(axis=0)], SCATTER)
     return np.where(found, names, "")
