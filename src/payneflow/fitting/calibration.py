@@ -13,14 +13,15 @@ import numpy as np
 from payneflow import __version__
 from payneflow.errors import CalibrationError
 from payneflow.files import read_npz, write_npz
-from payneflow.fitting.fit import fit_spectra
+from payneflow.fitting.fit import search_spectra
 from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
-from payneflow.fitting.parameters import VELOCITY, ParameterLayout, Parameters
+from payneflow.fitting.parameters import ParameterLayout, Parameters
+from payneflow.fitting.quality import emulator_amplitudes, quality_of
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import TEST, TRAINING, SpectralGrid
 from payneflow.network import PixelNetworks
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 has neither amplitudes nor excess, and is still read
 FLUX_ERROR = 1 / 300  # given to the noiseless fits; from S/N 10 to 1000 the label errors are the same within 5 %
 MOST_OF_A_HALF = 320  # spectra of each half; a correction costs a fit their number squared (640 in all: 0.1 ms)
 
@@ -48,12 +49,13 @@ def measure_label_errors(
     true = grid.labels[rows]
     mode = replace(settings, fixed=dict.fromkeys(settings.fixed), priors={})
     flux = grid.flux[rows][:, columns]
-    fits = fit_spectra(networks, flux, FLUX_ERROR, settings=mode, start=true, progress=progress)
-    scaled, width = networks.scaler.scale(grid.labels), networks.scaler.width
+    fits = search_spectra(networks, flux, FLUX_ERROR, settings=mode, start=true, progress=progress)
+    quality = quality_of(networks, mode, fits)
+    scaled = networks.scaler.scale(grid.labels)
     parameters = Parameters.of(networks, settings)
     free, layout = parameters.free, parameters.layout
-    found = [free[j] * (fits[name] - true[:, j]) / width[j] for j, name in enumerate(networks.label_names)]
-    errors = layout.joined(np.column_stack(found), np.asarray(fits[VELOCITY]) if layout.has_velocity else 0.0)
+    errors = layout.joined(free[layout.labels] * (quality.scaled - scaled[rows]), quality.velocity)
+    amplitudes, excess = emulator_amplitudes(networks, mode, fits, FLUX_ERROR)
     good = np.isfinite(errors).all(axis=1)
     if not good.any():
         raise CalibrationError(
@@ -67,6 +69,8 @@ def measure_label_errors(
     return LabelErrors(
         scaled=scaled[rows][good],
         errors=errors[good],
+        amplitudes=amplitudes[good],
+        excess=excess[good],
         rows=rows[good],
         held_back=held_back,
         training=scaled[TRAINING],
@@ -100,14 +104,16 @@ _KEYS = {  # kind of number or text, and shape
     "mode": ("U",),
     "networks": ("U",),
 }
+_MEASURED = {"amplitudes": ("f", "n_row", "n_alternative"), "excess": ("f", "n_row")}  # since format 2
 _KINDS = {"f": "floating-point numbers", "i": "whole numbers", "b": "true or false", "U": "text"}
 
 
 def write_label_errors(errors: LabelErrors, path: str | Path) -> None:
     """Write label errors (npz), whole or not at all."""
-    arrays = {key: np.asarray(getattr(errors, key)) for key in _KEYS}
+    keys, version = (_KEYS, 1) if errors.amplitudes is None else ({**_KEYS, **_MEASURED}, FORMAT_VERSION)
+    arrays = {key: np.asarray(getattr(errors, key)) for key in keys}
     provenance = json.dumps(errors.provenance, sort_keys=True)
-    write_npz(path, {**arrays, "format_version": np.array(FORMAT_VERSION), "provenance": provenance})
+    write_npz(path, {**arrays, "format_version": np.array(version), "provenance": provenance})
 
 
 def read_label_errors(path: str | Path) -> LabelErrors:
@@ -118,6 +124,8 @@ def read_label_errors(path: str | Path) -> LabelErrors:
     what = "label errors, as `payneflow calibrate` writes them"
     stored = read_npz(path, CalibrationError, what)
     keys = {**_KEYS, "format_version": ("i",), "provenance": ("U",)}
+    if int(stored.get("format_version", 1)) > 1:
+        keys |= _MEASURED
     missing = [key for key in keys if key not in stored]
     if missing:
         raise CalibrationError(f"{path}: no {', '.join(missing)}; expected {what}.")
@@ -127,7 +135,7 @@ def read_label_errors(path: str | Path) -> LabelErrors:
             f"{path}: format_version {stored['format_version']} is newer than this payneflow reads ({FORMAT_VERSION}): "
             "update payneflow."
         )
-    arrays = {key: stored[key] for key in _KEYS}
+    arrays = {key: stored[key] for key in _KEYS | _MEASURED if key in keys}
     scalars = {"nugget": float(stored["nugget"]), "mode": str(stored["mode"]), "networks": str(stored["networks"])}
     try:
         return LabelErrors(**{**arrays, **scalars}, provenance=json.loads(str(stored["provenance"])))

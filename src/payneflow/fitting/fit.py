@@ -53,18 +53,15 @@ def fit_spectra(
     Returns one row a spectrum, see `results_table`. A fit that fails is NaN and flagged FAILED; it never stops others.
     Raises SpectraError where shapes do not fit, SettingsError where a setting names what the networks do not have.
     """
-    settings.check_labels(networks)
-    axis = _checked_axis(wavelength)
-    flux, flux_error = _checked(networks, flux, flux_error, axis)
-    _check_rows("identifier", identifier, len(flux))
-    _check_rows("spectrum", spectrum, len(flux))
-    _check_rows("exclude", exclude, len(flux))
-    starts, own_start = _starts(networks, settings, start, len(flux))
-    engine = engine_for(networks, settings, axis, own_start)
-    fits = engine.no_fits(len(flux))
-    _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
+    n = np.shape(flux)[0] if np.ndim(flux) > 1 else 1
+    _check_rows("identifier", identifier, n)
+    _check_rows("spectrum", spectrum, n)
+    _check_rows("exclude", exclude, n)
+    fits = search_spectra(
+        networks, flux, flux_error, wavelength, settings=settings, start=start, processes=processes, progress=progress
+    )
     quality = quality_of(networks, settings, fits, label_errors, exclude)
-    table = results_table(networks, settings, fits, quality, flux.shape[1])
+    table = results_table(networks, settings, fits, quality, np.shape(flux)[-1])
     table.meta["errors"] = "formal" if label_errors is None else "calibrated"
     if spectrum is not None:
         table["spectrum"][:] = spectrum
@@ -72,6 +69,28 @@ def fit_spectra(
         table.replace_column("spectrum", Column(identifier, "identifier", description="identifier of the spectrum"))
         table.rename_column("spectrum", "identifier")
     return table
+
+
+def search_spectra(
+    networks: PixelNetworks,
+    flux: np.ndarray,
+    flux_error: np.ndarray | float,
+    wavelength: np.ndarray | None = None,
+    *,
+    settings: FitSettings = DEFAULT,
+    start: np.ndarray | str | None = None,
+    processes: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Fits:
+    """What the kernels find, before it is judged; arguments and errors as those of `fit_spectra`."""
+    settings.check_labels(networks)
+    axis = _checked_axis(wavelength)
+    flux, flux_error = _checked(networks, flux, flux_error, axis)
+    starts, own_start = _starts(networks, settings, start, len(flux))
+    engine = engine_for(networks, settings, axis, own_start)
+    fits = engine.no_fits(len(flux))
+    _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
+    return fits
 
 
 def _checked_axis(wavelength) -> np.ndarray | None:

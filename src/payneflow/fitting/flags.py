@@ -16,6 +16,7 @@ class FitFlag(IntFlag):
     RV_EDGE = 128
     FEW_PIXELS = 256
     STARTS_DISAGREE = 512
+    MANY_OUTLIERS = 1024
 
 
 FLAG_MEANINGS = {
@@ -24,9 +25,10 @@ FLAG_MEANINGS = {
     FitFlag.FAILED: "no labels: too few usable pixels, or the search broke down; all results are NaN",
     FitFlag.OUTSIDE_TRAINING: "a label lies outside the range of the training labels by more than its error",
     FitFlag.FAR_FROM_TRAINING: "the labels lie far from those of every training spectrum",
-    FitFlag.MODEL_MISMATCH: "no labels describe the spectrum within its noise; errors are scaled by sqrt(chi2/dof)",
+    FitFlag.MODEL_MISMATCH: "no labels describe the spectrum: mismatch_kind says how it differs; errors are widened",
     FitFlag.RV_UNSURE: "another velocity correlates nearly as well: its chi2 is less than 16 (chi2/dof) higher",
     FitFlag.RV_EDGE: "the velocity lies at the end of the range that was searched",
     FitFlag.FEW_PIXELS: "fewer than ten used pixels for each fitted parameter",
     FitFlag.STARTS_DISAGREE: "another start ended at labels more than 1 sigma away with a chi2 less than 9 higher",
+    FitFlag.MANY_OUTLIERS: "more than 1 % of the pixels are outliers (cosmic rays, dead columns), and were left out",
 }

@@ -23,6 +23,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from payneflow.errors import CalibrationError
+from payneflow.fitting.mismatch import EmulatorScatter, HeldBackScatter
 from payneflow.fitting.parameters import ParameterLayout
 from payneflow.kriging import matern, solve, walk
 from payneflow.network import PixelNetworks
@@ -47,7 +48,9 @@ class LabelErrors:
     A label that the mode fixes has errors of zero. `rows` (n_row,): the spectra's rows in the grid, increasing.
     `held_back` (n_row,) bool: not in the networks' training. `training` (n_training, n_label): scaled labels of all
     spectra that are. `lengths` (n_label,) and `nugget`: of the kriging. `mode`: of the fits (FitSettings.mode).
-    `networks`: digest of the networks they were made with. `provenance`: how they were made.
+    `networks`: digest of the networks they were made with. `amplitudes` (n_row, N_ALTERNATIVE) of alternatives and
+    `excess` (n_row,), the mean square error of the flux beyond that of each pixel, both of the noiseless fits
+    (mismatch.py); None where they were not measured. `provenance`: how they were made.
     Raises CalibrationError where fewer than 10 spectra are held back.
     """
 
@@ -60,6 +63,8 @@ class LabelErrors:
     nugget: float
     mode: str
     networks: str
+    amplitudes: np.ndarray | None = None
+    excess: np.ndarray | None = None
     provenance: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -77,6 +82,24 @@ class LabelErrors:
     def layout(self) -> ParameterLayout:
         """Which column of `errors`, of corrections and of covariances is which parameter."""
         return ParameterLayout.of_width(self.n_label, self.errors.shape[1])
+
+    @cached_property
+    def held_back_scatter(self) -> HeldBackScatter | None:
+        """What the emulator's errors look like among the alternatives; None where it was not measured."""
+        if self.amplitudes is None or self.excess is None:
+            return None
+        held = self.held_back
+        return HeldBackScatter(self.fitted[held], self.amplitudes[held], self.excess[held])
+
+    def emulator_scatter(self, scaled: np.ndarray, exclude: np.ndarray | None = None) -> EmulatorScatter | None:
+        """The same at fitted scaled labels (n, n_label); arguments as those of `estimate`."""
+        if self.held_back_scatter is None:
+            return None
+        if exclude is None:
+            return self.held_back_scatter.at(scaled)
+        held = self.rows[self.held_back]
+        place = np.clip(np.searchsorted(held, exclude), 0, len(held) - 1)
+        return self.held_back_scatter.at(scaled, np.where(held[place] == exclude, place, -1))
 
     @property
     def fitted(self) -> np.ndarray:
@@ -165,7 +188,8 @@ class LabelErrors:
     def without(self, rows: np.ndarray) -> "LabelErrors":
         """The same without these rows of the grid, as if they had never been fitted; for cross-validation."""
         kept = ~np.isin(self.rows, rows)
-        arrays = {name: getattr(self, name)[kept] for name in ("scaled", "errors", "rows", "held_back")}
+        by_row = ("scaled", "errors", "rows", "held_back", "amplitudes", "excess")
+        arrays = {name: getattr(self, name)[kept] for name in by_row if getattr(self, name) is not None}
         lengths, nugget = smoothness(self.fitted[kept], arrays["errors"], arrays["held_back"])
         return replace(self, **arrays, lengths=lengths, nugget=nugget)
 

@@ -4,10 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from payneflow.fitting.engine.arguments import DISAGREE, ENDED, FOUND, SCORE, SECOND_SCORE, TERMS, USED, Written
+from payneflow.fitting.engine.alternatives import COMPANION, N_ALTERNATIVE
+from payneflow.fitting.engine.arguments import (
+    DISAGREE,
+    ENDED,
+    FOUND,
+    OUTLIERS,
+    SCORE,
+    SECOND_SCORE,
+    TERMS,
+    USED,
+    Written,
+)
 from payneflow.fitting.engine.minimiser import STUCK
+from payneflow.fitting.engine.outliers import MANY
 from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
 from payneflow.fitting.flags import FitFlag
+from payneflow.fitting.mismatch import LINEAR, EmulatorScatter, Scores, find_mismatch
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
@@ -15,10 +28,6 @@ from payneflow.scaling import TRAINING_LEAST, TRAINING_MOST
 
 AT_BOUND_WITHIN = 1e-6  # of a bound, in scaled labels
 FEW = 10  # used pixels for each fitted parameter
-# chi2/dof beyond MISMATCH and NOISE_WIDTHS standard deviations of what noise makes of it: no labels describe the
-# spectrum. The emulator's own errors, unlike noise the same in all pixels of a line, take it to 1.3 at S/N 300 and to
-# 2.7 at S/N 1000 in the worst of 160 test spectra of the demonstration grid; real spectra have 15 to 70.
-MISMATCH, NOISE_WIDTHS = 3.0, 5.0
 EDGE = 1.0  # places: a velocity so near the end of its range is at the end
 CERTAIN = 16.0  # a second peak whose chi2, in units of chi2/dof, is less than this higher may be the true one
 VELOCITY_WINDOW = 30.0  # km/s: how far a fitted velocity may be from that of the correlation
@@ -31,10 +40,11 @@ class Fits:
 
     `x`: (n, n_parameter) scaled labels and, where a velocity is fitted, the shift in places of log_step in
     ln(wavelength). `matrix`: (n, n_parameter, n_parameter) of the last pass, priors included: its inverse is the formal
-    covariance. `chi2`, `snr`: (n,). `counts`: (n, 5), its columns USED pixels, PASSES, how the search ENDED
-    (minimiser.py), whether starts DISAGREE, continuum TERMS solved. `extra_scatter`: (n,). `shifts`: (n, 3), its
-    columns the shift FOUND by correlation, its SCORE, and the SECOND_SCORE, the best at another velocity. `continua`:
-    (n, n_segment, n_term) Chebyshev coefficients. The columns are constants of engine/arguments.py.
+    covariance. `chi2`, `snr`: (n,). `counts`: (n, 6), its columns USED pixels, PASSES, how the search ENDED
+    (minimiser.py), whether starts DISAGREE, continuum TERMS solved, OUTLIERS left out. `extra_scatter`: (n,). `shifts`:
+    (n, 3), its columns the shift FOUND by correlation, its SCORE, and the SECOND_SCORE, the best at another velocity.
+    `continua`: (n, n_segment, n_term) Chebyshev coefficients. `score`, `information`, `cross`, `total_weight`, `lag`:
+    of alternatives, see Written. The columns are constants of engine/arguments.py.
     """
 
     x: np.ndarray
@@ -45,6 +55,11 @@ class Fits:
     extra_scatter: np.ndarray
     shifts: np.ndarray
     continua: np.ndarray
+    score: np.ndarray
+    information: np.ndarray
+    cross: np.ndarray
+    total_weight: np.ndarray
+    lag: np.ndarray
     log_step: float
 
     @classmethod
@@ -59,10 +74,15 @@ class Fits:
             matrix=nothing(n_parameter, n_parameter),
             chi2=nothing(),
             snr=nothing(),
-            counts=np.zeros((n, TERMS + 1), np.int64),
+            counts=np.zeros((n, OUTLIERS + 1), np.int64),
             extra_scatter=np.zeros(n),
             shifts=nothing(SECOND_SCORE + 1),
             continua=nothing(n_segment, n_term),
+            score=nothing(N_ALTERNATIVE),
+            information=nothing(N_ALTERNATIVE, N_ALTERNATIVE),
+            cross=nothing(n_parameter, N_ALTERNATIVE),
+            total_weight=nothing(),
+            lag=np.zeros(n, np.int64),
             log_step=log_step,
         )
 
@@ -79,7 +99,8 @@ class Fits:
 @dataclass
 class Quality:
     """Of each fit, NaN where it failed: scaled labels (n, n_label), their covariance (n, n_label, n_label), the radial
-    velocity and its error in km/s (n,), NaN where none is fitted; the degrees of freedom and the flags (n,).
+    velocity and its error in km/s (n,), NaN where none is fitted; the degrees of freedom and the flags (n,). By how
+    many sigma the star is another than the model describes, and of which kind (mismatch.py), (n,).
     """
 
     scaled: np.ndarray
@@ -88,6 +109,8 @@ class Quality:
     velocity_error: np.ndarray
     dof: np.ndarray
     flags: np.ndarray
+    mismatch_sigma: np.ndarray
+    mismatch_kind: np.ndarray
 
 
 def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label_errors=None, exclude=None) -> Quality:
@@ -99,8 +122,10 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     formal, solved = _inverse(fits.matrix, free)
     failed = ~(np.isfinite(fits.chi2) & np.isfinite(fits.x).all(axis=1) & solved & (dof > 0))
     reduced = np.divide(fits.chi2, dof, out=np.ones(len(dof)), where=~failed)
-    mismatch = ~failed & (reduced > MISMATCH + NOISE_WIDTHS * np.sqrt(2.0 / np.maximum(dof, 1)))
-    x, covariance = fits.x.copy(), formal * np.where(mismatch, reduced, 1.0)[:, None, None]
+    good = np.flatnonzero(~failed)
+    mismatch = _mismatch_of(networks, fits, formal, dof, good, label_errors, exclude)
+    x, covariance = fits.x.copy(), formal.copy()
+    covariance[good] += mismatch.covariance
     at_bound = np.zeros(x.shape, dtype=bool)
     labels = x[:, layout.labels]
     beyond = (labels < LOWEST_LABEL + AT_BOUND_WITHIN) | (labels > HIGHEST_LABEL - AT_BOUND_WITHIN)
@@ -115,7 +140,6 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     flags = np.zeros(len(dof), np.int64)
     if label_errors is not None:
         label_errors.check(networks, settings.mode(networks.label_names))
-        good = np.flatnonzero(~failed)
         scaled = fits.x[good, layout.labels]
         correction, added = label_errors.estimate(scaled, None if exclude is None else np.asarray(exclude)[good])
         x[good] -= np.where(at_bound[good] | ~free, 0.0, correction)
@@ -126,8 +150,9 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     flags[ended >= STUCK] |= FitFlag.NOT_CONVERGED
     flags[at_bound.any(axis=1)] |= FitFlag.AT_BOUND
     flags[outside[:, layout.labels].any(axis=1)] |= FitFlag.OUTSIDE_TRAINING
-    flags[mismatch] |= FitFlag.MODEL_MISMATCH
+    flags[good[mismatch.found]] |= FitFlag.MODEL_MISMATCH
     flags[used < FEW * (free.sum() + linear)] |= FitFlag.FEW_PIXELS
+    flags[fits.counts[:, OUTLIERS] > MANY * used] |= FitFlag.MANY_OUTLIERS
     flags[disagree > 0] |= FitFlag.STARTS_DISAGREE
     if layout.has_velocity:
         start, score, second = (fits.shifts[:, column] for column in (FOUND, SCORE, SECOND_SCORE))
@@ -142,7 +167,41 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     if layout.has_velocity:
         velocity, velocity_error = x[:, layout.velocity], error[:, layout.velocity]
     labels = layout.labels
-    return Quality(x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags)
+    sigma, kind = np.full(len(x), np.nan), np.full(len(x), "", dtype="U10")
+    sigma[good], kind[good] = mismatch.sigma, mismatch.kind
+    return Quality(x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, sigma, kind)
+
+
+def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_errors, exclude):
+    """The Mismatch of the fits `good` (rows), by what is known of the emulator's errors."""
+    emulator = None
+    if label_errors is not None:
+        own = None if exclude is None else np.asarray(exclude)[good]
+        emulator = label_errors.emulator_scatter(fits.x[good, : len(networks.x_min)], own)
+    if emulator is None:
+        emulator = EmulatorScatter.unknown(len(good), networks.emulator_rms)
+    scores = Scores.of(fits.score[good], fits.information[good], fits.cross[good], formal[good])
+    return find_mismatch(scores, fits.chi2[good], dof[good], fits.total_weight[good], formal[good], emulator)
+
+
+def emulator_amplitudes(
+    networks: PixelNetworks, settings: FitSettings, fits: Fits, flux_error: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of noiseless fits with the 1 sigma error `flux_error`: alternatives' amplitudes (n, N_ALTERNATIVE), excess (n,).
+
+    These are what the emulator's own errors look like, see mismatch.py. The excess is the mean square error of the flux
+    beyond the error that the emulator says of each pixel.
+    """
+    formal, _ = _inverse(fits.matrix, Parameters.of(networks, settings).free)
+    scores = Scores.of(fits.score, fits.information, fits.cross, formal)
+    every = np.broadcast_to(LINEAR, fits.score.shape)
+    amplitudes = scores.amplitudes(every)
+    own = np.einsum("nii->ni", scores.information)[:, COMPANION]
+    amplitudes[:, COMPANION] = np.divide(
+        fits.score[:, COMPANION], own, out=np.zeros(len(own)), where=scores.present[:, COMPANION]
+    )
+    of_emulator = fits.counts[:, USED] - flux_error**2 * fits.total_weight
+    return amplitudes, (fits.chi2 - of_emulator) / fits.total_weight
 
 
 def _inverse(matrix: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

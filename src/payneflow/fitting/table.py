@@ -3,8 +3,9 @@
 import numpy as np
 from astropy.table import Table
 
-from payneflow.fitting.engine.arguments import PASSES, USED
+from payneflow.fitting.engine.arguments import OUTLIERS, PASSES, USED
 from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
+from payneflow.fitting.mismatch import KINDS, SCATTER
 from payneflow.fitting.parameters import VELOCITY, VELOCITY_UNIT
 from payneflow.fitting.quality import Fits, Quality
 from payneflow.fitting.settings import FitSettings
@@ -16,8 +17,9 @@ def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, qu
 
     Columns: `spectrum` (its row in the flux); each label and its 1 sigma error (`Teff`, `Teff_error`, ...) in its unit,
     0 the error of a label that is held; with a velocity `RV`, `RV_error` in km/s; `covariance` (n_label, n_label) of
-    the labels in those units; `SNR`, `chi2`, `dof`, `iterations`, `n_pixel`, `n_masked`, `extra_scatter`, `flags` (sum
-    of FitFlag). A failed fit is NaN.
+    the labels in those units; `SNR`, `chi2`, `dof`, `iterations`, `n_pixel`, `n_masked`, `n_outlier`,
+    `extra_scatter`,
+    `mismatch` and `mismatch_kind` (mismatch.py), `flags` (sum of FitFlag). A failed fit is NaN.
     Meta: `label_names`, `flags` (name: bit), `mode` (FitSettings.mode).
     """
     width = networks.scaler.width
@@ -39,10 +41,16 @@ def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, qu
     _add(table, "dof", quality.dof, "degrees of freedom: used pixels less fitted parameters")
     _add(table, "iterations", passes, "passes over the spectrum, in single and double precision")
     _add(table, "n_pixel", used, "pixels used")
-    _add(table, "n_masked", n_data - used, "pixels not used: masked, bad, or without a network")
+    _add(table, "n_masked", n_data - used, "pixels not used: masked, bad, outliers, or without a network")
+    described = "outliers left out, such as cosmic rays: beyond 5 sigma of the model; their neighbours not counted"
+    _add(table, "n_outlier", fits.counts[:, OUTLIERS], described)
     scatter = np.where(failed, np.nan, fits.extra_scatter)
     described = "scatter of the flux, beyond its errors, that makes chi2 / dof 1; 0 where none is needed"
     _add(table, "extra_scatter", scatter, described)
+    described = "sigma by which the spectrum differs from every model, beyond noise and the networks' own errors"
+    _add(table, "mismatch", quality.mismatch_sigma, described)
+    described = f"what the difference looks like where MODEL_MISMATCH is set: {', '.join([*KINDS, SCATTER])}"
+    _add(table, "mismatch_kind", quality.mismatch_kind, described)
     meanings = "; ".join(f"{int(flag)} {flag.name}: {meaning}" for flag, meaning in FLAG_MEANINGS.items())
     _add(table, "flags", quality.flags, f"sum of {meanings}")
     table.meta["label_names"] = list(networks.label_names)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-USED, PASSES, ENDED, DISAGREE, TERMS = range(5)  # columns of Written.counts
+USED, PASSES, ENDED, DISAGREE, TERMS, OUTLIERS = range(6)  # columns of Written.counts
 FOUND, SCORE, SECOND_SCORE = range(3)  # columns of Written.shifts
 
 
@@ -43,10 +43,15 @@ class Written(NamedTuple):
     matrix: np.ndarray  # (n, n_parameter, n_parameter) of the last pass, priors included
     chi2: np.ndarray  # (n,) of the data alone
     snr: np.ndarray  # (n,) median flux / error of the used pixels
-    counts: np.ndarray  # (n, 5) int64: USED pixels, PASSES, how it ENDED, whether starts DISAGREE, continuum TERMS
+    counts: np.ndarray  # (n, 6) int64: USED pixels, PASSES, how it ENDED, do starts DISAGREE, TERMS, OUTLIERS
     extra_scatter: np.ndarray  # (n,) in units of the normalised flux
     shifts: np.ndarray  # (n, 3) places that correlation has FOUND, its SCORE, the SECOND_SCORE (another velocity's)
     continua: np.ndarray  # (n, n_segment, n_term) Chebyshev coefficients, in the unit of flux
+    score: np.ndarray  # (n, N_ALTERNATIVE) products of the alternatives with the residual, in the unit of the noise
+    information: np.ndarray  # (n, N_ALTERNATIVE, N_ALTERNATIVE) products of the alternatives with each other
+    cross: np.ndarray  # (n, n_parameter, N_ALTERNATIVE) products of the derivatives with the alternatives
+    total_weight: np.ndarray  # (n,) sum of the inverse variances of normalised flux
+    lag: np.ndarray  # (n,) int64 pixels at which a companion would stand out most
 
 
 class Noise(NamedTuple):
@@ -56,9 +61,47 @@ class Noise(NamedTuple):
     usable: np.ndarray  # (n_place,) 1 where there is a network, else 0
 
 
+class Alternatives(NamedTuple):
+    """What the alternatives of a fit are scored with."""
+
+    ranges: np.ndarray  # (n_segment, 2) places of a segment, padding included
+    stops: np.ndarray  # (n_segment,) place after its last pixel
+    alive: np.ndarray  # (n_place,) float32 1 where a pixel has a network around it
+    shapes: np.ndarray  # (N_SHAPE * n_place,) float32 continua that are not fitted
+    lags: np.ndarray  # (n_lag,) int64 pixels
+
+
+class AlternativeMemory(NamedTuple):
+    """Working memory of the scores, float32 but for the sums over lags."""
+
+    rows: np.ndarray  # (n_row * n_place,) terms, derivatives, alternatives and residual, in the unit of the noise
+    root: np.ndarray  # (n_place,) 1/sigma
+    factor: np.ndarray  # (n_place,) continuum / sigma
+    contrast: np.ndarray  # (n_place,) residual, then the model less its mean
+    residual: np.ndarray  # (n_place,) residual of the normalised flux / variance
+    square: np.ndarray  # (n_place,) 1 / variance of the normalised flux
+    lines: np.ndarray  # contrast of a segment between zeros
+    above: np.ndarray  # (n_lag,) float64
+    below: np.ndarray  # (n_lag,) float64
+    model: np.ndarray  # ((1 + n_label) * n_place,) flux and derivatives, of a fit of labels alone
+    level: np.ndarray  # (n_place,) the continuum
+
+
+class OutlierMemory(NamedTuple):
+    """What is known of the outliers of the spectrum under way."""
+
+    all_weight: np.ndarray  # (n_place,) inverse variance with no outlier left out
+    residual: np.ndarray  # (n_place,) float32, in sigma of that
+    marks: np.ndarray  # (n_place,) int64: 1 for an outlier, 2 for a neighbour that goes with it, else 0
+    before: np.ndarray  # (n_place,) int64 marks of the fit before
+    n_out: np.ndarray  # (1,) int64 outliers
+
+
 class LabelMemory(NamedTuple):
     """Working memory of a fit of labels alone: the spectrum under way."""
 
+    outliers: OutlierMemory
+    alternatives: AlternativeMemory
     ones: np.ndarray  # (n_place,) the continuum of a normalised spectrum
     y: np.ndarray  # (n_place,) flux, 0 where a pixel takes no part
     weight: np.ndarray  # (n_place,) inverse variance, 0 likewise
@@ -136,6 +179,8 @@ class GeneralMemory(NamedTuple):
     """Working memory of one thread for fits of everything."""
 
     data: DataMemory
+    outliers: OutlierMemory
+    alternatives: AlternativeMemory
     single: SingleMemory
     moved: Precisions  # of MovedMemory
     correlation: Any  # correlation.CorrelationMemory

@@ -28,6 +28,17 @@ def chebyshev(axis: PaddedAxis, wavelength: np.ndarray, n_term: int) -> np.ndarr
     return axis.padded(terms)
 
 
+@part
+def sum_terms(solution, terms, ranges, continuum):
+    """continuum (n_place,) = the terms of each segment times its solution (n_segment, n_term); 1 where none are."""
+    n, n_term = len(continuum), solution.shape[1]
+    for s in range(len(ranges)):
+        own = continuum[ranges[s, 0] : ranges[s, 1]]
+        own[:] = 1.0 if n_term == 0 else 0.0
+        for t in range(n_term):
+            own += np.float32(solution[s, t]) * terms[t * n + ranges[s, 0] : t * n + ranges[s, 1]]
+
+
 @cache
 def build_terms(n_term):
     """The parts of kernels that deal with continua of `n_term` terms."""

@@ -5,7 +5,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from payneflow.errors import SpectraError
+from payneflow.fitting.engine.alternatives import MOST_LAG, lags, n_row_of, shapes
 from payneflow.fitting.engine.arguments import (
+    AlternativeMemory,
+    Alternatives,
     Axes,
     DataMemory,
     GeneralMemory,
@@ -13,6 +16,7 @@ from payneflow.fitting.engine.arguments import (
     Limits,
     MovedMemory,
     Noise,
+    OutlierMemory,
     Precisions,
     Rest,
     SingleMemory,
@@ -22,7 +26,7 @@ from payneflow.fitting.engine.arguments import (
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.contract import FitEngine
 from payneflow.fitting.engine.correlation import Correlation, flattened
-from payneflow.fitting.engine.emulator import Emulator, PaddedAxis, emulator_of
+from payneflow.fitting.engine.emulator import LINE, Emulator, PaddedAxis, emulator_of
 from payneflow.fitting.engine.general_fit import build_general_fit
 from payneflow.fitting.engine.general_pass import RESAMPLE, SHIFT, STAY
 from payneflow.fitting.engine.label_fit import build_label_fit
@@ -74,7 +78,10 @@ class LabelEngine:
         variance = emulator.variance if settings.emulator_error else np.zeros_like(emulator.variance)
         usable = (~emulator.dead).astype(float)
         noise, limits = Noise(variance, usable), Limits(END_WITHIN * settings.tolerance, settings.most_iterations, 0.0)
-        self._given = _weights(emulator), noise, estimate.tables, own_start, _box(networks, settings), limits
+        alternatives = _alternatives(self.axis, networks.wavelength, 0, usable)
+        self._given = (
+            _weights(emulator), noise, estimate.tables, own_start, _box(networks, settings), limits, alternatives
+        )  # fmt: skip
 
     def no_fits(self, n: int) -> Fits:
         """Room for the fits of n spectra."""
@@ -85,7 +92,8 @@ class LabelEngine:
         n_row = self.axis.n_place // LANES
         block = (aligned(SPECTRA_A_BLOCK * n_row).reshape(SPECTRA_A_BLOCK, -1) for _ in range(2))
         data, single = (aligned(n_row) for _ in range(2)), (aligned(n_row, np.float32) for _ in range(2))
-        return (*block, LabelMemory(_ones(n_row), *data, *single))
+        alternatives = _alternative_memory(self.axis, self.n_label, 0, self.n_label)
+        return (*block, LabelMemory(_outlier_memory(n_row), alternatives, _ones(n_row), *data, *single))
 
     def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working) -> None:
         """Fit a block of spectra (n, n_data), n <= SPECTRA_A_BLOCK, into the rows of `fits`."""
@@ -114,7 +122,8 @@ class GeneralEngine:
         places = rest.place(data_wavelength) if wavelength is not None else rest.own_places(emulator.axis)
         places = self.axis.padded(places - NOWHERE) + NOWHERE
         usable = self.axis.padded(np.ones(len(data_wavelength)))
-        if not ((places >= 0.0) & (rest.good[np.clip(np.rint(places).astype(int), 0, rest.n_place - 1)] > 0)).any():
+        around = (places >= 0.0) & (rest.good[np.clip(np.rint(places).astype(int), 0, rest.n_place - 1)] > 0)
+        if not around.any():
             raise SpectraError(
                 f"wavelength runs from {data_wavelength[0]:.2f} to {data_wavelength[-1]:.2f} A, the networks' from "
                 f"{own[0]:.2f} to {own[-1]:.2f} A (vacuum): they have no pixel in common. Is the unit Angstrom?"
@@ -137,6 +146,7 @@ class GeneralEngine:
             own_start,
             _box(networks, settings),
             Limits(END_WITHIN * settings.tolerance, settings.most_iterations, window),
+            _alternatives(self.axis, data_wavelength, self._n_term, usable * around),
         )
         self._n_rest, self._n_place_own = rest.n_place, emulator.axis.n_place
         self._columns = rest.n_place * -(-(self.n_label + 1) // LANES) * LANES if move == RESAMPLE else LANES
@@ -166,7 +176,11 @@ class GeneralEngine:
                 for kind in (np.float32, np.float64)
             )
         )
-        return (*block, GeneralMemory(data, single, moved, self._correlation.working()))
+        alternatives = _alternative_memory(self.axis, self._layout.n, self._n_term)
+        return (
+            *block,
+            GeneralMemory(data, _outlier_memory(n), alternatives, single, moved, self._correlation.working()),
+        )
 
     def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working) -> None:
         """Fit a block of spectra (n, n_data), n <= SPECTRA_A_BLOCK, into the rows of `fits`."""
@@ -181,6 +195,30 @@ def _laid(axis: PaddedAxis, block: list[np.ndarray], flux: np.ndarray, error: np
     axis.lay(flux, padded_flux)
     axis.lay(error, padded_error)
     return Spectra(padded_flux, padded_error, starts)
+
+
+def _alternatives(axis: PaddedAxis, wavelength: np.ndarray, n_term: int, alive: np.ndarray) -> Alternatives:
+    """What the alternatives of fits with continua of n_term terms are scored with; `alive` (n_place,) bool."""
+    first, stop = axis.segments.T
+    single = _precisions(shapes(axis, wavelength, n_term)).single
+    return Alternatives(axis.ranges, axis.ranges[:, 0] + stop - first, alive.astype(np.float32), single, lags())
+
+
+def _alternative_memory(axis: PaddedAxis, n_parameter: int, n_term: int, n_model: int = 0) -> AlternativeMemory:
+    """Working memory of the scores; `n_model`: derivatives of the model that are kept there."""
+    n, longest = axis.n_place // LANES, int(np.diff(axis.ranges).max())
+    one = (aligned(n, np.float32) for _ in range(5))
+    lines = aligned(-(-(longest + 2 * (MOST_LAG + LINE) + LINE) // LANES), np.float32)
+    rows = aligned(n_row_of(n_parameter, n_term) * n, np.float32)
+    sums = (np.empty(len(lags())) for _ in range(2))
+    level = aligned(n, np.float32)
+    level[:] = 1.0
+    return AlternativeMemory(rows, *one, lines, *sums, aligned((1 + n_model) * n, np.float32), level)
+
+
+def _outlier_memory(n_row: int) -> OutlierMemory:
+    marks = (np.zeros(n_row * LANES, np.int64) for _ in range(2))
+    return OutlierMemory(aligned(n_row), aligned(n_row, np.float32), *marks, np.zeros(1, np.int64))
 
 
 def _weights(emulator: Emulator) -> Precisions:

@@ -8,10 +8,12 @@ from functools import cache
 
 import numpy as np
 
+from payneflow.fitting.engine.alternatives import build_score
 from payneflow.fitting.engine.arguments import (
     DISAGREE,
     ENDED,
     FOUND,
+    OUTLIERS,
     PASSES,
     SCORE,
     SECOND_SCORE,
@@ -20,11 +22,12 @@ from payneflow.fitting.engine.arguments import (
     GeneralProblem,
     Precisions,
 )
-from payneflow.fitting.engine.continuum import build_flatten, build_terms
+from payneflow.fitting.engine.continuum import build_flatten, build_terms, sum_terms
 from payneflow.fitting.engine.correlation import build_correlate
 from payneflow.fitting.engine.general_pass import STAY, build_general_pass
 from payneflow.fitting.engine.minimiser import Box
-from payneflow.fitting.engine.pixels import select_pixels
+from payneflow.fitting.engine.outliers import MOST_FITS, leave_out_outliers, no_outliers
+from payneflow.fitting.engine.pixels import count_used, select_pixels
 from payneflow.fitting.engine.scatter import extra_scatter, is_needed
 from payneflow.fitting.engine.search import bound, build_search, without_priors
 from payneflow.fitting.engine.starts import build_estimate
@@ -103,19 +106,20 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
     evaluate, stays = build_general_pass(n_label, n_neurons, n_term, move, velocity), move == STAY
     search = build_search(evaluate, n_parameter)
     estimate = build_estimate(n_label, n_projection)
+    score = build_score(n_parameter, n_term, velocity)
     correlate, flatten, solve_terms = build_correlate(), build_flatten(n_flat), build_terms(max(n_term, 1))
 
     @kernel
     def fit_all(
-        weights, terms, taps, axes, rest, label_tables, templates, lags, own_start, box, limits, spectra, written,
-        memory,
+        weights, terms, taps, axes, rest, label_tables, templates, lags, own_start, box, limits, alternatives,
+        spectra, written, memory,
     ):  # fmt: skip
         """Fit a block of spectra into `written`.
 
         `weights`: Precisions of Emulator.weights; `terms`: Terms; `taps`: Precisions of shift.tap_table, flat;
         `axes`: Axes; `rest`: Rest; `label_tables`: EstimateTables; `templates`, `lags`: of the Correlation;
         `own_start`: bool, whether the first start is estimated from the spectrum; `box`: Box; `limits`: Limits;
-        `spectra`: Spectra; `written`: Written; `memory`: GeneralMemory.
+        `alternatives`: Alternatives; `spectra`: Spectra; `written`: Written; `memory`: GeneralMemory.
         """
         x, matrix, chi2, counts = written.x, written.matrix, written.chi2, written.counts
         scatter, shifts, continua = written.extra_scatter, written.shifts, written.continua
@@ -124,9 +128,10 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
         flat, flat_weight, n_solved = memory.data.flat, memory.data.flat_weight, memory.data.n_solved
         single = memory.single
         lowest, highest, gradient = np.empty(n_parameter), np.empty(n_parameter), np.empty(n_parameter)
+        again = np.empty((1, n_parameter))
         square, held = np.empty((n_parameter, n_parameter)), box.held.sum()
         own_box = Box(lowest, highest, box.held, box.prior_mean, box.prior_weight)
-        factor = np.empty((max(n_term, 1), max(n_term, 1)))
+        factor, scored = np.empty((max(n_term, 1), max(n_term, 1))), np.empty((len(ranges), n_term))
         for i in range(len(spectra.flux)):
             used, written.snr[i] = select_pixels(spectra.flux[i], spectra.error[i], rest.usable, y, weight, single.y)
             counts[i, USED] = used
@@ -188,6 +193,24 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
                 ),
             )  # fmt: skip
             least, passes, ended, disagree = search(problem, own_box, starts[i], limits, x[i], matrix[i])
+            single_problem = GeneralProblem(
+                weights.single, single.y, single.weight, terms.fitted.single, axes, n_solved, taps.single,
+                memory.moved.single, scored,
+            )  # fmt: skip
+            fitted = memory.alternatives.level
+            model = memory.moved.single.rest if stays else memory.moved.single.moved
+            no_outliers(memory.outliers, weight)
+            for _ in range(MOST_FITS):
+                evaluate(single_problem, x[i], gradient, square)
+                sum_terms(scored, terms.fitted.single, ranges, fitted)
+                if not leave_out_outliers(
+                    single.y, model[: len(y)], fitted, ranges, memory.outliers, weight, single.weight
+                ):
+                    break
+                again[0] = x[i]
+                least, more, ended, _ = search(problem, own_box, again, limits, x[i], matrix[i])
+                passes += more
+            counts[i, USED], counts[i, OUTLIERS] = count_used(weight), memory.outliers.n_out[0]
             chi2[i] = without_priors(least, own_box, x[i])
             counts[i, PASSES], counts[i, ENDED], counts[i, DISAGREE] = passes, ended, disagree
             scatter[i] = 0.0
@@ -203,6 +226,17 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
                                 continuum[k] += continua[i, s, t] * terms.fitted.double[t * len(y) + k]
                         y[k] -= continuum[k] * (memory.moved.double.rest[k] if stays else memory.moved.double.moved[k])
                 scatter[i] = extra_scatter(y, weight, continuum, dof)
+            score(
+                single.y,
+                single.weight,
+                model,
+                terms.fitted.single,
+                fitted,
+                alternatives,
+                memory.alternatives,
+                written,
+                i,
+            )
             for s in range(len(ranges)):
                 for k in range(n_term):
                     continua[i, s, k] *= level

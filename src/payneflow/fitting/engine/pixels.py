@@ -111,3 +111,12 @@ def add_variance(inverse_variance, variance, scale):
     """1/sigma^2 -> 1/(sigma^2 + scale variance); pixels that take no part stay at 0."""
     for i in range(len(inverse_variance)):
         inverse_variance[i] = inverse_variance[i] / (1.0 + scale * inverse_variance[i] * variance[i])
+
+
+@part
+def count_used(inverse_variance):
+    """How many pixels take part."""
+    n = 0
+    for i in range(len(inverse_variance)):
+        n += inverse_variance[i] > 0.0
+    return n
