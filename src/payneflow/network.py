@@ -13,10 +13,13 @@ import numpy as np
 
 from payneflow.errors import LabelRangeWarning, NetworkFileError
 from payneflow.files import read_npz, write_npz
+from payneflow.grid import GridKeys, SpectralGrid, Split, grid_split, read_grid
+from payneflow.grid.layout import PUBLISHED
+from payneflow.grid.reading import AS_PUBLISHED
 from payneflow.scaling import LabelScaler, unscale_flux, unscale_slope
 from payneflow.weights import PUBLISHED_KEYS
 
-FORMAT_VERSION = 2  # 1, still read, calls emulator_rms flux_error
+FORMAT_VERSION = 3  # still read: 2, which has no trains, and 1, which calls emulator_rms flux_error as well
 
 
 def logistic(z: np.ndarray) -> np.ndarray:
@@ -32,7 +35,8 @@ class PixelNetworks:
     `w_array_0` (n_pixel, n_neurons, n_label), `b_array_0` (n_pixel, n_neurons), `w_array_1` (n_pixel, n_neurons),
     `b_array_1` (n_pixel,), `x_min`, `x_max` (n_label,) in the labels' units. And, added: `wavelength` (n_pixel,)
     in Angstrom, `label_names`, `label_units` (n_label,), `emulator_rms` (n_pixel,), the rms error of the emulator on
-    the test set in normalised flux, and `provenance` (settings, seed, SHA-256 of the grid, versions).
+    the test set in normalised flux, and `provenance` (settings, seed, SHA-256 of the grid, versions). `split`: which
+    spectra of their grid they were trained on; None where nothing is known of it.
     """
 
     w_array_0: np.ndarray
@@ -46,6 +50,7 @@ class PixelNetworks:
     label_units: tuple[str, ...]
     emulator_rms: np.ndarray
     provenance: dict = field(default_factory=dict)
+    split: Split | None = None
 
     @property
     def scaler(self) -> LabelScaler:
@@ -112,6 +117,28 @@ class PixelNetworks:
             )
         return columns
 
+    def split_of(self, grid: SpectralGrid) -> Split:
+        """Which spectra of `grid` these networks were trained on.
+
+        Raises NetworkFileError where they were trained on a grid of another number of spectra.
+        """
+        if self.split is None:
+            return grid.split
+        if len(self.split.trains) != len(grid.labels):
+            raise NetworkFileError(
+                f"{grid.path}: {len(grid.labels)} spectra, but the networks were trained on a grid of "
+                f"{len(self.split.trains)}, so which of these train is unknown. Use the grid they were trained on."
+            )
+        return self.split
+
+    def read_grid(self, path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
+        """Read the grid that these networks were trained on as it was read then: with their split.
+
+        Where nothing is known of that, it was the published one. Raises GridError as `payneflow.grid.read_grid` does.
+        """
+        trained = self.split or grid_split(path, keys, AS_PUBLISHED, seed=0)
+        return read_grid(path, keys, trained=trained)
+
     def _hidden(self, scaled: np.ndarray) -> np.ndarray:
         # element by element: a matrix product's bits would depend on how many pixels there are
         z = self.b_array_0.copy()
@@ -127,7 +154,9 @@ class PixelNetworks:
         arrays = {key: getattr(self, key) for key in _ARRAYS}
         names = {"label_names": np.array(self.label_names), "label_units": np.array(self.label_units)}
         provenance = json.dumps(self.provenance, sort_keys=True)
-        write_npz(path, {**arrays, **names, "format_version": np.array(FORMAT_VERSION), "provenance": provenance})
+        split = {} if self.split is None else {"trains": self.split.trains, "split_name": self.split.name}
+        version = np.array(FORMAT_VERSION)
+        write_npz(path, {**arrays, **names, **split, "format_version": version, "provenance": provenance})
 
 
 _ARRAYS = (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength", "emulator_rms")
@@ -156,6 +185,7 @@ def read_networks(path: str | Path) -> PixelNetworks:
         label_names=tuple(str(name) for name in stored["label_names"]),
         label_units=tuple(str(unit) for unit in stored["label_units"]),
         provenance=json.loads(str(stored["provenance"])),
+        split=Split(str(stored["split_name"]), stored["trains"]) if "trains" in stored else None,
     )
 
 

@@ -10,7 +10,7 @@ from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.chunks.writing import Piece, write_pieces
 from payneflow.errors import ChunkError, SettingsError
 from payneflow.files import read_npz
-from payneflow.grid import TRAINING, SpectralGrid
+from payneflow.grid import SpectralGrid, Split
 from payneflow.scaling import LabelScaler
 from payneflow.settings import LmSettings, SgdSettings, read_settings_record, settings_record
 from payneflow.training.lm.preparation import Preparation
@@ -18,12 +18,12 @@ from payneflow.training.lm.templates import Templates
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
 from payneflow.training.trainers import prepare
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _WHAT = "a chunk file made by payneflow split"
 _TRAINING_KEY = "prepared_for"  # trainer, settings and seed (JSON); of lm, chunks of earlier versions have them, too
-_TEXTS = ("grid_sha256", "preparation_note")
+_TEXTS = ("grid_sha256", "preparation_note", "split_name")
 _ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_names", "label_units", "requested")
-_ARRAYS += ("virtual_labels", "virtual_flux", "template_w0", "template_b0")
+_ARRAYS += ("trains", "virtual_labels", "virtual_flux", "template_w0", "template_b0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,8 @@ class Chunk:
 
     `pixels`, `wavelength` (n,) in Angstrom; `flux` (n_spectrum, n) normalised; `labels` (n_spectrum, n_label) in their
     units; `x_min`, `x_max` (n_label,) of the grid's training labels; `requested` are (start, stop, step) of all pixels
-    that were asked for, which `gather` checks. What was drawn from the whole grid (training/preparation.py):
+    that were asked for, which `gather` checks. `trains` (n_spectrum,): whether a spectrum trains, as `split_name`, the
+    setting, says. What was drawn from the whole grid (training/preparation.py):
     `virtual_labels` (n_virtual, n_label) scaled, `virtual_flux` (n_virtual, n) normalised, `template_w0` and
     `template_b0`; `preparation_note` says how. `trainer`, `settings` and `seed` are what this was drawn for, and what
     the pixels are trained with.
@@ -48,19 +49,25 @@ class Chunk:
     label_names: np.ndarray
     label_units: np.ndarray
     requested: np.ndarray
+    trains: np.ndarray
     virtual_labels: np.ndarray
     virtual_flux: np.ndarray
     template_w0: np.ndarray
     template_b0: np.ndarray
     grid_sha256: str
     preparation_note: str
+    split_name: str
     trainer: str
     settings: LmSettings | SgdSettings
     seed: int
 
     @property
+    def split(self) -> Split:
+        return Split(self.split_name, self.trains)
+
+    @property
     def preparation(self) -> Preparation:
-        virtual = VirtualSpectra.none(len(self.labels[TRAINING]), self.labels.shape[1], self.preparation_note)
+        virtual = VirtualSpectra.none(self.split.n_training, self.labels.shape[1], self.preparation_note)
         virtual = replace(virtual, labels=self.virtual_labels)
         return Preparation(virtual, Templates(self.template_w0, self.template_b0), self.preparation_note)
 
@@ -80,6 +87,8 @@ class Chunk:
             "label_names": self.label_names,
             "label_units": self.label_units,
             "requested": self.requested,
+            "trains": self.trains,
+            "split_name": self.split_name,
             "grid_sha256": self.grid_sha256,
             "preparation_note": self.preparation_note,
         }
@@ -101,7 +110,8 @@ def split_grid(
     """
     chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)
     requested = parse_pixels(selection, len(grid.wavelength))
-    preparation = prepare(grid.scaler.scale(grid.labels[TRAINING]), grid.flux[TRAINING], settings, seed)
+    training = grid.split.training
+    preparation = prepare(grid.scaler.scale(grid.labels[training]), grid.flux[training], settings, seed)
     common = {
         "labels": grid.labels,
         "x_min": grid.scaler.x_min,
@@ -109,6 +119,8 @@ def split_grid(
         "label_names": np.array(grid.label_names),
         "label_units": np.array(grid.label_units),
         "requested": np.array([requested.start, requested.stop, requested.step]),
+        "trains": grid.split.trains,
+        "split_name": grid.split.name,
         "virtual_labels": preparation.virtual.labels,
         "template_w0": preparation.templates.w0,
         "template_b0": preparation.templates.b0,
@@ -130,7 +142,7 @@ def split_grid(
         )
         for chunk in chunks
     ]
-    write_pieces(pieces, grid.flux, preparation.virtual)
+    write_pieces(pieces, grid.flux, preparation.virtual, grid.split)
     return [piece.path for piece in pieces]
 
 

@@ -14,6 +14,7 @@ from payneflow.chunks.record import COLUMNS, record_table
 from payneflow.chunks.train import FORMAT_VERSION
 from payneflow.errors import ChunkError
 from payneflow.files import read_npz
+from payneflow.grid import Split
 from payneflow.network import PixelNetworks
 from payneflow.weights import PUBLISHED_KEYS
 
@@ -27,6 +28,8 @@ _SAME = {
     "label_names": "has other labels",
     "label_units": "has other label units",
     "preparation_note": "was prepared in another way",
+    "trains": "was trained on other spectra",
+    "split_name": "was trained on other spectra",
 }
 
 
@@ -53,11 +56,13 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
         wavelength=columns["wavelength"][order],
         label_names=tuple(str(name) for name in first["label_names"]),
         label_units=tuple(str(unit) for unit in first["label_units"]),
+        split=Split(str(first["split_name"]), first["trains"]),
         provenance={
             "settings": settings,
             "grid_sha256": str(first["grid_sha256"]),
             "pixels": first["requested"].tolist(),
             "preparation": str(first["preparation_note"]),
+            "split": str(first["split_name"]),
             "versions": {
                 "payneflow": __version__,
                 "numpy": np.__version__,

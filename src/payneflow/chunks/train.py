@@ -12,7 +12,6 @@ from payneflow.chunks.checkpoint import checkpoint_path, identity_text, read_che
 from payneflow.chunks.chunk import Chunk, read_chunk
 from payneflow.errors import PayneflowError
 from payneflow.files import write_npz
-from payneflow.grid import TEST, TRAINING
 from payneflow.network import PixelNetworks
 from payneflow.progress import Counter, say
 from payneflow.settings import settings_record
@@ -22,7 +21,7 @@ from payneflow.training.ranks import Alone, Leader
 from payneflow.training.trainers import flux_to_learn, make_trainer
 from payneflow.weights import n_weight, network_arrays
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def train_chunk(
@@ -50,10 +49,10 @@ def train_chunk(
     say(f"{chunk.name}: {of}; {found}")
     if progress is None:
         progress = [PixelProgress() for _ in chunk.pixels]
-    scaled_labels = chunk.scaler.scale(chunk.labels[TRAINING])
+    scaled_labels = chunk.scaler.scale(chunk.labels[chunk.split.training])
     engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, settings, chunk.seed))
     length = n_weight(settings.n_neurons, chunk.labels.shape[1])
-    flux = flux_to_learn(chunk.flux[TRAINING], chunk.virtual_flux)
+    flux = flux_to_learn(chunk.flux[chunk.split.training], chunk.virtual_flux)
     tasks = [PixelTask(int(pixel), flux[i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
 
     def save() -> None:
@@ -138,5 +137,6 @@ def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:
         label_units=tuple(chunk.label_units),
         emulator_rms=np.zeros(len(chunk.pixels)),
     )
-    error = np.abs(emulator.predict_scaled(chunk.scaler.scale(chunk.labels[TEST])) - chunk.flux[TEST])
+    test = chunk.split.test
+    error = np.abs(emulator.predict_scaled(chunk.scaler.scale(chunk.labels[test])) - chunk.flux[test])
     return np.ascontiguousarray(error.T)

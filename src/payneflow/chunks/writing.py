@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.files import whole_file
-from payneflow.grid import TRAINING
+from payneflow.grid import Split
 from payneflow.grid.blocks import for_each_block
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
 
@@ -32,15 +32,15 @@ class Piece:
     arrays: dict[str, np.ndarray | str | int]
 
 
-def write_pieces(pieces: list[Piece], flux, virtual: VirtualSpectra) -> None:
+def write_pieces(pieces: list[Piece], flux, virtual: VirtualSpectra, split: Split) -> None:
     """Write the files of all pieces, of flux (n_spectrum, n_pixel) in memory or in a file, each whole or not at all.
 
     Raises PayneflowError where one cannot be written, GridError where the flux cannot be read.
     """
-    held = len(flux[TRAINING]) * flux.dtype.itemsize if len(virtual.labels) else 0  # bytes a pixel
+    held = split.n_training * flux.dtype.itemsize if len(virtual.labels) else 0  # bytes a pixel
     for some in _passes(pieces, MOST_HELD // held if held else None):
         with ExitStack() as stack:
-            growing = [stack.enter_context(_growing_chunk(piece, flux, virtual)) for piece in some]
+            growing = [stack.enter_context(_growing_chunk(piece, flux, virtual, split)) for piece in some]
             for_each_block(flux, *(chunk.take for chunk in growing))
 
 
@@ -71,11 +71,10 @@ class _GrowingChunk:
 
 
 @contextmanager
-def _growing_chunk(piece: Piece, flux, virtual: VirtualSpectra) -> Iterator[_GrowingChunk]:
+def _growing_chunk(piece: Piece, flux, virtual: VirtualSpectra, split: Split) -> Iterator[_GrowingChunk]:
     """The chunk file of `piece`, to be fed with all blocks of the flux; only then does it get its place and name."""
     kriging = len(virtual.labels) > 0
-    to_hold = np.zeros(flux.shape[0], dtype=bool)
-    to_hold[TRAINING] = kriging
+    to_hold = split.trains & kriging
     with whole_file(piece.path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for key, array in piece.arrays.items():
             _write(archive, key, array)

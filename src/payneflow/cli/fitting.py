@@ -16,11 +16,11 @@ _DEFAULT = SpectraLayout()
 def calibrate(given: argparse.Namespace) -> None:
     """Measure the networks' own label errors, by fitting spectra that their training never saw."""
     from payneflow.fitting.calibration import measure_label_errors, write_label_errors
-    from payneflow.grid import read_grid
     from payneflow.network import read_networks
     from payneflow.progress import Counter
 
-    networks, grid = read_networks(given.network), read_grid(given.grid, options.grid_keys_of(given))
+    networks = read_networks(given.network)
+    grid = networks.read_grid(given.grid, options.grid_keys_of(given))
     counter = Counter(len(grid.labels), "spectra fitted")
     errors = measure_label_errors(networks, grid, _fit_settings_of(given), progress=counter.show_done)
     write_label_errors(errors, given.output)
@@ -61,11 +61,10 @@ def _label_errors(given: argparse.Namespace, networks, settings):
 
 def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict):
     from payneflow.fitting.many import fit_test_set
-    from payneflow.grid import TEST, read_grid
     from payneflow.progress import Counter
 
-    grid = read_grid(given.grid, options.grid_keys_of(given))
-    counter = Counter(len(grid.labels[TEST]), "spectra fitted")
+    grid = networks.read_grid(given.grid, options.grid_keys_of(given))
+    counter = Counter(networks.split_of(grid).n_test, "spectra fitted")
     start = None if given.start == "estimate" else given.start
     common = {**common, "start": start, "progress": counter.show_done}
     fits = fit_test_set(networks, grid, settings, given.flux_error, **common)

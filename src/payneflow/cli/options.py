@@ -4,7 +4,7 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from payneflow.declaration import Setting
+from payneflow.declaration import Setting, settings_of
 from payneflow.errors import SettingsError
 
 
@@ -33,6 +33,27 @@ def grid_keys_of(given: argparse.Namespace):
         if what not in known or not name:
             raise SettingsError(f"--key {what}={name}: expected WHAT=NAME, WHAT one of {', '.join(known)}.")
     return GridKeys(**names)
+
+
+def add_grid_reading(subcommand: argparse.ArgumentParser) -> None:
+    """How the grid is taken: the settings of GridReading."""
+    from payneflow.grid import GridReading
+
+    for one in settings_of(GridReading):
+        said = f"{meaning(one)} (default: {one.default})".replace("%", "%%")
+        choices = {"choices": one.choices} if one.choices else {"metavar": one.metavar or "NAME"}
+        subcommand.add_argument(option_of(one.name), default=one.default, help=said, **choices)
+
+
+def grid_reading_of(given: argparse.Namespace):
+    """GridReading of the options. Raises SettingsError naming what cannot be meant."""
+    from payneflow.grid import GridReading
+
+    return GridReading(**{one.name: getattr(given, one.name) for one in settings_of(GridReading)})
+
+
+def add_seed(subcommand: argparse.ArgumentParser, said: str) -> None:
+    subcommand.add_argument("--seed", type=int, default=0, metavar="N", help=f"{said} (default: %(default)s)")
 
 
 def add_list(subcommand: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from payneflow.fitting.fit import fit_spectra
 from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
 from payneflow.fitting.parameters import VELOCITY, ParameterLayout, Parameters
 from payneflow.fitting.settings import FitSettings
-from payneflow.grid import TEST, TRAINING, SpectralGrid
+from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
 
 FORMAT_VERSION = 1
@@ -30,8 +30,8 @@ def measure_label_errors(
 ) -> LabelErrors:
     """Fit noiseless spectra of the grid that the networks were trained on, in the mode of `settings`.
 
-    All spectra tell where the networks err; only the held-back half (TEST) tells how much is left of that where they
-    were not trained. Of a large grid up to 320 spectra of each half are fitted, evenly spread. A label that `settings`
+    All spectra tell where the networks err; only those held back, the test set, tell how much is left of that where
+    they were not trained. Of a large grid up to 320 spectra of each half are fitted, evenly spread. A label that `settings`
     fixes is fixed at each spectrum's true value; priors take no part. A spectrum whose fit fails is left out, and
     counted in the provenance. `progress` is called with the number of fits done.
     Raises NetworkFileError where labels or wavelengths of grid and networks differ, CalibrationError where the networks
@@ -43,8 +43,8 @@ def measure_label_errors(
             f"{grid.path}: not the grid that the networks were trained on (its SHA-256 is another), so which of its "
             "spectra are held back is unknown. Use that grid, or train with this one."
         )
-    every = np.arange(len(grid.labels))
-    rows = np.sort(np.concatenate([_evenly(every[half], MOST_OF_A_HALF) for half in (TRAINING, TEST)]))
+    split = networks.split_of(grid)
+    rows = np.sort(np.concatenate([_evenly(half, MOST_OF_A_HALF) for half in (split.training_rows, split.test_rows)]))
     true = grid.labels[rows]
     mode = replace(settings, fixed=dict.fromkeys(settings.fixed), priors={})
     flux = grid.flux[rows][:, columns]
@@ -62,14 +62,14 @@ def measure_label_errors(
             "config.yaml)."
         )
     fitted = scaled[rows][good] + errors[good][:, layout.labels]
-    held_back = np.isin(rows[good], every[TEST])
+    held_back = ~split.trains[rows[good]]
     lengths, nugget = smoothness(fitted, errors[good], held_back)
     return LabelErrors(
         scaled=scaled[rows][good],
         errors=errors[good],
         rows=rows[good],
         held_back=held_back,
-        training=scaled[TRAINING],
+        training=scaled[split.training],
         lengths=lengths,
         nugget=nugget,
         mode=mode.mode(networks.label_names),

@@ -17,7 +17,7 @@ from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
 from payneflow.fitting.best_fit import BestFits, best_fits
 from payneflow.fitting.label_errors import digest
 from payneflow.fitting.results import read_results
-from payneflow.grid import TEST, SpectralGrid
+from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.spectra import Spectra
 
@@ -44,10 +44,11 @@ def fit_test_set(
     Raises NetworkFileError where grid and networks do not belong together, else what `fit_spectra` raises.
     """
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
-    rows, labels = np.arange(len(grid.labels))[TEST], grid.labels[TEST]
+    split = networks.split_of(grid)
+    rows, labels = split.test_rows, grid.labels[split.test]
     fits = fit_spectra(
         networks,
-        grid.flux[TEST][:, columns],
+        grid.flux[split.test][:, columns],
         flux_error,
         settings=settings,
         label_errors=label_errors,

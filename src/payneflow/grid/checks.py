@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import GridError
-from payneflow.grid.sets import TRAINING
+from payneflow.grid.fillers import check_fillers
+from payneflow.grid.sets import Split
 from payneflow.scaling import LabelScaler, unscale_flux
 
 LOWEST_WAVELENGTH = 1000.0  # Angstrom; a median below it is another unit: no stellar grid lies there
@@ -82,19 +83,32 @@ def _check_increasing(path: Path, key: str, wavelength: np.ndarray) -> None:
     )
 
 
-def check_labels(path: Path, key: str, labels: np.ndarray, names: tuple[str, ...], units: tuple[str, ...]) -> None:
-    """Refuse labels (n_spectrum, n_label), each in its unit, that are not finite, or do not vary where they train."""
+def check_labels(
+    path: Path, key: str, labels: np.ndarray, names: tuple[str, ...], units: tuple[str, ...], split: Split
+) -> None:
+    """Refuse labels (n_spectrum, n_label), each in its unit, that cannot be trained on.
+
+    That is, those that are not finite, that hold placeholders, or that do not vary in the training set of `split`.
+    """
     # The file stores them the other way round, and the message says where in the file.
     _check_finite(path, key, labels.T, lambda label, spectrum: f"label {names[label]}, spectrum {spectrum}")
-    scaler = LabelScaler.of_training_labels(labels[TRAINING])
+    check_fillers(path, key, labels, names, units)
+    scaler = LabelScaler.of_training_labels(labels[split.training])
     size = np.maximum(np.abs(scaler.x_min), np.abs(scaler.x_max))
     constant = scaler.x_max - scaler.x_min <= CONSTANT * size
     if constant.any():
         label = int(np.argmax(constant))
+        remedy = f"Remove row {label} of {key}, and its name and unit."
+        if np.ptp(labels[:, label]) > CONSTANT * size[label]:
+            remedy = (
+                f"It varies in the test spectra ({labels[:, label].min():g} ... {labels[:, label].max():g} in all), so "
+                "the split is at fault, not the label: divide the spectra at random, split: random in config.yaml "
+                "(--split random on the command line)."
+            )
         raise GridError(
             f"{path}: {key}[{label}] (label {names[label]}) is constant: {scaler.x_min[label]:g} "
-            f"{units[label]} in all training spectra (even rows of the flux); expected a label that varies. "
-            f"Remove row {label} of {key}, and its name and unit."
+            f"{units[label]} in all training spectra (rows {split.said_of(trains=True)}); expected a label that "
+            f"varies. {remedy}"
         )
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from payneflow.grid import TEST, SpectralGrid, count_test, count_training, default_names
+from payneflow.grid import SpectralGrid, default_names
 from payneflow.grid.blocks import for_each_block
+from payneflow.grid.sets import Split
 from payneflow.wavelength import segments
 
 FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more often nanometres of the near infrared
@@ -11,7 +12,6 @@ FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more of
 
 def summarise(grid: SpectralGrid) -> dict:
     """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader."""
-    n_spectrum = len(grid.labels)
     wavelength = {
         "unit": "Angstrom",
         "first": float(grid.wavelength[0]),
@@ -23,9 +23,10 @@ def summarise(grid: SpectralGrid) -> dict:
     return {
         "path": str(grid.path),
         "sha256": grid.sha256,
-        "n_spectrum": n_spectrum,
-        "n_training": count_training(n_spectrum),
-        "n_test": count_test(n_spectrum),
+        "n_spectrum": len(grid.labels),
+        "n_training": grid.split.n_training,
+        "n_test": grid.split.n_test,
+        "split": _split_summary(grid.split),
         "n_pixel": len(grid.wavelength),
         "n_label": len(grid.label_names),
         "wavelength": wavelength,
@@ -33,6 +34,10 @@ def summarise(grid: SpectralGrid) -> dict:
         "labels": [_label_summary(grid, i) for i in range(len(grid.label_names))],
         "notes": _notes(grid),
     }
+
+
+def _split_summary(split: Split) -> dict:
+    return {"name": split.name, "training": split.said_of(trains=True), "test": split.said_of(trains=False)}
 
 
 def _flux_summary(grid: SpectralGrid) -> dict:
@@ -56,6 +61,7 @@ def _segments(wavelength: np.ndarray) -> list[dict]:
 
 def _label_summary(grid: SpectralGrid, label: int) -> dict:
     values, scaler = grid.labels[:, label], grid.scaler
+    test = values[grid.split.test]
     low, high = float(scaler.x_min[label]), float(scaler.x_max[label])
     return {
         "name": grid.label_names[label],
@@ -64,7 +70,7 @@ def _label_summary(grid: SpectralGrid, label: int) -> dict:
         "max": float(values.max()),
         "training_min": low,
         "training_max": high,
-        "n_test_outside": int(((values[TEST] < low) | (values[TEST] > high)).sum()),
+        "n_test_outside": int(((test < low) | (test > high)).sum()),
     }
 
 
@@ -79,13 +85,13 @@ def _notes(grid: SpectralGrid) -> list[str]:
 
 def summary_text(summary: dict) -> str:
     """The summary that `summarise` made, in lines for a terminal or a log."""
-    axis, flux = summary["wavelength"], summary["flux"]
+    axis, flux, split = summary["wavelength"], summary["flux"], summary["split"]
     n_segment = len(axis["segments"])
     lines = [
         f"grid        {summary['path']}",
         f"SHA-256     {summary['sha256']}",
-        f"spectra     {summary['n_spectrum']}: {summary['n_training']} train (0, 2, 4, ...), "
-        f"{summary['n_test']} test (1, 3, 5, ...)",
+        f"spectra     {summary['n_spectrum']}: {summary['n_training']} train ({split['training']}), "
+        f"{summary['n_test']} test ({split['test']}); split: {split['name']}",
         f"pixels      {summary['n_pixel']} in {n_segment} {'segment' if n_segment == 1 else 'segments'}",
         f"wavelength  {axis['first']:.3f} ... {axis['last']:.3f} {axis['unit']} "
         f"({axis['first_nm']:.2f} ... {axis['last_nm']:.2f} nm)",

@@ -15,7 +15,7 @@ from pydantic import Field, Strict
 from payneflow.declaration import as_meant, declare, no_such, problems_of, section, sections_of, setting, settings_of
 from payneflow.errors import SettingsError
 from payneflow.fitting.settings import FitSettings
-from payneflow.grid import TRAINING, GridKeys, read_labels
+from payneflow.grid import GridKeys, GridReading, read_labels
 from payneflow.scaling import LabelScaler
 from payneflow.settings import SETTINGS, LmSettings, SgdSettings
 from payneflow.spectra.layout import SpectraLayout
@@ -75,6 +75,7 @@ class Config:
     grid_keys: GridKeys = section(
         GridKeys, "names of the grid's arrays; change them where your grid calls them otherwise"
     )
+    reading: GridReading = section(GridReading, "how the grid is taken", inline=True)
     results: str = setting("results", "directory of everything that is written", min_length=1)
     pixels: str = setting(
         "::",
@@ -203,15 +204,15 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def check_labels(fit: FitSettings, grid: str | Path, keys: GridKeys) -> None:
+def check_labels(fit: FitSettings, grid: str | Path, keys: GridKeys, reading: GridReading, seed: int) -> None:
     """Raise SettingsError where the section `fit` names no label of the grid, or holds one beyond the bounds of a fit.
 
     The grid's labels are read, and not its flux; where no label is held and none has a prior, not even these.
     """
     if not (fit.fixed or fit.priors):
         return
-    labels, names, units = read_labels(grid, keys)
-    scaler = LabelScaler.of_training_labels(labels[TRAINING])
+    labels, names, units, split = read_labels(grid, keys, reading, seed=seed)
+    scaler = LabelScaler.of_training_labels(labels[split.training])
     problems = fit.problems_of_labels(f"the spectra of {grid}", names, units, scaler.x_min, scaler.x_max)
     if problems:
         raise SettingsError("\n".join(f"fit.{problem}" for problem in problems))
@@ -227,6 +228,7 @@ class RunConfig:
     path: Path
     grid: Path
     keys: GridKeys
+    reading: GridReading
     results: Path
     pixels: str
     chunk_size: int | None
@@ -251,6 +253,7 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
         path=path,
         grid=path.parent / config.grid,
         keys=config.grid_keys,
+        reading=config.reading,
         results=path.parent / config.results,
         pixels=config.pixels,
         chunk_size=None if config.chunk_size == AUTO else config.chunk_size,

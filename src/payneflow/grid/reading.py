@@ -1,0 +1,25 @@
+"""How a grid is to be taken: what its arrays do not say themselves. Settings of `check` and `split`.
+
+Networks keep what they were trained with, so that no later command asks again.
+"""
+
+from payneflow.declaration import declare, setting
+from payneflow.grid.sets import ALTERNATE
+
+
+@declare
+class GridReading:
+    """The settings of a run that say how its grid is taken; the defaults are published."""
+
+    split: str = setting(
+        ALTERNATE,
+        "Which spectra train, the others test: alternate (0, 2, 4, ... train), random (half of them, by the seed), or "
+        "the name of an array in the grid that is true where a spectrum trains. `payneflow check` says where alternate "
+        "does not suit the order of a grid",
+        published=ALTERNATE,
+        min_length=1,
+        expected="alternate, random, or the name of an array in the grid",
+    )
+
+
+AS_PUBLISHED = GridReading()
