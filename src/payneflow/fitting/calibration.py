@@ -31,9 +31,9 @@ def measure_label_errors(
     """Fit noiseless spectra of the grid that the networks were trained on, in the mode of `settings`.
 
     All spectra tell where the networks err; only those held back, the test set, tell how much is left of that where
-    they were not trained. Of a large grid up to 320 spectra of each half are fitted, evenly spread. A label that `settings`
-    fixes is fixed at each spectrum's true value; priors take no part. A spectrum whose fit fails is left out, and
-    counted in the provenance. `progress` is called with the number of fits done.
+    they were not trained. Of a large grid up to 320 spectra of each set are fitted, evenly spread. A label that
+    `settings` fixes is fixed at each spectrum's true value; priors take no part. A spectrum whose fit fails is left
+    out, and counted in the provenance. `progress` is called with the number of fits done.
     Raises NetworkFileError where labels or wavelengths of grid and networks differ, CalibrationError where the networks
     were trained on another grid or too few held-back spectra could be fitted.
     """
