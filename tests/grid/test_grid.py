@@ -357,6 +357,18 @@ REFUSED = [
     Refused(
         "constant but for rounding", at("labels_array", (0, TRAINING), 0.1 + 1e-13 * np.arange(6)), ("[0]", "Teff")
     ),
+    Refused(
+        "placeholder in the test set",
+        at("labels_array", (1, 7), -999.0),
+        ("labels_array[1, 7]", "-999", "label logg, spectrum 7", "1.", "Correct it, or remove column 7"),
+    ),
+    Refused("placeholder 99.9", at("labels_array", (0, [2, 5]), 99.9), ("[0, 2]", "99.9", "the first of 2 such")),
+    Refused("no number, as a whole one", at("labels_array", (0, 3), -(2.0**63)), ("[0, 3]", "-9.22", "spectrum 3")),
+    Refused(
+        "constant where it trains, by the split",
+        put("labels_array", lambda x: np.vstack([x[:1], np.tile([2.0, 3.0], 6)])),
+        ("labels_array[1]", "logg", "the split is at fault", "split: random"),
+    ),
     # flux
     Refused(
         "flux NaN",

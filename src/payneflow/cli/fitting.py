@@ -24,6 +24,13 @@ def calibrate(given: argparse.Namespace) -> None:
     counter = Counter(len(grid.labels), "spectra fitted")
     errors = measure_label_errors(networks, grid, _fit_settings_of(given), progress=counter.show_done)
     write_label_errors(errors, given.output)
+    wrong = errors.provenance["wrong_labels"]
+    if wrong:
+        print(
+            f"warning: {given.grid}: the labels of {'spectrum' if len(wrong) == 1 else 'spectra'} "
+            f"{', '.join(map(str, wrong))} cannot be those of the spectrum, and take no part. Correct or remove them.",
+            file=sys.stderr,
+        )
     print(f"label errors of {int(errors.held_back.sum())} held-back spectra, fitted in the mode: {errors.mode}")
 
 

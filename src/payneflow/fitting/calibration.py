@@ -22,6 +22,10 @@ from payneflow.network import PixelNetworks
 
 FORMAT_VERSION = 1
 FLUX_ERROR = 1 / 300  # given to the noiseless fits; from S/N 10 to 1000 the label errors are the same within 5 %
+# A row of the grid whose error is so many times the rms of all others has other labels than its spectrum: left in, it
+# would correct all stars around it by as much. On the demonstration grid none exceeds 10 times it.
+RUINOUS = 30.0
+FEW = 0.05  # of the rows; where more are so far off, the networks are to blame
 MOST_OF_A_HALF = 320  # spectra of each half; a correction costs a fit their number squared (640 in all: 0.1 ms)
 
 
@@ -33,7 +37,8 @@ def measure_label_errors(
     All spectra tell where the networks err; only those held back, the test set, tell how much is left of that where
     they were not trained. Of a large grid up to 320 spectra of each set are fitted, evenly spread. A label that
     `settings` fixes is fixed at each spectrum's true value; priors take no part. A spectrum whose fit fails is left
-    out, and counted in the provenance. `progress` is called with the number of fits done.
+    out, and counted in the provenance; so is one whose labels cannot be its own (`ruinous`), whose row is named there.
+    `progress` is called with the number of fits done.
     Raises NetworkFileError where labels or wavelengths of grid and networks differ, CalibrationError where the networks
     were trained on another grid or too few held-back spectra could be fitted.
     """
@@ -61,6 +66,9 @@ def measure_label_errors(
             f"{len(errors[0])} parameters. Train more pixels, fit less, or do without (fit: calibrate: false in "
             "config.yaml)."
         )
+    wrong = np.zeros(len(good), dtype=bool)
+    wrong[good] = ruinous(errors[good])
+    good &= ~wrong
     fitted = scaled[rows][good] + errors[good][:, layout.labels]
     held_back = ~split.trains[rows[good]]
     lengths, nugget = smoothness(fitted, errors[good], held_back)
@@ -78,10 +86,28 @@ def measure_label_errors(
             "grid_sha256": grid.sha256,
             "fitted": len(rows),
             "left_out": int((~good).sum()),
+            "wrong_labels": rows[wrong].tolist(),
             "flux_error": FLUX_ERROR,
             "versions": {"payneflow": __version__, "numpy": np.__version__},
         },
     )
+
+
+def ruinous(errors: np.ndarray) -> np.ndarray:
+    """(n_row,) whether the error of a row, in any parameter, is beyond RUINOUS times the rms of all rows that are not.
+
+    `errors` (n_row, n_parameter), fitted less true. They are left out one after another, the largest first, and those
+    up to the last that leaves so small an rms behind are named: several wrong rows do not hide each other.
+    """
+    wrong = np.zeros(len(errors), dtype=bool)
+    for column in errors.T:
+        order = np.argsort(-np.abs(column), kind="stable")
+        size = np.abs(column)[order]
+        for k in range(int(FEW * len(size)), 0, -1):
+            if size[k - 1] > RUINOUS * np.sqrt(np.mean(size[k:] ** 2)) > 0:
+                wrong[order[:k]] = True
+                break
+    return wrong
 
 
 def _evenly(values: np.ndarray, most: int) -> np.ndarray:

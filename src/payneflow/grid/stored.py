@@ -101,7 +101,10 @@ class GridFile:
                 f"array that says which spectra train. The file holds {', '.join(map(repr, self._store.names()))}."
             )
         if header.pickled:
-            raise GridError(f"{self.path}: {said} is a pickled array, which is never loaded. Store it as dtype bool.")
+            raise GridError(
+                f"{self.path}: {said}, which the setting split names, is a pickled array, and never loaded. Store it as "
+                "np.array(trains, dtype=bool)."
+            )
         return Split.of_array(self.path, said, self._store.read(said), n_spectrum)
 
     def flux(self) -> np.ndarray | StoredFlux:
