@@ -331,6 +331,16 @@ REFUSED = [
         "names twice", put("label_names", np.array(["Teff", "Teff "])), ("label_names[1]", "'Teff'", "label_names[0]")
     ),
     Refused("name empty", put("label_names", np.array(["Teff", " "])), ("label_names[1]", "empty", "Name label 1")),
+    Refused(
+        "name of a column",
+        put("label_names", np.array(["Teff", "snr"])),
+        ("label_names[1]", "'snr'", "column 'SNR' of every table", "Rename label 1"),
+    ),
+    Refused(
+        "name of another label's error",
+        put("label_names", np.array(["Teff_error", "Teff"])),
+        ("label_names[0]", "the column of 'Teff' that holds its error"),
+    ),
     # wavelengths
     Refused("wavelength NaN", at("wavelength", 4, np.nan), ("wavelength[4]", "nan", "pixel 4", "first of 1 ")),
     Refused("wavelength negative", at("wavelength", 0, -1), ("wavelength[0]", "-1", "pixel 0", "positive")),

@@ -284,7 +284,7 @@ def _fit_settings_of(given: argparse.Namespace):
     for one in settings_of(FitSettings):
         value = getattr(given, one.name)
         if one.name in _LENGTH:
-            entries = options.pairs(one.option, value).items()
+            entries = options.pairs(one.option, value, of_numbers=True).items()
             value = {label: _numbers(one.option, label, text, _LENGTH[one.name]) for label, text in entries}
         values[one.name] = value
     values["fixed"] = {label: value for label, (value,) in values["fixed"].items()}

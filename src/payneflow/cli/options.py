@@ -71,12 +71,13 @@ def listed(given: argparse.Namespace, paths: list[str]) -> list[str]:
     return paths or read_list(given.list)
 
 
-def pairs(option: str, given: list[str]) -> dict[str, str]:
-    """NAME=TEXT options as a dictionary; the name may hold no "="."""
-    for one in given:
-        if not all(one.partition("=")):
+def pairs(option: str, given: list[str], of_numbers: bool = False) -> dict[str, str]:
+    """NAME=TEXT options as a dictionary; a name may hold a "=" where the text is `of_numbers`, which hold none."""
+    parts = [one.rpartition("=") if of_numbers else one.partition("=") for one in given]
+    for one, part in zip(given, parts, strict=True):
+        if not all(part):
             raise SettingsError(f"{option} {one}: expected NAME=VALUE.")
-    return dict(one.partition("=")[::2] for one in given)
+    return dict(part[::2] for part in parts)
 
 
 # ------------------------------------------------------------------------------------------------- declared settings

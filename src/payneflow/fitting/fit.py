@@ -14,6 +14,7 @@ from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
 from payneflow.fitting.quality import Fits, quality_of
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.table import results_table
+from payneflow.label_names import problems_of_names
 from payneflow.network import PixelNetworks
 from payneflow.scaling import OFFSET
 
@@ -52,6 +53,7 @@ def fit_spectra(
     Returns one row a spectrum, see `results_table`. A fit that fails is NaN and flagged FAILED; it never stops others.
     Raises SpectraError where shapes do not fit, SettingsError where a setting names what the networks do not have.
     """
+    _check_names(networks)
     settings.check_labels(networks)
     flux, flux_error = _checked(networks, flux, flux_error, wavelength)
     _check_rows("identifier", identifier, len(flux))
@@ -71,6 +73,15 @@ def fit_spectra(
         table.replace_column("spectrum", Column(identifier, "identifier", description="identifier of the spectrum"))
         table.rename_column("spectrum", "identifier")
     return table
+
+
+def _check_names(networks: PixelNetworks) -> None:
+    """Networks of an earlier version may have labels whose columns would be overwritten."""
+    for i, problem in problems_of_names(networks.label_names):
+        raise SettingsError(
+            f"the networks have a label {networks.label_names[i]!r}, {problem}: one would be lost. Give it another "
+            "name: dataclasses.replace(networks, label_names=...).write(path)."
+        )
 
 
 def _checked(networks, flux, flux_error, wavelength) -> tuple[np.ndarray, np.ndarray]:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from astropy.io.fits import BinTableHDU, table_to_hdu
 from astropy.table import Table
-from astropy.units import Unit
+from astropy.units import Unit, UnrecognizedUnit
 
 from payneflow.errors import SpectraError
 from payneflow.files import whole_file
 from payneflow.fitting.flags import FLAG_MEANINGS
+from payneflow.label_names import ascii_columns
 from payneflow.statistics import bias_and_width
 
 BLOCK = 10_000  # rows that are turned into text at a time
@@ -21,7 +22,7 @@ BLOCK = 10_000  # rows that are turned into text at a time
 
 def write_results(table: Table, stem: str | Path) -> None:
     """Write the fits as STEM.ecsv and STEM.fits, both with the unit and the meaning of each column."""
-    with whole_file(f"{stem}.ecsv") as temporary, open(temporary, "w") as stream:
+    with whole_file(f"{stem}.ecsv") as temporary, open(temporary, "w", encoding="utf-8") as stream:
         stream.writelines(_ecsv(table))
     with whole_file(f"{stem}.fits") as temporary:
         _fits_hdu(table).writeto(temporary, overwrite=True)
@@ -47,8 +48,8 @@ def _fits_hdu(table: Table) -> BinTableHDU:
     plain.meta = {f"FLAG{bit}": name for name, bit in table.meta["flags"].items()}
     for name in plain.colnames:
         plain[name].unit = plain[name].description = None
-        if plain[name].dtype.kind == "U":  # FITS is ASCII: e with an accent becomes \\xe9
-            plain[name] = [str(text).encode("ascii", "backslashreplace").decode() for text in plain[name]]
+        if plain[name].dtype.kind == "U":
+            plain[name] = [_as_ascii(str(text)) for text in plain[name]]
     plain.rename_columns(plain.colnames, fits_column_names(plain.colnames))
     hdu = table_to_hdu(plain)
     for number, name in enumerate(table.colnames, start=1):
@@ -56,16 +57,23 @@ def _fits_hdu(table: Table) -> BinTableHDU:
         if unit is not None and _fits_unit(unit):
             hdu.header[f"TUNIT{number}"] = _fits_unit(unit)
         described = f"{table[name].description} [{unit}]" if unit is not None else table[name].description
-        hdu.header.add_comment(f"{plain.colnames[number - 1]}: {described}")
+        hdu.header.add_comment(_as_ascii(f"{plain.colnames[number - 1]}: {described}"))
     for name, value in table.meta.items():
         if name not in ("label_names", "flags"):
             text = f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
-            hdu.header.add_history(text.encode("ascii", "backslashreplace").decode())
+            hdu.header.add_history(_as_ascii(text))
     return hdu
+
+
+def _as_ascii(text: str) -> str:
+    """The text as FITS can hold it: e with an accent becomes \\xe9."""
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 def _fits_unit(unit: Unit) -> str:
     """The unit as the FITS standard writes it ("km s-1"); empty where it has no such unit (dex)."""
+    if isinstance(unit, UnrecognizedUnit):
+        return ""
     try:
         return unit.to_string(format="fits")
     except ValueError:
@@ -73,9 +81,8 @@ def _fits_unit(unit: Unit) -> str:
 
 
 def fits_column_names(names: list[str]) -> list[str]:
-    """Column names as the FITS standard wants them: [Fe/H]_error becomes Fe_H_error; unchanged if two would be one."""
-    plain = [re.sub(r"[\W_]+", "_", name).strip("_") for name in names]
-    return plain if len(set(plain)) == len(names) and all(plain) else names
+    """Column names as the FITS standard wants them (`ascii_columns`): [Fe/H]_error becomes Fe_H_error."""
+    return ascii_columns(names)
 
 
 def results_text(table: Table) -> str:

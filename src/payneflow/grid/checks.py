@@ -12,6 +12,7 @@ import numpy as np
 from payneflow.errors import GridError
 from payneflow.grid.fillers import check_fillers
 from payneflow.grid.sets import Split
+from payneflow.label_names import problems_of_names
 from payneflow.scaling import LabelScaler, unscale_flux
 
 LOWEST_WAVELENGTH = 1000.0  # Angstrom; a median below it is another unit: no stellar grid lies there
@@ -30,7 +31,7 @@ LOWEST_FLUX, HIGHEST_FLUX = unscale_flux(0.0), unscale_flux(1.0)  # normalised f
 
 
 def check_names(path: Path, key: str, names: tuple[str, ...]) -> None:
-    """Refuse label names (n_label,) of which one is empty, or there twice."""
+    """Refuse label names (n_label,) of which one is empty, there twice, or that of a column of the table of fits."""
     for i, name in enumerate(names):
         if not name:
             raise GridError(f"{path}: {key}[{i}] is empty; expected a name for each label. Name label {i}.")
@@ -39,6 +40,11 @@ def check_names(path: Path, key: str, names: tuple[str, ...]) -> None:
                 f"{path}: {key}[{i}] is '{name}', as is {key}[{names.index(name)}]; expected a name of its own for "
                 "each label. Rename one, or remove the label that is there twice."
             )
+    for i, problem in problems_of_names(names):
+        raise GridError(
+            f"{path}: {key}[{i}] is {names[i]!r}, {problem}; expected a name that no table of fits uses otherwise. "
+            f"Rename label {i}, such as to 'my {names[i].strip()}'."
+        )
 
 
 def check_wavelength(path: Path, key: str, wavelength: np.ndarray) -> None:

@@ -102,7 +102,7 @@ class GridFile:
             )
         if header.pickled:
             raise GridError(
-                f"{self.path}: {said}, which the setting split names, is a pickled array, and never loaded. Store it as "
+                f"{self.path}: {said}, which the setting split names, is a pickled array, never loaded. Store it as "
                 "np.array(trains, dtype=bool)."
             )
         return Split.of_array(self.path, said, self._store.read(said), n_spectrum)

@@ -261,13 +261,18 @@ def layout_options(layout: Mapping) -> str:
 
 def fit_options(fit: Mapping) -> str:
     """What is fitted, as options of `payneflow fit` and `payneflow calibrate`."""
-    options = [f"--fix {shlex.quote(f'{name}={value}')}" for name, value in fit["fixed"].items()]
-    options += [f"--prior {shlex.quote(f'{name}={mean},{sigma}')}" for name, (mean, sigma) in fit["priors"].items()]
+    options = [_pair("--fix", name, f"{value}") for name, value in fit["fixed"].items()]
+    options += [_pair("--prior", name, f"{mean},{sigma}") for name, (mean, sigma) in fit["priors"].items()]
     options += ["--velocity"] if fit["velocity"] else []
     options += [] if fit["emulator_error"] else ["--no-emulator-error"]
     for name in ("max_velocity", "continuum", "n_starts", "tolerance"):
         options.append(f"--{name.replace('_', '-')} {fit[name]}")
     return " ".join(options)
+
+
+def _pair(option: str, name: str, text: str) -> str:
+    """NAME=TEXT as an option; a name that begins with a hyphen would be taken for one itself."""
+    return f"{option}{'=' if name.startswith('-') else ' '}{shlex.quote(f'{name}={text}')}"
 
 
 def source_options(config: Mapping, shard) -> str:
