@@ -13,9 +13,9 @@ import numpy as np
 
 from payneflow.errors import LabelRangeWarning, NetworkFileError
 from payneflow.files import read_npz, write_npz
-from payneflow.grid import GridKeys, SpectralGrid, Split, grid_split, read_grid
+from payneflow.grid import GridKeys, GridReading, SpectralGrid, Split, grid_split, read_grid
 from payneflow.grid.layout import PUBLISHED
-from payneflow.grid.reading import AS_PUBLISHED
+from payneflow.grid.reading import AS_PUBLISHED, VACUUM
 from payneflow.scaling import LabelScaler, unscale_flux, unscale_slope
 from payneflow.weights import PUBLISHED_KEYS
 
@@ -132,12 +132,13 @@ class PixelNetworks:
         return self.split
 
     def read_grid(self, path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
-        """Read the grid that these networks were trained on as it was read then: with their split.
+        """Read the grid that these networks were trained on as it was read then: with their split and medium.
 
-        Where nothing is known of that, it was the published one. Raises GridError as `payneflow.grid.read_grid` does.
+        Where nothing is known of these, they were as published. Raises GridError as `payneflow.grid.read_grid` does.
         """
         trained = self.split or grid_split(path, keys, AS_PUBLISHED, seed=0)
-        return read_grid(path, keys, trained=trained)
+        reading = GridReading(grid_medium=self.provenance.get("grid_medium", VACUUM))
+        return read_grid(path, keys, reading, trained=trained)
 
     def _hidden(self, scaled: np.ndarray) -> np.ndarray:
         # element by element: a matrix product's bits would depend on how many pixels there are

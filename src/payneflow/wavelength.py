@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
+LOWEST_IN_AIR = 2000.0  # Angstrom; below, air absorbs and all wavelengths are in vacuum
 GAP = 5.0  # a step wider than this many median steps is a gap
 
 

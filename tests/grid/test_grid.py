@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payneflow.errors import GridError
-from payneflow.grid import TEST, TRAINING, GridKeys, count_pixels, count_test, count_training, grid_shape, read_grid
+from payneflow.grid import (
+    TEST,
+    TRAINING,
+    GridKeys,
+    GridReading,
+    count_pixels,
+    count_test,
+    count_training,
+    grid_shape,
+    read_grid,
+)
 from payneflow.grid.summary import summarise, summary_text
 
 SHIPPED = ROOT / "resources" / "hband_grid.npz"
@@ -218,6 +228,23 @@ def test_far_ultraviolet_is_noted_not_refused(tmp_path):
     (note,) = summarise(read_grid(write(tmp_path / "grid.npz", arrays)))["notes"]
     assert "nanometres" in note
     assert "multiply them by 10" in note
+
+
+def test_wavelengths_in_air_are_converted_once(tmp_path):
+    """Vacuum 15 004.1 A and 5003.4 A of air 15 000 A and 5002 A: tables of the refractive index, 1.00027."""
+    for first, difference in ((15000.0, 4.099), (5002.0, 1.395)):
+        arrays = {**good(), "wavelength": first + 0.2 * np.arange(N_PIXEL)}
+        path = write(tmp_path / "grid.npz", arrays)
+        grid = read_grid(path, reading=GridReading(grid_medium="air"))
+        assert grid.wavelength[0] - first == pytest.approx(difference, abs=2e-3) and grid.medium == "air"
+        assert (np.diff(grid.wavelength) > 0.2).all()
+        assert "nm), in vacuum, converted from air" in summary_text(summarise(grid))
+        vacuum = read_grid(path)
+        assert vacuum.wavelength.tolist() == arrays["wavelength"].tolist()
+        assert "nm), in vacuum\n" in summary_text(summarise(vacuum))
+    path = write(tmp_path / "grid.npz", {**good(), "wavelength": 1990.0 + np.arange(N_PIXEL)})
+    with pytest.raises(GridError, match=r"goes down to 1990 Angstrom.*grid_medium to be vacuum"):
+        read_grid(path, reading=GridReading(grid_medium="air"))
 
 
 def processor_seconds(path):

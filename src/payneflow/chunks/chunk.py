@@ -21,7 +21,7 @@ from payneflow.training.trainers import prepare
 FORMAT_VERSION = 3
 _WHAT = "a chunk file made by payneflow split"
 _TRAINING_KEY = "prepared_for"  # trainer, settings and seed (JSON); of lm, chunks of earlier versions have them, too
-_TEXTS = ("grid_sha256", "preparation_note", "split_name")
+_TEXTS = ("grid_sha256", "preparation_note", "split_name", "grid_medium")
 _ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_names", "label_units", "requested")
 _ARRAYS += ("trains", "virtual_labels", "virtual_flux", "template_w0", "template_b0")
 
@@ -57,6 +57,7 @@ class Chunk:
     grid_sha256: str
     preparation_note: str
     split_name: str
+    grid_medium: str
     trainer: str
     settings: LmSettings | SgdSettings
     seed: int
@@ -89,6 +90,7 @@ class Chunk:
             "requested": self.requested,
             "trains": self.trains,
             "split_name": self.split_name,
+            "grid_medium": self.grid_medium,
             "grid_sha256": self.grid_sha256,
             "preparation_note": self.preparation_note,
         }
@@ -121,6 +123,7 @@ def split_grid(
         "requested": np.array([requested.start, requested.stop, requested.step]),
         "trains": grid.split.trains,
         "split_name": grid.split.name,
+        "grid_medium": grid.medium,
         "virtual_labels": preparation.virtual.labels,
         "template_w0": preparation.templates.w0,
         "template_b0": preparation.templates.b0,

@@ -30,6 +30,7 @@ _SAME = {
     "preparation_note": "was prepared in another way",
     "trains": "was trained on other spectra",
     "split_name": "was trained on other spectra",
+    "grid_medium": "has wavelengths of another medium",
 }
 
 
@@ -63,6 +64,7 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
             "pixels": first["requested"].tolist(),
             "preparation": str(first["preparation_note"]),
             "split": str(first["split_name"]),
+            "grid_medium": str(first["grid_medium"]),
             "versions": {
                 "payneflow": __version__,
                 "numpy": np.__version__,

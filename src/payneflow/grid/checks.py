@@ -11,9 +11,11 @@ import numpy as np
 
 from payneflow.errors import GridError
 from payneflow.grid.fillers import check_fillers
+from payneflow.grid.reading import VACUUM
 from payneflow.grid.sets import Split
 from payneflow.label_names import problems_of_names
 from payneflow.scaling import LabelScaler, unscale_flux
+from payneflow.wavelength import LOWEST_IN_AIR, air_to_vacuum
 
 LOWEST_WAVELENGTH = 1000.0  # Angstrom; a median below it is another unit: no stellar grid lies there
 NANOMETRES_FROM = 100.0  # a median from here to LOWEST_WAVELENGTH reads as nm, below as micrometres or a logarithm
@@ -58,6 +60,18 @@ def check_wavelength(path: Path, key: str, wavelength: np.ndarray) -> None:
         )
     _check_unit(path, key, float(np.median(wavelength)))
     _check_increasing(path, key, wavelength)
+
+
+def in_vacuum(path: Path, key: str, wavelength: np.ndarray, medium: str) -> np.ndarray:
+    """Wavelengths (n_pixel,) in Angstrom and `medium`, checked -> those in vacuum. Raises GridError below 2000 A."""
+    if medium == VACUUM:
+        return wavelength
+    if wavelength[0] < LOWEST_IN_AIR:
+        raise GridError(
+            f"{path}: {key} goes down to {wavelength[0]:g} Angstrom, where wavelengths are in vacuum; expected the "
+            "setting grid_medium to be vacuum."
+        )
+    return air_to_vacuum(wavelength)
 
 
 def _check_unit(path: Path, key: str, median: float) -> None:

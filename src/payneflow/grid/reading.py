@@ -3,8 +3,12 @@
 Networks keep what they were trained with, so that no later command asks again.
 """
 
+from typing import Literal
+
 from payneflow.declaration import declare, setting
 from payneflow.grid.sets import ALTERNATE
+
+VACUUM, AIR = "vacuum", "air"
 
 
 @declare
@@ -19,6 +23,10 @@ class GridReading:
         published=ALTERNATE,
         min_length=1,
         expected="alternate, random, or the name of an array in the grid",
+    )
+    grid_medium: Literal["vacuum", "air"] = setting(
+        VACUUM,
+        "what the grid's wavelengths are measured in; those in air are converted, networks have wavelengths in vacuum",
     )
 
 

@@ -15,10 +15,10 @@ from payneflow.errors import GridError
 from payneflow.files import sha256_of
 from payneflow.grid.aliasing import check_aliasing
 from payneflow.grid.blocks import for_each_block
-from payneflow.grid.checks import FluxCheck, check_labels, check_names, check_wavelength
+from payneflow.grid.checks import FluxCheck, check_labels, check_names, check_wavelength, in_vacuum
 from payneflow.grid.hdf5 import StoredFlux
 from payneflow.grid.layout import PUBLISHED, GridKeys
-from payneflow.grid.reading import AS_PUBLISHED, GridReading
+from payneflow.grid.reading import AS_PUBLISHED, VACUUM, GridReading
 from payneflow.grid.sets import Split, TwinCheck
 from payneflow.grid.stored import GridFile
 from payneflow.scaling import LabelScaler
@@ -31,7 +31,8 @@ class SpectralGrid:
     `wavelength` (n_pixel,) float64, Angstrom, increasing; `flux` (n_spectrum, n_pixel), normalised, float32 or float64
     as the file has it, that of an HDF5 file read only when it is indexed; `labels` (n_spectrum, n_label) float64, each
     in its unit (the file stores them the other way round); `label_names`, `label_units` (n_label,); `path` of the file,
-    `sha256` of its bytes; `split`: which spectra train and which test, as published where nothing else is said.
+    `sha256` of its bytes; `split`: which spectra train and which test, as published where nothing else is said;
+    `medium` that the file's own wavelengths are in, those here being in vacuum.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class SpectralGrid:
     label_units: tuple[str, ...]
     sha256: str
     split: Split | None = None
+    medium: str = VACUUM
 
     def __post_init__(self):
         if self.split is None:
@@ -76,11 +78,12 @@ def read_grid(
         split = file.split(reading.split, seed) if trained is None else _checked(path, trained, file.shape[0])
     check_names(path, keys.label_names, names)
     check_wavelength(path, keys.wavelength, wavelength)
+    wavelength = in_vacuum(path, keys.wavelength, wavelength, reading.grid_medium)
     check_labels(path, keys.labels, labels, names, units, split)
     if trained is None:
         check_aliasing(path, keys.labels, labels, names, split)
     _check_flux(path, keys.flux, flux, wavelength, split)
-    return SpectralGrid(path, wavelength, flux, labels, names, units, sha256_of(path), split)
+    return SpectralGrid(path, wavelength, flux, labels, names, units, sha256_of(path), split, reading.grid_medium)
 
 
 def _checked(path: Path, trained: Split, n_spectrum: int) -> Split:

@@ -4,6 +4,7 @@ import numpy as np
 
 from payneflow.grid import SpectralGrid, default_names
 from payneflow.grid.blocks import for_each_block
+from payneflow.grid.reading import VACUUM
 from payneflow.grid.sets import Split
 from payneflow.wavelength import segments
 
@@ -14,6 +15,8 @@ def summarise(grid: SpectralGrid) -> dict:
     """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader."""
     wavelength = {
         "unit": "Angstrom",
+        "medium": "vacuum",
+        "medium_of_file": grid.medium,
         "first": float(grid.wavelength[0]),
         "last": float(grid.wavelength[-1]),
         "first_nm": float(grid.wavelength[0]) / 10,
@@ -94,7 +97,7 @@ def summary_text(summary: dict) -> str:
         f"{summary['n_test']} test ({split['test']}); split: {split['name']}",
         f"pixels      {summary['n_pixel']} in {n_segment} {'segment' if n_segment == 1 else 'segments'}",
         f"wavelength  {axis['first']:.3f} ... {axis['last']:.3f} {axis['unit']} "
-        f"({axis['first_nm']:.2f} ... {axis['last_nm']:.2f} nm)",
+        f"({axis['first_nm']:.2f} ... {axis['last_nm']:.2f} nm), {_medium(axis['medium_of_file'])}",
     ]
     if n_segment > 1:
         lines += [
@@ -107,6 +110,10 @@ def summary_text(summary: dict) -> str:
     lines += [_label_line(label) for label in summary["labels"]]
     lines += [f"note        {note}" for note in summary["notes"]]
     return "\n".join(lines)
+
+
+def _medium(of_file: str) -> str:
+    return "in vacuum" if of_file == VACUUM else f"in vacuum, converted from {of_file}"
 
 
 def _label_line(label: dict) -> str:

@@ -16,7 +16,7 @@ from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.stored import SpectraFile, StoredSpectra, names_of_rows
 from payneflow.spectra.uncertainty import MOST_MASKED, REASONS, flux_errors, is_masked, kind_in_doubt
-from payneflow.spectra.wavelengths import check_overlap, columns_of, vacuum_angstrom, within_reach
+from payneflow.spectra.wavelengths import check_overlap, columns_of, rounding_of, vacuum_angstrom, within_reach
 
 BATCH_SIZE = 500  # spectra; 60 MB of flux and errors at 7214 pixels
 DOUBT_FROM = 20  # spectra of a batch that are looked at for errors or masks of a wrong kind
@@ -163,7 +163,8 @@ def _on_one_axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, net
     wavelength = vacuum_angstrom(place, axis, layout.wavelength_unit, layout.medium)
     check_overlap(place, axis, wavelength, networks, layout.wavelength_unit)
     rising = slice(None, None, 1 if wavelength[-1] >= wavelength[0] else -1)
-    columns = columns_of(networks, wavelength[rising])
+    rounding = rounding_of(axis, wavelength, layout.wavelength_unit)
+    columns = columns_of(networks, wavelength[rising], rounding[rising])
     on_networks_axis = columns is not None
     if not on_networks_axis:
         columns = within_reach(wavelength[rising], networks)
