@@ -16,7 +16,7 @@ SETS = ("training", "test")
 
 
 def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, np.ndarray]:
-    """Errors of the predicted spectra at the true labels, in normalised flux.
+    """Errors of the predicted spectra at the true labels, in the unit of the flux.
 
     Returns, for both sets, `median_deviation_SET` (median over the spectra of |predicted - true|), `rms_SET` and
     `largest_SET`, each (n_pixel,), and as `example_...` truth and prediction of the test spectrum of median rms.
@@ -30,7 +30,9 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
         "wavelength": networks.wavelength,
         "label_names": np.array(networks.label_names),
         "label_units": np.array(networks.label_units),
-        "trunc_diff": np.array(networks.provenance.get("settings", {}).get("trunc_diff", np.nan)),
+        "trunc_diff": np.array(
+            networks.provenance.get("settings", {}).get("trunc_diff", np.nan) * networks.flux_scale.width
+        ),
     }
     for measure in ("median_deviation", "rms", "largest"):
         results |= {f"{measure}_{name}": np.empty(len(columns)) for name in SETS}

@@ -11,7 +11,7 @@ from payneflow.chunks.writing import Piece, write_pieces
 from payneflow.errors import ChunkError, SettingsError
 from payneflow.files import read_npz
 from payneflow.grid import SpectralGrid, Split
-from payneflow.scaling import LabelScaler
+from payneflow.scaling import FluxScale, LabelScaler
 from payneflow.settings import LmSettings, SgdSettings, read_settings_record, settings_record
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import Templates
@@ -23,20 +23,20 @@ _WHAT = "a chunk file made by payneflow split"
 _TRAINING_KEY = "prepared_for"  # trainer, settings and seed (JSON); of lm, chunks of earlier versions have them, too
 _TEXTS = ("grid_sha256", "preparation_note", "split_name", "grid_medium")
 _ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_names", "label_units", "requested")
-_ARRAYS += ("trains", "virtual_labels", "virtual_flux", "template_w0", "template_b0")
+_ARRAYS += ("trains", "flux_scale", "virtual_labels", "virtual_flux", "template_w0", "template_b0")
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
     """What a chunk file holds: flux of its pixels, all labels, the grid's scaling, how to train, where it belongs.
 
-    `pixels`, `wavelength` (n,) in Angstrom; `flux` (n_spectrum, n) normalised; `labels` (n_spectrum, n_label) in their
-    units; `x_min`, `x_max` (n_label,) of the grid's training labels; `requested` are (start, stop, step) of all pixels
-    that were asked for, which `gather` checks. `trains` (n_spectrum,): whether a spectrum trains, as `split_name`, the
-    setting, says. What was drawn from the whole grid (training/preparation.py):
-    `virtual_labels` (n_virtual, n_label) scaled, `virtual_flux` (n_virtual, n) normalised, `template_w0` and
-    `template_b0`; `preparation_note` says how. `trainer`, `settings` and `seed` are what this was drawn for, and what
-    the pixels are trained with.
+    `pixels`, `wavelength` (n,) in Angstrom, vacuum, of `grid_medium` in the grid; `flux` (n_spectrum, n); `labels` (n_spectrum, n_label) in their units; `x_min`, `x_max` (n_label,) of the grid's training labels;
+    `requested` are (start, stop, step) of all pixels that were asked for, which `gather` checks. `trains`
+    (n_spectrum,): whether a spectrum trains, as `split_name`, the setting, says; `flux_scale` (2,): the flux that is
+    share 0 and share 1 for the networks.
+    What was drawn from the whole grid (training/preparation.py): `virtual_labels` (n_virtual, n_label) scaled,
+    `virtual_flux` (n_virtual, n), `template_w0` and `template_b0`; `preparation_note` says how. `trainer`, `settings`
+    and `seed` are what this was drawn for, and what the pixels are trained with.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Chunk:
     label_units: np.ndarray
     requested: np.ndarray
     trains: np.ndarray
+    flux_scale: np.ndarray
     virtual_labels: np.ndarray
     virtual_flux: np.ndarray
     template_w0: np.ndarray
@@ -65,6 +66,10 @@ class Chunk:
     @property
     def split(self) -> Split:
         return Split(self.split_name, self.trains)
+
+    @property
+    def scale(self) -> FluxScale:
+        return FluxScale(*map(float, self.flux_scale))
 
     @property
     def preparation(self) -> Preparation:
@@ -89,6 +94,7 @@ class Chunk:
             "label_units": self.label_units,
             "requested": self.requested,
             "trains": self.trains,
+            "flux_scale": self.flux_scale,
             "split_name": self.split_name,
             "grid_medium": self.grid_medium,
             "grid_sha256": self.grid_sha256,
@@ -113,7 +119,9 @@ def split_grid(
     chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)
     requested = parse_pixels(selection, len(grid.wavelength))
     training = grid.split.training
-    preparation = prepare(grid.scaler.scale(grid.labels[training]), grid.flux[training], settings, seed)
+    preparation = prepare(
+        grid.scaler.scale(grid.labels[training]), grid.flux[training], settings, seed, grid.flux_scale
+    )
     common = {
         "labels": grid.labels,
         "x_min": grid.scaler.x_min,
@@ -122,6 +130,7 @@ def split_grid(
         "label_units": np.array(grid.label_units),
         "requested": np.array([requested.start, requested.stop, requested.step]),
         "trains": grid.split.trains,
+        "flux_scale": np.array([grid.flux_scale.lowest, grid.flux_scale.highest]),
         "split_name": grid.split.name,
         "grid_medium": grid.medium,
         "virtual_labels": preparation.virtual.labels,

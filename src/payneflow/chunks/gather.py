@@ -16,6 +16,7 @@ from payneflow.errors import ChunkError
 from payneflow.files import read_npz
 from payneflow.grid import Split
 from payneflow.network import PixelNetworks
+from payneflow.scaling import FluxScale
 from payneflow.weights import PUBLISHED_KEYS
 
 _NETWORK = (*PUBLISHED_KEYS, "emulator_rms")
@@ -30,6 +31,7 @@ _SAME = {
     "preparation_note": "was prepared in another way",
     "trains": "was trained on other spectra",
     "split_name": "was trained on other spectra",
+    "flux_scale": "has another flux scale",
     "grid_medium": "has wavelengths of another medium",
 }
 
@@ -57,6 +59,7 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
         wavelength=columns["wavelength"][order],
         label_names=tuple(str(name) for name in first["label_names"]),
         label_units=tuple(str(unit) for unit in first["label_units"]),
+        flux_scale=FluxScale(*map(float, first["flux_scale"])),
         split=Split(str(first["split_name"]), first["trains"]),
         provenance={
             "settings": settings,

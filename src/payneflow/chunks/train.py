@@ -52,7 +52,7 @@ def train_chunk(
     scaled_labels = chunk.scaler.scale(chunk.labels[chunk.split.training])
     engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, settings, chunk.seed))
     length = n_weight(settings.n_neurons, chunk.labels.shape[1])
-    flux = flux_to_learn(chunk.flux[chunk.split.training], chunk.virtual_flux)
+    flux = flux_to_learn(*map(chunk.scale.share, (chunk.flux[chunk.split.training], chunk.virtual_flux)))
     tasks = [PixelTask(int(pixel), flux[i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
 
     def save() -> None:
@@ -119,8 +119,8 @@ def _trained(
         "steps": np.array([pixel.steps for pixel in progress]),
         "step_size": np.array([policy.step_size(pixel) for pixel in progress]),
         "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
-        "deviation_test": error.max(axis=1),
-        "median_deviation_test": np.median(error, axis=1),
+        "deviation_test": error.max(axis=1) / chunk.scale.width,
+        "median_deviation_test": np.median(error, axis=1) / chunk.scale.width,
         "end": np.array([str(pixel.stage) for pixel in progress]),
         "seconds": np.array([pixel.seconds for pixel in progress]),
     }
@@ -136,6 +136,7 @@ def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:
         label_names=tuple(chunk.label_names),
         label_units=tuple(chunk.label_units),
         emulator_rms=np.zeros(len(chunk.pixels)),
+        flux_scale=chunk.scale,
     )
     test = chunk.split.test
     error = np.abs(emulator.predict_scaled(chunk.scaler.scale(chunk.labels[test])) - chunk.flux[test])

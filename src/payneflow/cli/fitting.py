@@ -163,7 +163,8 @@ def add_subcommands(add) -> None:
         type=float,
         default=0.01,
         metavar="X",
-        help="1 sigma error of every pixel of --grid, and where --uncertainty is mask (default: %(default)s)",
+        help="1 sigma error of every pixel of --grid, as a share of the flux scale, and where --uncertainty is mask, "
+        "in the unit of the flux (default: %(default)s)",
     )
     one.add_argument(
         "--start",

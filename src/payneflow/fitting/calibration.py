@@ -21,7 +21,9 @@ from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
 
 FORMAT_VERSION = 1
-FLUX_ERROR = 1 / 300  # given to the noiseless fits; from S/N 10 to 1000 the label errors are the same within 5 %
+FLUX_ERROR = (
+    1 / 300
+)  # of the flux scale; given to the noiseless fits; from S/N 10 to 1000 the label errors are the same within 5 %
 # A row of the grid whose error is so many times the rms of all others has other labels than its spectrum: left in, it
 # would correct all stars around it by as much. On the demonstration grid none exceeds 10 times it.
 RUINOUS = 30.0
@@ -53,7 +55,9 @@ def measure_label_errors(
     true = grid.labels[rows]
     mode = replace(settings, fixed=dict.fromkeys(settings.fixed), priors={})
     flux = grid.flux[rows][:, columns]
-    fits = fit_spectra(networks, flux, FLUX_ERROR, settings=mode, start=true, progress=progress)
+    fits = fit_spectra(
+        networks, flux, FLUX_ERROR * networks.flux_scale.width, settings=mode, start=true, progress=progress
+    )
     scaled, width = networks.scaler.scale(grid.labels), networks.scaler.width
     parameters = Parameters.of(networks, settings)
     free, layout = parameters.free, parameters.layout

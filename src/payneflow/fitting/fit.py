@@ -10,6 +10,7 @@ from astropy.table import Column, Table
 from payneflow.errors import SettingsError, SpectraError
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, engine_for
 from payneflow.fitting.engine.starts import spread
+from payneflow.fitting.flux_units import check_continuum, in_own_units, in_shares, networks_of_shares
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
 from payneflow.fitting.quality import Fits, quality_of
 from payneflow.fitting.settings import FitSettings
@@ -55,15 +56,18 @@ def fit_spectra(
     """
     _check_names(networks)
     settings.check_labels(networks)
+    check_continuum(networks, settings)
     flux, flux_error = _checked(networks, flux, flux_error, wavelength)
     _check_rows("identifier", identifier, len(flux))
     _check_rows("spectrum", spectrum, len(flux))
     _check_rows("exclude", exclude, len(flux))
     starts, own_start = _starts(networks, settings, start, len(flux))
     axis = None if wavelength is None else np.asarray(wavelength, dtype=float)
-    engine = engine_for(networks, settings, axis, own_start)
+    engine = engine_for(networks_of_shares(networks), settings, axis, own_start)
     fits = engine.no_fits(len(flux))
-    _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
+    shares = in_shares(networks, flux, flux_error)
+    _fit_blocks(engine, *shares, starts, fits, processes, progress)
+    in_own_units(networks, fits, *shares)
     quality = quality_of(networks, settings, fits, label_errors, exclude)
     table = results_table(networks, settings, fits, quality, flux.shape[1])
     table.meta["errors"] = "formal" if label_errors is None else "calibrated"

@@ -14,7 +14,7 @@ from payneflow.grid.fillers import check_fillers
 from payneflow.grid.reading import VACUUM
 from payneflow.grid.sets import Split
 from payneflow.label_names import problems_of_names
-from payneflow.scaling import LabelScaler, unscale_flux
+from payneflow.scaling import PUBLISHED_FLUX, FluxScale, LabelScaler
 from payneflow.wavelength import LOWEST_IN_AIR, air_to_vacuum
 
 LOWEST_WAVELENGTH = 1000.0  # Angstrom; a median below it is another unit: no stellar grid lies there
@@ -28,8 +28,8 @@ BRIGHTEST_SHARE = 0.05  # share of a spectrum's pixels that is taken for its bri
 LOWEST_BRIGHTEST = 0.5  # normalised flux; the faintest of those may not lie below
 HIGHEST_MEDIAN = 1.5  # normalised flux
 
-# What a network can give: its output, a logistic function, lies between 0 and 1.
-LOWEST_FLUX, HIGHEST_FLUX = unscale_flux(0.0), unscale_flux(1.0)  # normalised flux
+LOWEST_FLUX, HIGHEST_FLUX = PUBLISHED_FLUX.reach  # normalised flux that a network can give
+OTHER_SCALE = "flux_scale: grid in config.yaml (--flux-scale grid) takes flux as it is"
 
 
 def check_names(path: Path, key: str, names: tuple[str, ...]) -> None:
@@ -135,12 +135,14 @@ def check_labels(
 class FluxCheck:
     """Whether flux (n_spectrum, n_pixel), which comes in blocks, is finite, normalised, and what a network can give.
 
+    Where `of_grid` says that the flux scale follows the grid, flux need only be finite, and not the same everywhere.
     `wavelength` (n_pixel,), Angstrom, says in the message where a bad value lies. What is worst is found only when all
     has been seen: one value that is not finite says more than a spectrum that is not normalised.
     """
 
-    def __init__(self, path: Path, key: str, wavelength: np.ndarray):
-        self._path, self._key, self._wavelength = path, key, wavelength
+    def __init__(self, path: Path, key: str, wavelength: np.ndarray, of_grid: bool = False):
+        self._path, self._key, self._wavelength, self._of_grid = path, key, wavelength, of_grid
+        self._lowest, self._highest = np.inf, -np.inf
         self._not_finite, self._first_not_finite = 0, None
         self._not_normalised: GridError | None = None
         self._outside, self._farthest = 0, None
@@ -155,6 +157,9 @@ class FluxCheck:
             self._not_finite += int((~finite).sum())
         if self._not_finite:
             return  # the other checks do not matter any more
+        self._lowest, self._highest = min(self._lowest, rows.min()), max(self._highest, rows.max())
+        if self._of_grid:
+            return
         for spectrum, row in enumerate(rows, first):
             self._not_normalised = self._not_normalised or _normalisation_error(self._path, self._key, spectrum, row)
         self._look_for_outside(first, rows)
@@ -169,6 +174,11 @@ class FluxCheck:
         if self._farthest is None or far[spectrum, pixel] > self._farthest[0]:
             self._farthest = far[spectrum, pixel], (first + int(spectrum), int(pixel)), rows[spectrum, pixel]
 
+    @property
+    def flux_scale(self) -> FluxScale:
+        """The scale that suits what was seen."""
+        return FluxScale.of_range(float(self._lowest), float(self._highest)) if self._of_grid else PUBLISHED_FLUX
+
     def judge(self) -> None:
         """Raise GridError for the worst that was seen, if anything was."""
         if self._not_finite:
@@ -182,8 +192,10 @@ class FluxCheck:
                 f"{self._path}: {self._key}[{spectrum}, {pixel}] is {value:.4g} ({self._place(spectrum, pixel)}), the "
                 f"farthest of {self._outside} values outside what a network can represent: {cause}. Expected "
                 f"{LOWEST_FLUX:g} ... {HIGHEST_FLUX:g}, where the scaled flux lies in 0 ... 1. Correct these spectra, "
-                "or leave them or these pixels out."
+                f"or leave them or these pixels out; or {OTHER_SCALE}."
             )
+        if self._of_grid and not self._highest > self._lowest:
+            raise GridError(f"{self._path}: {self._key} is {self._lowest:g} everywhere; expected spectra that differ.")
 
     def _place(self, spectrum: int, pixel: int) -> str:
         return f"spectrum {spectrum}, pixel {pixel}, {self._wavelength[pixel]:.7g} Angstrom"
@@ -199,7 +211,7 @@ def _normalisation_error(path: Path, key: str, spectrum: int, row: np.ndarray) -
     return GridError(
         f"{path}: {key}[{spectrum}] (spectrum {spectrum}) is not normalised: its median flux is "
         f"{ordered[middle]:.4g}, its highest {row[highest]:.4g} at pixel {highest}; expected flux divided by its "
-        "continuum, which then lies near 1. Divide each spectrum by its continuum."
+        f"continuum, which then lies near 1. Divide each spectrum by its continuum; or {OTHER_SCALE}."
     )
 
 

@@ -9,6 +9,7 @@ from payneflow.declaration import declare, setting
 from payneflow.grid.sets import ALTERNATE
 
 VACUUM, AIR = "vacuum", "air"
+PUBLISHED, OF_GRID = "published", "grid"
 
 
 @declare
@@ -23,6 +24,12 @@ class GridReading:
         published=ALTERNATE,
         min_length=1,
         expected="alternate, random, or the name of an array in the grid",
+    )
+    flux_scale: Literal["published", "grid"] = setting(
+        PUBLISHED,
+        "what flux the networks can give: published, that of normalised spectra, -0.125 ... 1.125; grid, what the grid "
+        "has, in any unit. Networks keep this scale; trunc_diff and the flux_error of test spectra are shares of it",
+        published=PUBLISHED,
     )
     grid_medium: Literal["vacuum", "air"] = setting(
         VACUUM,

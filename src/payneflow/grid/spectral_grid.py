@@ -18,10 +18,10 @@ from payneflow.grid.blocks import for_each_block
 from payneflow.grid.checks import FluxCheck, check_labels, check_names, check_wavelength, in_vacuum
 from payneflow.grid.hdf5 import StoredFlux
 from payneflow.grid.layout import PUBLISHED, GridKeys
-from payneflow.grid.reading import AS_PUBLISHED, VACUUM, GridReading
+from payneflow.grid.reading import AS_PUBLISHED, OF_GRID, VACUUM, GridReading
 from payneflow.grid.sets import Split, TwinCheck
 from payneflow.grid.stored import GridFile
-from payneflow.scaling import LabelScaler
+from payneflow.scaling import PUBLISHED_FLUX, FluxScale, LabelScaler
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,8 @@ class SpectralGrid:
     as the file has it, that of an HDF5 file read only when it is indexed; `labels` (n_spectrum, n_label) float64, each
     in its unit (the file stores them the other way round); `label_names`, `label_units` (n_label,); `path` of the file,
     `sha256` of its bytes; `split`: which spectra train and which test, as published where nothing else is said;
-    `medium` that the file's own wavelengths are in, those here being in vacuum.
+    `medium` that the file's own wavelengths are in, those here being in vacuum; `flux_scale` of the networks to be
+    trained.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class SpectralGrid:
     sha256: str
     split: Split | None = None
     medium: str = VACUUM
+    flux_scale: FluxScale = PUBLISHED_FLUX
 
     def __post_init__(self):
         if self.split is None:
@@ -82,8 +84,10 @@ def read_grid(
     check_labels(path, keys.labels, labels, names, units, split)
     if trained is None:
         check_aliasing(path, keys.labels, labels, names, split)
-    _check_flux(path, keys.flux, flux, wavelength, split)
-    return SpectralGrid(path, wavelength, flux, labels, names, units, sha256_of(path), split, reading.grid_medium)
+    scale = _check_flux(path, keys.flux, flux, wavelength, split, reading.flux_scale == OF_GRID)
+    return SpectralGrid(
+        path, wavelength, flux, labels, names, units, sha256_of(path), split, reading.grid_medium, scale
+    )
 
 
 def _checked(path: Path, trained: Split, n_spectrum: int) -> Split:
@@ -131,12 +135,15 @@ def default_names(n_label: int) -> tuple[str, ...]:
     return tuple(f"label_{i + 1}" for i in range(n_label))
 
 
-def _check_flux(path: Path, key: str, flux: np.ndarray | StoredFlux, wavelength: np.ndarray, split: Split) -> None:
-    """Every check of the flux, with one look at each block of it."""
-    checks = FluxCheck(path, key, wavelength), TwinCheck(path, key, split)
+def _check_flux(
+    path: Path, key: str, flux: np.ndarray | StoredFlux, wavelength: np.ndarray, split: Split, of_grid: bool
+) -> FluxScale:
+    """Every check of the flux, with one look at each block of it; returns the flux scale."""
+    checks = FluxCheck(path, key, wavelength, of_grid), TwinCheck(path, key, split)
     for_each_block(flux, *(check.look_at for check in checks))
     for check in checks:
         check.judge()
+    return checks[0].flux_scale
 
 
 def _text(array: np.ndarray) -> tuple[str, ...]:

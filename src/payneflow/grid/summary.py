@@ -6,6 +6,7 @@ from payneflow.grid import SpectralGrid, default_names
 from payneflow.grid.blocks import for_each_block
 from payneflow.grid.reading import VACUUM
 from payneflow.grid.sets import Split
+from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.wavelength import segments
 
 FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more often nanometres of the near infrared
@@ -46,7 +47,9 @@ def _split_summary(split: Split) -> dict:
 def _flux_summary(grid: SpectralGrid) -> dict:
     lowest, highest = [], []
     for_each_block(grid.flux, lambda _, rows: lowest.append(rows.min()), lambda _, rows: highest.append(rows.max()))
-    return {"dtype": str(grid.flux.dtype), "min": float(min(lowest)), "max": float(max(highest))}
+    return {"dtype": str(grid.flux.dtype), "min": float(min(lowest)), "max": float(max(highest))} | {
+        "scale": [grid.flux_scale.lowest, grid.flux_scale.highest]
+    }
 
 
 def _segments(wavelength: np.ndarray) -> list[dict]:
@@ -105,11 +108,18 @@ def summary_text(summary: dict) -> str:
             f"pixels {one['first_pixel']} ... {one['last_pixel']}"
             for one in axis["segments"]
         ]
-    lines.append(f"flux        {flux['min']:.4f} ... {flux['max']:.4f}, normalised, stored as {flux['dtype']}")
+    lines.append(f"flux        {_flux_line(flux)}, stored as {flux['dtype']}")
     lines.append(f"labels      {summary['n_label']}")
     lines += [_label_line(label) for label in summary["labels"]]
     lines += [f"note        {note}" for note in summary["notes"]]
     return "\n".join(lines)
+
+
+def _flux_line(flux: dict) -> str:
+    if flux["scale"] == [PUBLISHED_FLUX.lowest, PUBLISHED_FLUX.highest]:
+        return f"{flux['min']:.4f} ... {flux['max']:.4f}, normalised"
+    lowest, highest = flux["scale"]
+    return f"{flux['min']:.5g} ... {flux['max']:.5g}, flux scale {lowest:.5g} ... {highest:.5g}"
 
 
 def _medium(of_file: str) -> str:

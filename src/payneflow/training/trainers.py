@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from payneflow.scaling import scale_flux
+from payneflow.scaling import PUBLISHED_FLUX, FluxScale, scale_flux
 from payneflow.settings import LmSettings, SgdSettings, TheanoSettings
 from payneflow.training.lanes import PixelTask, Trainer, train_pixels
 from payneflow.training.lm.limits import TEMPLATE_DAMPING, TEMPLATE_ITERATIONS, TEMPLATE_STARTS
@@ -30,22 +30,28 @@ def make_trainer(
     return LmTrainer(scaled_labels, preparation, settings, seed), StartsPolicy(settings)
 
 
-def prepare(scaled_labels: np.ndarray, flux: np.ndarray, settings: LmSettings | SgdSettings, seed: int) -> Preparation:
+def prepare(
+    scaled_labels: np.ndarray,
+    flux: np.ndarray,
+    settings: LmSettings | SgdSettings,
+    seed: int,
+    flux_scale: FluxScale = PUBLISHED_FLUX,
+) -> Preparation:
     """What the trainer of `settings` draws from the whole training set.
 
-    `scaled_labels`: (n_training, n_label); `flux`: (n_training, n_pixel), normalised, of all pixels of the grid, in
-    memory or in a file: only a sample of spectra and pixels, and the pixels of the templates, are read.
+    `scaled_labels`: (n_training, n_label); `flux`: (n_training, n_pixel), on `flux_scale`, of all pixels, in memory or
+    in a file: only a sample of spectra and pixels, and the pixels of the templates, are read.
     """
     if isinstance(settings, SgdSettings):
         return Preparation.nothing(*scaled_labels.shape)
-    virtual = make_virtual_spectra(scaled_labels, flux, seed, None if settings.virtual_weight else 0)
+    virtual = make_virtual_spectra(scaled_labels, flux, seed, None if settings.virtual_weight else 0, flux_scale)
     alone = Preparation(virtual, Templates.none(scaled_labels.shape[1]), virtual.note)
     pixels = template_pixels(flux.shape[1])
     if not len(pixels):
         return alone
     careful = replace(settings, n_starts=TEMPLATE_STARTS, max_iterations=TEMPLATE_ITERATIONS, damping=TEMPLATE_DAMPING)
     trainer, policy = make_trainer(scaled_labels, alone, careful, seed)
-    template_flux = flux[:, pixels]
+    template_flux = flux_scale.share(flux[:, pixels])
     to_learn = flux_to_learn(template_flux, virtual.flux(template_flux))
     tasks = [PixelTask(int(pixel), to_learn[i], PixelProgress()) for i, pixel in enumerate(pixels)]
     for _ in train_pixels(trainer, policy, tasks):
@@ -58,5 +64,8 @@ def prepare(scaled_labels: np.ndarray, flux: np.ndarray, settings: LmSettings | 
 
 
 def flux_to_learn(training_flux: np.ndarray, virtual_flux: np.ndarray) -> np.ndarray:
-    """Scaled flux (n_pixel, n_training + n_virtual) of training flux (n_training, n_pixel) and virtual flux."""
+    """Scaled flux (n_pixel, n_training + n_virtual) of training flux (n_training, n_pixel) and virtual flux.
+
+    Both are shares of the flux scale, which normalised flux is itself.
+    """
     return np.ascontiguousarray(scale_flux(np.concatenate([training_flux, virtual_flux])).T)
