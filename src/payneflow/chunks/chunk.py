@@ -30,10 +30,11 @@ _ARRAYS += ("trains", "flux_scale", "virtual_labels", "virtual_flux", "template_
 class Chunk:
     """What a chunk file holds: flux of its pixels, all labels, the grid's scaling, how to train, where it belongs.
 
-    `pixels`, `wavelength` (n,) in Angstrom, vacuum, of `grid_medium` in the grid; `flux` (n_spectrum, n); `labels` (n_spectrum, n_label) in their units; `x_min`, `x_max` (n_label,) of the grid's training labels;
-    `requested` are (start, stop, step) of all pixels that were asked for, which `gather` checks. `trains`
-    (n_spectrum,): whether a spectrum trains, as `split_name`, the setting, says; `flux_scale` (2,): the flux that is
-    share 0 and share 1 for the networks.
+    `pixels`, `wavelength` (n,) in Angstrom, vacuum, of `grid_medium` in the grid; `flux` (n_spectrum, n); `labels`
+    (n_spectrum, n_label) in their units; `x_min`, `x_max` (n_label,) of the grid's training labels; `requested` are
+    (start, stop, step) of all pixels that were asked for, which `gather` checks. `trains` (n_spectrum,): whether a
+    spectrum trains, as `split_name`, the setting, says; `flux_scale` (2,): the flux that is share 0 and share 1 for
+    the networks.
     What was drawn from the whole grid (training/preparation.py): `virtual_labels` (n_virtual, n_label) scaled,
     `virtual_flux` (n_virtual, n), `template_w0` and `template_b0`; `preparation_note` says how. `trainer`, `settings`
     and `seed` are what this was drawn for, and what the pixels are trained with.
