@@ -49,8 +49,8 @@ def test_sums_of_the_label_pass_are_those_of_numpy(size, seed, dtype):
 class Pass:
     """A general pass and its arrays, for one way of moving the emulator."""
 
-    def __init__(self, n_label, n_neurons, n_term, move, velocity, dtype, seed):
-        self.networks = networks = line_networks(n_label, n_neurons)
+    def __init__(self, n_label, n_neurons, n_term, move, velocity, dtype, seed, networks=None):
+        self.networks = networks = line_networks(n_label, n_neurons) if networks is None else networks
         emulator = emulator_of(networks)
         rng = np.random.default_rng(seed)
         rest = RestAxis(emulator, networks.wavelength, 40.0, 0.0, move != STAY)
@@ -72,18 +72,21 @@ class Pass:
         columns = aligned(rest.n_place * -(-(1 + n_label) // LANES), dtype)
         solved = np.full(len(self.axis.segments), n_term)
         places = self.axis.padded(places + 1.0) - 1.0
+        own_places = emulator.axis.padded(rest.own_places(emulator.axis) + 1.0) - 1.0
+        n_own = emulator.axis.n_place if rest.uneven else 0
+        own = aligned((1 + n_label) * n_own // LANES, dtype)
         self.problem = GeneralProblem(
             emulator.weights[dtype],
             self.axis.padded(self.flux, dtype),
             self.axis.padded(self.weight, dtype),
             self.terms.astype(dtype).ravel(),
-            Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places),
+            Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places, own_places, rest.firsts, rest.weights),
             solved,
             tap_table().astype(dtype).ravel(),
-            MovedMemory(self.rest, self.moved, columns),
+            MovedMemory(self.rest, self.moved, own, columns),
             self.continuum,
         )
-        self._evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity)
+        self._evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity, rest.uneven)
 
     def __call__(self, x):
         gradient, matrix = np.empty(self.n_parameter), np.empty((self.n_parameter, self.n_parameter))
