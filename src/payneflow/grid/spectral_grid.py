@@ -99,6 +99,18 @@ def _checked(path: Path, trained: Split, n_spectrum: int) -> Split:
     return trained
 
 
+def read_wavelength(path: str | Path, keys: GridKeys = PUBLISHED) -> np.ndarray:
+    """The wavelengths of a grid file (n_pixel,), as they are stored, in Angstrom, checked; nothing else is read.
+
+    Raises GridError as `read_grid` does.
+    """
+    path = Path(path)
+    with GridFile(path, keys, roles=("wavelength",)) as file:
+        wavelength = file.read("wavelength").astype(float)
+    check_wavelength(path, keys.wavelength, wavelength)
+    return wavelength
+
+
 def read_labels(
     path: str | Path, keys: GridKeys = PUBLISHED, reading: GridReading = AS_PUBLISHED, *, seed: int = 0
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...], Split]:

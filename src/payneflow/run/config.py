@@ -15,10 +15,11 @@ from pydantic import Field, Strict
 from payneflow.declaration import as_meant, declare, no_such, problems_of, section, sections_of, setting, settings_of
 from payneflow.errors import SettingsError
 from payneflow.fitting.settings import FitSettings
-from payneflow.grid import GridKeys, GridReading, read_labels
+from payneflow.grid import GridKeys, GridReading, read_labels, read_wavelength
 from payneflow.scaling import LabelScaler
 from payneflow.settings import SETTINGS, LmSettings, SgdSettings
 from payneflow.spectra.layout import SpectraLayout
+from payneflow.wavelength import even_step
 
 AUTO = "auto"  # the chunk_size that is found from the cost of a pixel
 QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: as a mapping. Use quotes:
@@ -205,10 +206,16 @@ def _plain(value: Any) -> Any:
 
 
 def check_labels(fit: FitSettings, grid: str | Path, keys: GridKeys, reading: GridReading, seed: int) -> None:
-    """Raise SettingsError where the section `fit` names no label of the grid, or holds one beyond the bounds of a fit.
+    """Raise SettingsError where the section `fit` asks for what networks of this grid could not be fitted with.
 
-    The grid's labels are read, and not its flux; where no label is held and none has a prior, not even these.
+    That is, names no label of the grid, holds one beyond the bounds of a fit, or fits a velocity where the steps of the
+    wavelength axis differ too much. The grid's flux is never read, its labels and wavelengths only where it matters.
     """
+    if fit.velocity and not even_step(read_wavelength(grid, keys))[1]:
+        raise SettingsError(
+            f"fit.velocity is true, but the steps of {keys.wavelength} in {grid} differ too much to be shifted. "
+            "Resample the grid to a more even axis, or set velocity: false."
+        )
     if not (fit.fixed or fit.priors):
         return
     labels, names, units, split = read_labels(grid, keys, reading, seed=seed)

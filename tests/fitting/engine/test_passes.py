@@ -7,8 +7,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from known_networks import line_networks
 
-from payneflow import PixelNetworks
-from payneflow.errors import SpectraError
 from payneflow.fitting.engine.arguments import Axes, GeneralProblem, LabelProblem, MovedMemory
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import LINE, PaddedAxis, emulator_of
@@ -211,11 +209,3 @@ def test_extra_scatter_makes_chi2_the_degrees_of_freedom():
     s = extra_scatter(residual, weight, level, 3990)
     assert (residual**2 / (1 / weight + (s * level) ** 2)).sum() == pytest.approx(3990, rel=1e-6)
     assert extra_scatter(residual, weight, level, 1e9) == 0
-
-
-def test_uneven_wavelengths_are_refused_where_the_emulator_must_move():
-    networks = line_networks(1, 1)
-    wavelength = 15000 + 3 * np.arange(120.0) + 0.01 * np.arange(120.0) ** 2
-    uneven = PixelNetworks(**{**networks.__dict__, "wavelength": wavelength})
-    with pytest.raises(SpectraError, match="not even in ln"):
-        RestAxis(emulator_of(uneven), uneven.wavelength, 100.0, 30.0, True)

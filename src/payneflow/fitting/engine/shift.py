@@ -11,10 +11,11 @@ from functools import cache
 
 import numpy as np
 
+from payneflow.errors import SpectraError
 from payneflow.fitting.engine.emulator import LINE, Emulator, PaddedAxis
-from payneflow.fitting.engine.uneven import even_step, tap_weights_at
+from payneflow.fitting.engine.uneven import tap_weights_at
 from payneflow.simd import CACHE_LINE, LANES, inlined, like, load, load_line, part, store
-from payneflow.wavelength import GAP
+from payneflow.wavelength import GAP, even_step
 
 C_KM_S = 299792.458  # speed of light, exact
 TAPS, HALF = LANES, LANES // 2
@@ -67,7 +68,13 @@ class RestAxis:
         self.uneven = moves and not _is_even(axis, self.log_wavelength, self.log_step)
         self._count = np.diff(axis.segments, axis=1)[:, 0]
         if self.uneven:
-            self.log_step = even_step(wavelength, self.log_wavelength, axis.segments)
+            self.log_step, can_be_even = even_step(wavelength)
+            if not can_be_even:
+                raise SpectraError(
+                    f"the steps of the networks' wavelengths {wavelength[0]:.2f} ... {wavelength[-1]:.2f} A differ too "
+                    "much for velocities and other wavelength axes. Train networks on a more even axis, or fit labels "
+                    "alone on their own pixels."
+                )
             first, last = self.log_wavelength[axis.segments[:, 0]], self.log_wavelength[axis.segments[:, 1] - 1]
             self._count = ((last - first) / self.log_step + SAME_PLACE).astype(int) + 1
         self.length = -(-self._count // LINE) * LINE

@@ -10,30 +10,11 @@ from functools import cache
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from payneflow.errors import SpectraError
 from payneflow.simd import part
 
 TAPS, HALF = 8, 4
-STEP_SHARE = 0.05  # of the steps of an axis that may be shorter than those it is taken to
 SMOOTH = 2e-3  # steps: an axis whose third differences are smaller is a smooth function of the pixel's number
 MOST_WEIGHT = 3.0  # pixels so unevenly spread that a polynomial through them swings get a straight line
-MOST_PLACES = 20  # of the even axis, for each network
-
-
-def even_step(wavelength: np.ndarray, log_wavelength: np.ndarray, segments: np.ndarray) -> float:
-    """The step in ln(wavelength) that an axis (n_pixel,) of these segments is taken to.
-
-    Raises SpectraError where its steps differ so much that this would make too many places.
-    """
-    steps = np.concatenate([np.diff(log_wavelength[first:stop]) for first, stop in segments])
-    step = float(np.quantile(steps, STEP_SHARE)) if len(steps) else 1.0
-    if steps.sum() > MOST_PLACES * step * len(wavelength):
-        raise SpectraError(
-            f"the networks' wavelengths {wavelength[0]:.2f} ... {wavelength[-1]:.2f} A have steps of "
-            f"{steps.min():.2g} to {steps.max():.2g} in ln(wavelength), too different for velocities and other "
-            "wavelength axes. Train networks on a more even axis, or fit labels alone on their own pixels."
-        )
-    return step
 
 
 def tap_weights_at(log_wavelength: np.ndarray, wanted: np.ndarray, sinc) -> tuple[np.ndarray, np.ndarray]:
