@@ -30,6 +30,7 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
         "wavelength": networks.wavelength,
         "label_names": np.array(networks.label_names),
         "label_units": np.array(networks.label_units),
+        "flux_scale": np.array([networks.flux_scale.lowest, networks.flux_scale.highest]),
         "trunc_diff": np.array(
             networks.provenance.get("settings", {}).get("trunc_diff", np.nan) * networks.flux_scale.width
         ),

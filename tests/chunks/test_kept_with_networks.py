@@ -122,6 +122,8 @@ def test_flux_in_any_unit_is_trained_on_and_fitted(tmp_path, flux, lowest):
     assert np.nanmax(networks.emulator_rms) < 0.05 * np.ptp(values)
     run("evaluate", network, grid, "--output", tmp_path / "evaluation.npz")
     assert rms(tmp_path / "evaluation.npz")[0] < 0.02 * np.ptp(values)
+    for figure in ("flux_prediction", "flux_deviation"):
+        run("plot", figure, tmp_path / "evaluation.npz", "--output", tmp_path / f"{figure}.png")
     run("calibrate", network, grid, "--output", tmp_path / "errors.npz")
     errors = "--label-errors", tmp_path / "errors.npz"
     run("fit", network, "--grid", grid, *errors, "--output", tmp_path / "fits")
