@@ -74,13 +74,13 @@ def predict(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def train(trainer: Trainer, settings: SgdSettings, pixels, flux: np.ndarray) -> dict[int, tuple[list, PixelProgress]]:
     """Each pixel trained to its end: what was decided after each of its runs, and its progress."""
     policy = PublishedPolicy(settings)
-    trained = {pixel: ([], PixelProgress()) for pixel in pixels}
-    tasks = [PixelTask(pixel, flux[pixel], trained[pixel][1]) for pixel in pixels]
+    tasks = [PixelTask(pixel, flux[pixel], PixelProgress()) for pixel in pixels]
+    decisions = {pixel: [] for pixel in pixels}
     for task in train_pixels(trainer, policy, tasks):
         progress = task.progress
         decided = str(progress.stage), progress.restarts, progress.loops, policy.step_size(progress), progress.steps
-        trained[task.pixel][0].append(decided)
-    return trained
+        decisions[task.pixel].append(decided)
+    return {task.pixel: (decisions[task.pixel], task.progress) for task in tasks}
 
 
 # -------------------------------------------------------------------------------------------------- how they part

@@ -21,7 +21,7 @@ STOREYS = [
     ["spectra", "grid", "network"],
     ["kriging"],
     ["simd", "files"],
-    ["errors", "declaration", "progress", "scaling", "weights", "wavelength", "statistics", "settings"],
+    ["errors", "declaration", "progress", "scaling", "weights", "wavelength", "statistics", "settings", "label_names"],
 ]
 HEIGHT = {room: -storey for storey, rooms in enumerate(STOREYS) for room in rooms}
 

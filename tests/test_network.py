@@ -109,12 +109,12 @@ def test_a_damaged_network_file_is_refused(tmp_path, key, value, says):
         read_networks(path)
 
 
-def test_a_file_of_format_1_is_read_and_written_again_in_format_2(tmp_path):
+def test_a_file_of_format_1_is_read_and_written_again_in_the_newest(tmp_path):
     """Format 1 calls the emulator's rms flux_error; all else is the same."""
     old, new = tmp_path / "old.npz", tmp_path / "new.npz"
     by_hand().write(new)
     stored = dict(np.load(new))
-    assert stored["format_version"] == 2 and "flux_error" not in stored
+    assert stored["format_version"] == 3 and "flux_error" not in stored
     np.savez(old, **{**stored, "flux_error": stored["emulator_rms"], "format_version": np.array(1)})
     renamed = {key: value for key, value in np.load(old).items() if key != "emulator_rms"}
     np.savez(old, **renamed)

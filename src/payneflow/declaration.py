@@ -113,6 +113,11 @@ class Setting:
     in_config: bool
     bounds: dict[str, float]
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The texts that it may be, where it is one of some."""
+        return typing.get_args(self.kind) if typing.get_origin(self.kind) is typing.Literal else ()
+
 
 def settings_of(declared) -> Iterator[Setting]:
     """The settings of a declared class or instance in their order, sections left out."""

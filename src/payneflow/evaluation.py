@@ -7,43 +7,48 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.files import write_npz
-from payneflow.grid import TEST, TRAINING, SpectralGrid
+from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.weights import PUBLISHED_KEYS
 
 BLOCK_BYTES = 64 * 2**20  # of the errors of all spectra at some pixels, which are looked at together
-SETS = (("training", TRAINING), ("test", TEST))
+SETS = ("training", "test")
 
 
 def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, np.ndarray]:
-    """Errors of the predicted spectra at the true labels, in normalised flux.
+    """Errors of the predicted spectra at the true labels, in the unit of the flux.
 
     Returns, for both sets, `median_deviation_SET` (median over the spectra of |predicted - true|), `rms_SET` and
     `largest_SET`, each (n_pixel,), and as `example_...` truth and prediction of the test spectrum of median rms.
     Raises NetworkFileError where grid and networks do not have the same labels and wavelengths.
     """
+    split = networks.split_of(grid)
+    sets = tuple(zip(SETS, (split.training, split.test), strict=True))
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
     scaled = networks.scaler.scale(grid.labels)
     results: dict[str, np.ndarray] = {
         "wavelength": networks.wavelength,
         "label_names": np.array(networks.label_names),
         "label_units": np.array(networks.label_units),
-        "trunc_diff": np.array(networks.provenance.get("settings", {}).get("trunc_diff", np.nan)),
+        "flux_scale": np.array([networks.flux_scale.lowest, networks.flux_scale.highest]),
+        "trunc_diff": np.array(
+            networks.provenance.get("settings", {}).get("trunc_diff", np.nan) * networks.flux_scale.width
+        ),
     }
     for measure in ("median_deviation", "rms", "largest"):
-        results |= {f"{measure}_{name}": np.empty(len(columns)) for name, _ in SETS}
+        results |= {f"{measure}_{name}": np.empty(len(columns)) for name in SETS}
     square_of_spectrum = np.zeros(len(scaled))  # summed over the pixels that have a network
     for pixels in _blocks_of_pixels(len(columns), len(scaled)):
         some = _networks_of(networks, pixels)
         flux = grid.flux[:, columns[pixels]]
-        for name, spectra in SETS:
+        for name, spectra in sets:
             error = np.subtract(some.predict_scaled(scaled[spectra]), flux[spectra], order="C")
             results[f"median_deviation_{name}"][pixels] = np.median(np.abs(error), axis=0)
             results[f"rms_{name}"][pixels] = np.sqrt((error**2).mean(axis=0))
             results[f"largest_{name}"][pixels] = np.abs(error).max(axis=0)
             square_of_spectrum[spectra] += (error[:, np.isfinite(error).all(axis=0)] ** 2).sum(axis=1)
-    spectra = range(len(scaled))[TEST]
-    spectrum = spectra[int(np.argsort(square_of_spectrum[TEST])[len(spectra) // 2])]
+    spectra = split.test_rows
+    spectrum = int(spectra[np.argsort(square_of_spectrum[split.test])[len(spectra) // 2]])
     truth = grid.flux[spectrum, columns].astype(float)
     return {
         **results,
@@ -75,7 +80,7 @@ def write_evaluation(results: dict[str, np.ndarray], path: str | Path) -> None:
 def evaluation_text(results: dict[str, np.ndarray]) -> str:
     """The accuracy of the networks in a few lines; pixels that failed to train are counted apart."""
     lines = []
-    for name, _ in SETS:
+    for name in SETS:
         good = np.isfinite(results[f"rms_{name}"])
         lines.append(
             f"{name + ' set:':14}median over {good.sum()} pixels of the median absolute deviation "

@@ -13,10 +13,15 @@ import numpy as np
 
 from payneflow.errors import LabelRangeWarning, NetworkFileError
 from payneflow.files import read_npz, write_npz
-from payneflow.scaling import LabelScaler, unscale_flux, unscale_slope
+from payneflow.grid import GridKeys, GridReading, SpectralGrid, Split, grid_split, read_grid
+from payneflow.grid.layout import PUBLISHED
+from payneflow.grid.reading import AS_PUBLISHED, OF_GRID, VACUUM
+from payneflow.scaling import PUBLISHED_FLUX, FluxScale, LabelScaler, unscale_flux, unscale_slope
 from payneflow.weights import PUBLISHED_KEYS
 
-FORMAT_VERSION = 2  # 1, still read, calls emulator_rms flux_error
+FORMAT_VERSION = (
+    3  # still read: 2, which has no trains and no flux_scale, and 1, which calls emulator_rms flux_error as well
+)
 
 
 def logistic(z: np.ndarray) -> np.ndarray:
@@ -32,7 +37,9 @@ class PixelNetworks:
     `w_array_0` (n_pixel, n_neurons, n_label), `b_array_0` (n_pixel, n_neurons), `w_array_1` (n_pixel, n_neurons),
     `b_array_1` (n_pixel,), `x_min`, `x_max` (n_label,) in the labels' units. And, added: `wavelength` (n_pixel,)
     in Angstrom, `label_names`, `label_units` (n_label,), `emulator_rms` (n_pixel,), the rms error of the emulator on
-    the test set in normalised flux, and `provenance` (settings, seed, SHA-256 of the grid, versions).
+    the test set in the unit of the flux, and `provenance` (settings, seed, SHA-256 of the grid, versions).
+    `split`: which spectra of their grid they were trained on; None where nothing is known of it. `flux_scale`: the
+    flux that is 0.1 and 0.9 to the networks.
     """
 
     w_array_0: np.ndarray
@@ -46,6 +53,8 @@ class PixelNetworks:
     label_units: tuple[str, ...]
     emulator_rms: np.ndarray
     provenance: dict = field(default_factory=dict)
+    split: Split | None = None
+    flux_scale: FluxScale = PUBLISHED_FLUX
 
     @property
     def scaler(self) -> LabelScaler:
@@ -79,10 +88,10 @@ class PixelNetworks:
     def predict_scaled(self, scaled: np.ndarray) -> np.ndarray:
         """Normalised flux (n_spectrum, n_pixel) for scaled labels (n_spectrum, n_label); (n_pixel,) for (n_label,)."""
         if scaled.ndim == 1:
-            return unscale_flux(self._output(self._hidden(scaled)))
+            return self._flux(self._output(self._hidden(scaled)))
         flux = np.empty((len(scaled), len(self.b_array_1)))
         for i, one in enumerate(scaled):
-            flux[i] = unscale_flux(self._output(self._hidden(one)))
+            flux[i] = self._flux(self._output(self._hidden(one)))
         return flux
 
     def jacobian_scaled(self, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +100,8 @@ class PixelNetworks:
         output = self._output(hidden)
         slope = self.w_array_1 * hidden * (1.0 - hidden)
         slopes = [(slope * self.w_array_0[:, :, j]).sum(axis=1) for j in range(len(scaled))]
-        return unscale_flux(output), np.stack(slopes, axis=1) * unscale_slope(output * (1.0 - output))[:, None]
+        slope_of_flux = unscale_slope(output * (1.0 - output)) * self.flux_scale.width
+        return self._flux(output), np.stack(slopes, axis=1) * slope_of_flux[:, None]
 
     def columns_in(self, wavelength: np.ndarray, label_names: tuple[str, ...], path: str | Path) -> np.ndarray:
         """Where the networks' pixels are on a grid's `wavelength` axis (n,), as indices (n_pixel,).
@@ -112,6 +122,32 @@ class PixelNetworks:
             )
         return columns
 
+    def split_of(self, grid: SpectralGrid) -> Split:
+        """Which spectra of `grid` these networks were trained on.
+
+        Raises NetworkFileError where they were trained on a grid of another number of spectra.
+        """
+        if self.split is None:
+            return grid.split
+        if len(self.split.trains) != len(grid.labels):
+            raise NetworkFileError(
+                f"{grid.path}: {len(grid.labels)} spectra, but the networks were trained on a grid of "
+                f"{len(self.split.trains)}, so which of these train is unknown. Use the grid they were trained on."
+            )
+        return self.split
+
+    def read_grid(self, path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
+        """Read the grid that these networks were trained on as it was read then: with their split, medium and flux.
+
+        Where nothing is known of these, they were as published. Raises GridError as `payneflow.grid.read_grid` does.
+        """
+        trained = self.split or grid_split(path, keys, AS_PUBLISHED, seed=0)
+        reading = GridReading(
+            grid_medium=self.provenance.get("grid_medium", VACUUM),
+            flux_scale="published" if self.flux_scale == PUBLISHED_FLUX else OF_GRID,
+        )
+        return read_grid(path, keys, reading, trained=trained)
+
     def _hidden(self, scaled: np.ndarray) -> np.ndarray:
         # element by element: a matrix product's bits would depend on how many pixels there are
         z = self.b_array_0.copy()
@@ -122,12 +158,18 @@ class PixelNetworks:
     def _output(self, hidden: np.ndarray) -> np.ndarray:
         return logistic((self.w_array_1 * hidden).sum(axis=1) + self.b_array_1)
 
+    def _flux(self, output: np.ndarray) -> np.ndarray:
+        return self.flux_scale.flux(unscale_flux(output))
+
     def write(self, path: str | Path) -> None:
         """Write the network file (npz). The six published keys keep their published names and shapes."""
         arrays = {key: getattr(self, key) for key in _ARRAYS}
         names = {"label_names": np.array(self.label_names), "label_units": np.array(self.label_units)}
         provenance = json.dumps(self.provenance, sort_keys=True)
-        write_npz(path, {**arrays, **names, "format_version": np.array(FORMAT_VERSION), "provenance": provenance})
+        split = {} if self.split is None else {"trains": self.split.trains, "split_name": self.split.name}
+        split["flux_scale"] = np.array([self.flux_scale.lowest, self.flux_scale.highest])
+        version = np.array(FORMAT_VERSION)
+        write_npz(path, {**arrays, **names, **split, "format_version": version, "provenance": provenance})
 
 
 _ARRAYS = (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength", "emulator_rms")
@@ -156,6 +198,8 @@ def read_networks(path: str | Path) -> PixelNetworks:
         label_names=tuple(str(name) for name in stored["label_names"]),
         label_units=tuple(str(unit) for unit in stored["label_units"]),
         provenance=json.loads(str(stored["provenance"])),
+        split=Split(str(stored["split_name"]), stored["trains"]) if "trains" in stored else None,
+        flux_scale=FluxScale(*map(float, stored["flux_scale"])) if "flux_scale" in stored else PUBLISHED_FLUX,
     )
 
 

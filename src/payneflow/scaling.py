@@ -1,7 +1,8 @@
 """Labels and flux as the networks see them: both squeezed into 0.1 ... 0.9, where the logistic function is not flat.
 
 x' = (x - x_min) * 0.8 / (x_max - x_min) + 0.1 for labels, with x_min and x_max over the training labels only, and
-y' = 0.8 y + 0.1 for normalised flux (published listing of The Payne, Ting et al. 2019, ApJ 879, 69).
+y' = 0.8 y + 0.1 for normalised flux (published listing of The Payne, Ting et al. 2019, ApJ 879, 69). Flux on any other
+scale is first made a share y of that scale (`FluxScale`).
 
 The functions here are the only place that knows these two maps. SPAN and OFFSET are for kernels, which take constants.
 """
@@ -34,6 +35,45 @@ def unscale_slope(slope: np.ndarray) -> np.ndarray:
 def unscale_deviation(deviation: np.ndarray) -> np.ndarray:
     """Difference of two network outputs (any shape) -> that of their normalised fluxes."""
     return deviation / SPAN
+
+
+LOWEST_OUTPUT, HIGHEST_OUTPUT = unscale_flux(0.0), unscale_flux(1.0)  # shares of the flux scale that a network can give
+
+
+@dataclass(frozen=True)
+class FluxScale:
+    """The flux that networks see as 0.1 and as 0.9, in the unit of the flux; published: 0 and 1, of normalised flux."""
+
+    lowest: float = 0.0
+    highest: float = 1.0
+
+    @classmethod
+    def of_range(cls, lowest: float, highest: float) -> "FluxScale":
+        """The scale of flux that fills this range: it begins at 0 where networks then reach all, else at the lowest."""
+        begins_at_zero = highest > 0 and lowest >= LOWEST_OUTPUT * highest
+        return cls(0.0 if begins_at_zero else float(lowest), float(highest))
+
+    @property
+    def width(self) -> float:
+        return self.highest - self.lowest
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The lowest and the highest flux that networks can give, exclusive."""
+        return self.flux(LOWEST_OUTPUT), self.flux(HIGHEST_OUTPUT)
+
+    def share(self, flux: np.ndarray) -> np.ndarray:
+        """Flux (any shape) -> share of this scale, float64; itself where that is published."""
+        if self == PUBLISHED_FLUX:
+            return flux
+        return (np.asarray(flux, dtype=float) - self.lowest) / self.width
+
+    def flux(self, share: np.ndarray) -> np.ndarray:
+        """Share of this scale (any shape) -> flux."""
+        return share if self == PUBLISHED_FLUX else share * self.width + self.lowest
+
+
+PUBLISHED_FLUX = FluxScale()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 
+LOWEST_IN_AIR = 2000.0  # Angstrom; below, air absorbs and all wavelengths are in vacuum
+STEP_SHARE = 0.05  # of the steps of an axis that may be shorter than the even ones it is taken to
+MOST_PLACES = 20  # of those, for each pixel
 GAP = 5.0  # a step wider than this many median steps is a gap
 
 
@@ -33,6 +36,18 @@ def segments_by(gaps_of: np.ndarray, wavelength: np.ndarray) -> list[tuple[int, 
     middle = 0.5 * (gaps_of[after - 1] + gaps_of[after])
     edges = np.unique([0, *np.searchsorted(wavelength, middle), len(wavelength)]).tolist()
     return list(pairwise(edges))
+
+
+def even_step(wavelength: np.ndarray) -> tuple[float, bool]:
+    """The step in ln(wavelength) that an axis (n_pixel,) may be taken to, and whether it may: not to countless places.
+
+    Hardly a step of the axis within its segments is shorter.
+    """
+    step = np.diff(np.log(wavelength))[~is_gap(wavelength)]
+    if not len(step):
+        return 1.0, True
+    short = float(np.quantile(step, STEP_SHARE))
+    return short, bool(step.sum() <= MOST_PLACES * short * len(wavelength))
 
 
 def refractive_index(vacuum: np.ndarray) -> np.ndarray:

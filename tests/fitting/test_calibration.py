@@ -10,10 +10,10 @@ from known_networks import line_networks, random_networks
 
 from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import CalibrationError
-from payneflow.fitting.calibration import measure_label_errors, read_label_errors, write_label_errors
+from payneflow.fitting.calibration import measure_label_errors, read_label_errors, ruinous, write_label_errors
 from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
 from payneflow.fitting.settings import FitSettings
-from payneflow.grid import SpectralGrid
+from payneflow.grid import SpectralGrid, Split
 
 N_LABEL = 2
 MODE = "labels Teff logg; velocity"
@@ -381,6 +381,41 @@ def test_a_fixed_label_is_fixed_at_each_spectrum_s_true_value(emulator, grid):
     stars = emulator.scaler.scale(grid.labels[:5])
     correction, covariance = errors.estimate(stars)
     assert (correction[:, 1] == 0).all() and (covariance[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{31: (2, -999.0)}, {31: (0, 4101.0), 77: (2, -32768.0), 90: (1, 1.21)}],
+    ids=["a placeholder", "and labels within the range of the grid"],
+)
+def test_rows_with_other_labels_than_their_spectrum_change_no_star(emulator, grid, measured, wrong):
+    labels = grid.labels.copy()
+    for row, (label, value) in wrong.items():
+        labels[row, label] = value
+    errors = measure_label_errors(emulator, replace(grid, labels=labels), FitSettings())
+    assert errors.provenance["wrong_labels"] == sorted(wrong) and errors.provenance["left_out"] == len(wrong)
+    assert len(errors.rows) == 120 - len(wrong)
+    stars = emulator.scaler.scale(np.random.default_rng(6).uniform([4300, 1.6, -1.6], [6200, 4.4, 0.1], (50, 3)))
+    assert errors.correction(stars) == pytest.approx(measured.correction(stars), abs=2e-3)
+    assert errors.reach == pytest.approx(measured.reach, rel=0.2)
+
+
+def test_errors_of_many_spectra_are_the_networks_fault_not_their_labels():
+    errors = 1e-3 * np.random.default_rng(7).normal(size=(100, 2))
+    assert not ruinous(errors).any()
+    errors[:6, 1] = 0.5
+    assert not ruinous(errors).any()
+    errors[2:6, 1] = 1e-3
+    assert np.flatnonzero(ruinous(errors)).tolist() == [0, 1]
+    assert not ruinous(np.zeros((40, 3))).any()
+
+
+def test_what_is_held_back_is_what_the_networks_were_not_trained_on(emulator, grid):
+    """Not what the split of the grid says that happens to be given."""
+    trains = np.random.default_rng(8).permutation(120) < 70
+    errors = measure_label_errors(replace(emulator, split=Split("random", trains)), grid, FitSettings())
+    assert (errors.held_back == ~trains).all()
+    assert (errors.training == emulator.scaler.scale(grid.labels[trains])).all()
 
 
 def test_the_velocity_is_one_more_parameter():

@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payneflow.errors import GridError
-from payneflow.grid import TEST, TRAINING, GridKeys, count_pixels, count_test, count_training, grid_shape, read_grid
+from payneflow.grid import (
+    TEST,
+    TRAINING,
+    GridKeys,
+    GridReading,
+    count_pixels,
+    count_test,
+    count_training,
+    grid_shape,
+    read_grid,
+)
 from payneflow.grid.summary import summarise, summary_text
 
 SHIPPED = ROOT / "resources" / "hband_grid.npz"
@@ -220,6 +230,23 @@ def test_far_ultraviolet_is_noted_not_refused(tmp_path):
     assert "multiply them by 10" in note
 
 
+def test_wavelengths_in_air_are_converted_once(tmp_path):
+    """Vacuum 15 004.1 A and 5003.4 A of air 15 000 A and 5002 A: tables of the refractive index, 1.00027."""
+    for first, difference in ((15000.0, 4.099), (5002.0, 1.395)):
+        arrays = {**good(), "wavelength": first + 0.2 * np.arange(N_PIXEL)}
+        path = write(tmp_path / "grid.npz", arrays)
+        grid = read_grid(path, reading=GridReading(grid_medium="air"))
+        assert grid.wavelength[0] - first == pytest.approx(difference, abs=2e-3) and grid.medium == "air"
+        assert (np.diff(grid.wavelength) > 0.2).all()
+        assert "nm), in vacuum, converted from air" in summary_text(summarise(grid))
+        vacuum = read_grid(path)
+        assert vacuum.wavelength.tolist() == arrays["wavelength"].tolist()
+        assert "nm), in vacuum\n" in summary_text(summarise(vacuum))
+    path = write(tmp_path / "grid.npz", {**good(), "wavelength": 1990.0 + np.arange(N_PIXEL)})
+    with pytest.raises(GridError, match=r"goes down to 1990 Angstrom.*grid_medium to be vacuum"):
+        read_grid(path, reading=GridReading(grid_medium="air"))
+
+
 def processor_seconds(path):
     """The least of three readings: other work on the machine only adds to it."""
     seconds = []
@@ -331,6 +358,16 @@ REFUSED = [
         "names twice", put("label_names", np.array(["Teff", "Teff "])), ("label_names[1]", "'Teff'", "label_names[0]")
     ),
     Refused("name empty", put("label_names", np.array(["Teff", " "])), ("label_names[1]", "empty", "Name label 1")),
+    Refused(
+        "name of a column",
+        put("label_names", np.array(["Teff", "snr"])),
+        ("label_names[1]", "'snr'", "column 'SNR' of every table", "Rename label 1"),
+    ),
+    Refused(
+        "name of another label's error",
+        put("label_names", np.array(["Teff_error", "Teff"])),
+        ("label_names[0]", "the column of 'Teff' that holds its error"),
+    ),
     # wavelengths
     Refused("wavelength NaN", at("wavelength", 4, np.nan), ("wavelength[4]", "nan", "pixel 4", "first of 1 ")),
     Refused("wavelength negative", at("wavelength", 0, -1), ("wavelength[0]", "-1", "pixel 0", "positive")),
@@ -356,6 +393,18 @@ REFUSED = [
     ),
     Refused(
         "constant but for rounding", at("labels_array", (0, TRAINING), 0.1 + 1e-13 * np.arange(6)), ("[0]", "Teff")
+    ),
+    Refused(
+        "placeholder in the test set",
+        at("labels_array", (1, 7), -999.0),
+        ("labels_array[1, 7]", "-999", "label logg, spectrum 7", "1.", "Correct it, or remove column 7"),
+    ),
+    Refused("placeholder 99.9", at("labels_array", (0, [2, 5]), 99.9), ("[0, 2]", "99.9", "the first of 2 such")),
+    Refused("no number, as a whole one", at("labels_array", (0, 3), -(2.0**63)), ("[0, 3]", "-9.22", "spectrum 3")),
+    Refused(
+        "constant where it trains, by the split",
+        put("labels_array", lambda x: np.vstack([x[:1], np.tile([2.0, 3.0], 6)])),
+        ("labels_array[1]", "logg", "the split is at fault", "split: random"),
     ),
     # flux
     Refused(

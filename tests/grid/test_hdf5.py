@@ -18,7 +18,7 @@ from payneflow.chunks import split as chunk_writing
 from payneflow.chunks.split import Piece, write_pieces
 from payneflow.errors import GridError
 from payneflow.evaluation import evaluate_networks
-from payneflow.grid import GridKeys, count_pixels, grid_shape, read_grid
+from payneflow.grid import GridKeys, Split, count_pixels, grid_shape, read_grid
 from payneflow.grid import blocks as grid_blocks
 from payneflow.grid.blocks import for_each_block, rows_at_once
 from payneflow.grid.hdf5 import is_hdf5
@@ -443,7 +443,7 @@ def test_a_chunk_file_that_was_not_fed_to_the_end_never_gets_its_name(tmp_path):
         flux = np.ones((10, 6)).view(Failing)
         pieces = [Piece(tmp_path / f"{i}.npz", range(2 * i, 2 * i + 2), {"chunk": str(i)}) for i in range(3)]
         with pytest.raises(GridError, match="damaged here"):
-            write_pieces(pieces, flux, VirtualSpectra.none(5, 3, ""))
+            write_pieces(pieces, flux, VirtualSpectra.none(5, 3, ""), Split.alternate(10))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,12 +2,15 @@
 
 import copy
 
+import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, write_small_grid
 
 from payneflow.errors import SettingsError
-from payneflow.run.config import Config, FitConfig, check_config
+from payneflow.fitting import FitSettings
+from payneflow.grid import GridKeys, GridReading
+from payneflow.run.config import Config, FitConfig, check_config, check_labels
 from payneflow.settings import LmSettings, SgdSettings, TheanoSettings
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -92,3 +95,27 @@ def test_a_wrong_setting_is_named_with_its_section(settings, says):
 
 def test_settings_are_judged_together_and_not_beside_the_defaults_of_others():
     assert check_config(with_(sgd={"eta": 0.5, "min_eta": 0.2})).trainers.sgd == SgdSettings(eta=0.5, min_eta=0.2)
+
+
+def test_a_velocity_is_refused_before_training_where_the_axis_cannot_be_shifted(tmp_path):
+    path = write_small_grid(tmp_path / "grid.npz", n_pixel=30)
+    taken = path, GridKeys(), GridReading(), 0
+    check_labels(FitSettings(velocity=True), *taken)
+    with np.load(path) as arrays:
+        nearly_twice = 15000.0 + np.repeat(2.0 * np.arange(10), 3) + np.tile([0.0, 1.0, 1.0001], 10)
+        np.savez(path, **{**arrays, "wavelength": nearly_twice})
+    check_labels(FitSettings(), *taken)
+    with pytest.raises(
+        SettingsError, match=r"fit\.velocity is true, but the steps of wavelength in .*grid\.npz differ"
+    ):
+        check_labels(FitSettings(velocity=True), *taken)
+
+
+def test_how_a_grid_is_taken_is_checked():
+    assert check_config(with_(split="held_out", grid_medium="air")).reading == GridReading(
+        "held_out", "published", "air"
+    )
+    with pytest.raises(SettingsError, match="grid_medium is 'Air', expected one of: vacuum, air"):
+        check_config(with_(grid_medium="Air"))
+    with pytest.raises(SettingsError, match="flux_scale is 1.4, expected one of: published, grid"):
+        check_config(with_(flux_scale=1.4))

@@ -4,6 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, write_small_grid
@@ -95,6 +96,32 @@ def test_spectra_may_be_one_text_or_several(tmp_path):
             "--plan",
             shard.digest,
         ]
+
+
+def test_how_the_grid_is_taken_is_said_where_it_is_not_as_published():
+    assert workflow.grid_options(CONFIG) == workflow.check_options({**CONFIG, "seed": 5}) == ""
+    other = {**CONFIG, "split": "it's mine", "grid_medium": "air", "flux_scale": "grid", "seed": 5}
+    said = """--split 'it'"'"'s mine' --flux-scale grid --grid-medium air"""
+    assert workflow.grid_options(other) == workflow.check_options(other) == said
+    drawn = {**CONFIG, "split": "random", "seed": 5}
+    assert (
+        workflow.grid_options(drawn) == "--split random" and workflow.check_options(drawn) == "--split random --seed 5"
+    )
+
+
+def test_the_spectra_that_train_are_counted_as_the_split_says(tmp_path):
+    path = write_small_grid(tmp_path / "grid.npz")
+    with np.load(path) as arrays:
+        n_spectrum = len(arrays["Y_u_all"])
+        np.savez(path, **arrays, mine=np.arange(n_spectrum) < 4)
+    site = workflow.Site.of(CONFIG, {})
+    for split, expected in (("alternate", -(-n_spectrum // 2)), ("random", -(-n_spectrum // 2)), ("mine", 4)):
+        assert workflow.plan_training({**CONFIG, "grid": path, "split": split}, site).n_training == expected
+
+
+@pytest.mark.parametrize(("name", "option"), [("-v", "--fix=-v=2"), ("a=b", "--fix a=b=2")])
+def test_labels_of_any_name_are_options(name, option):
+    assert workflow.fit_options({**CONFIG["fit"], "fixed": {name: 2}}).startswith(option)
 
 
 @pytest.mark.parametrize("trainer", ["lm", "sgd", "theano"])

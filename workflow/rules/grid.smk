@@ -15,11 +15,11 @@ rule check_grid:
         mem_mb=2000,
         runtime=10,
     params:
-        grid_keys=lambda wildcards: run.key_options(config),
+        grid=lambda wildcards: run.check_options(config),
     message:
         "Checking the grid {input.grid}"
     shell:
-        "payneflow check {input.grid:q} {params.grid_keys} --summary {output.summary:q} > {log:q} 2>&1"
+        "payneflow check {input.grid:q} {params.grid} --summary {output.summary:q} > {log:q} 2>&1"
 
 
 rule split_pixels:
@@ -39,7 +39,7 @@ rule split_pixels:
         mem_mb=2000,
         runtime=lambda wildcards, attempt: TRAINING.runtime_of_split(attempt),
     params:
-        grid_keys=lambda wildcards: run.key_options(config),
+        grid=lambda wildcards: run.grid_options(config),
         pixels=config["pixels"],
         chunk_size=TRAINING.chunk_size,
         directory=RESULTS / "chunks",
@@ -47,5 +47,5 @@ rule split_pixels:
     message:
         "Splitting the pixels {params.pixels} into chunks of {params.chunk_size}"
     shell:
-        "payneflow split {input.grid:q} {params.grid_keys} --pixels={params.pixels:q} --chunk-size {params.chunk_size} "
+        "payneflow split {input.grid:q} {params.grid} --pixels={params.pixels:q} --chunk-size {params.chunk_size} "
         "--output {params.directory:q} {params.preparation} > {log:q} 2>&1"

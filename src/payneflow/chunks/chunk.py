@@ -8,31 +8,33 @@ import numpy as np
 
 from payneflow.errors import ChunkError, SettingsError
 from payneflow.files import read_npz
-from payneflow.grid import TRAINING
-from payneflow.scaling import LabelScaler
+from payneflow.grid import Split
+from payneflow.scaling import FluxScale, LabelScaler
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import Templates
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
 from payneflow.training.trainers import Settings, read_settings_record
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _WHAT = "a chunk file made by payneflow split"
 TRAINING_KEY = "prepared_for"  # trainer, settings and seed (JSON); of lm, chunks of earlier versions have them, too
-_TEXTS = ("grid_sha256", "preparation_note")
+_TEXTS = ("grid_sha256", "preparation_note", "split_name", "grid_medium")
 _ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_names", "label_units", "requested")
-_ARRAYS += ("virtual_labels", "virtual_flux", "template_w0", "template_b0")
+_ARRAYS += ("trains", "flux_scale", "virtual_labels", "virtual_flux", "template_w0", "template_b0")
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
     """What a chunk file holds: flux of its pixels, all labels, the grid's scaling, how to train, where it belongs.
 
-    `pixels`, `wavelength` (n,) in Angstrom; `flux` (n_spectrum, n) normalised; `labels` (n_spectrum, n_label) in their
-    units; `x_min`, `x_max` (n_label,) of the grid's training labels; `requested` are (start, stop, step) of all pixels
-    that were asked for, which `gather` checks. What was drawn from the whole grid (training/preparation.py):
-    `virtual_labels` (n_virtual, n_label) scaled, `virtual_flux` (n_virtual, n) normalised, `template_w0` and
-    `template_b0`; `preparation_note` says how. `trainer`, `settings` and `seed` are what this was drawn for, and what
-    the pixels are trained with.
+    `pixels`, `wavelength` (n,) in Angstrom, vacuum, of `grid_medium` in the grid; `flux` (n_spectrum, n); `labels`
+    (n_spectrum, n_label) in their units; `x_min`, `x_max` (n_label,) of the grid's training labels; `requested` are
+    (start, stop, step) of all pixels that were asked for, which `gather` checks. `trains` (n_spectrum,): whether a
+    spectrum trains, as `split_name`, the setting, says; `flux_scale` (2,): the flux that is share 0 and share 1 for
+    the networks.
+    What was drawn from the whole grid (training/preparation.py): `virtual_labels` (n_virtual, n_label) scaled,
+    `virtual_flux` (n_virtual, n), `template_w0` and `template_b0`; `preparation_note` says how. `trainer`, `settings`
+    and `seed` are what this was drawn for, and what the pixels are trained with.
     """
 
     name: str
@@ -45,19 +47,31 @@ class Chunk:
     label_names: np.ndarray
     label_units: np.ndarray
     requested: np.ndarray
+    trains: np.ndarray
+    flux_scale: np.ndarray
     virtual_labels: np.ndarray
     virtual_flux: np.ndarray
     template_w0: np.ndarray
     template_b0: np.ndarray
     grid_sha256: str
     preparation_note: str
+    split_name: str
+    grid_medium: str
     trainer: str
     settings: Settings
     seed: int
 
     @property
+    def split(self) -> Split:
+        return Split(self.split_name, self.trains)
+
+    @property
+    def scale(self) -> FluxScale:
+        return FluxScale(*map(float, self.flux_scale))
+
+    @property
     def preparation(self) -> Preparation:
-        virtual = VirtualSpectra.none(len(self.labels[TRAINING]), self.labels.shape[1], self.preparation_note)
+        virtual = VirtualSpectra.none(self.split.n_training, self.labels.shape[1], self.preparation_note)
         virtual = replace(virtual, labels=self.virtual_labels)
         return Preparation(virtual, Templates(self.template_w0, self.template_b0), self.preparation_note)
 
@@ -77,6 +91,10 @@ class Chunk:
             "label_names": self.label_names,
             "label_units": self.label_units,
             "requested": self.requested,
+            "trains": self.trains,
+            "flux_scale": self.flux_scale,
+            "split_name": self.split_name,
+            "grid_medium": self.grid_medium,
             "grid_sha256": self.grid_sha256,
             "preparation_note": self.preparation_note,
         }

@@ -13,7 +13,9 @@ from payneflow import __version__
 from payneflow.chunks.record import COLUMNS, record_table
 from payneflow.chunks.trained import TrainedChunk
 from payneflow.errors import ChunkError
+from payneflow.grid import Split
 from payneflow.network import PixelNetworks
+from payneflow.scaling import FluxScale
 from payneflow.weights import PUBLISHED_KEYS
 
 _SAME = {
@@ -25,6 +27,10 @@ _SAME = {
     "label_names": "has other labels",
     "label_units": "has other label units",
     "preparation_note": "was prepared in another way",
+    "trains": "was trained on other spectra",
+    "split_name": "was trained on other spectra",
+    "flux_scale": "has another flux scale",
+    "grid_medium": "has wavelengths of another medium",
 }
 
 
@@ -52,11 +58,15 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
         wavelength=columns["wavelength"][order],
         label_names=tuple(str(name) for name in first.label_names),
         label_units=tuple(str(unit) for unit in first.label_units),
+        flux_scale=FluxScale(*map(float, first.flux_scale)),
+        split=Split(first.split_name, first.trains),
         provenance={
             "settings": settings,
             "grid_sha256": first.grid_sha256,
             "pixels": first.requested.tolist(),
             "preparation": first.preparation_note,
+            "split": first.split_name,
+            "grid_medium": first.grid_medium,
             "versions": {
                 "payneflow": __version__,
                 "numpy": np.__version__,

@@ -23,9 +23,13 @@ COLUMNS = {
     "loops": (int, None, "blocks of training after a trial; sgd: a restart counts one"),
     "steps": (int, None, "iterations (lm) or epochs (sgd) in all"),
     "step_size": (float, None, "final step size (sgd), damping of a loop (lm)"),
-    "deviation": (float, None, "largest |predicted - true flux| over the training spectra, in normalised flux"),
+    "deviation": (
+        float,
+        None,
+        "largest |predicted - true flux| over the training spectra, normalised or a share of the flux scale",
+    ),
     "deviation_test": (float, None, "the same over the test spectra, which training never sees"),
-    "median_deviation_test": (float, None, "median |predicted - true flux| over the test spectra, in normalised flux"),
+    "median_deviation_test": (float, None, "the median of that over the test spectra"),
     "end": (str, None, "why training ended: " + "; ".join(f"{end}: {meaning}" for end, meaning in ENDS.items())),
     "seconds": (float, "s", "processor time"),
 }

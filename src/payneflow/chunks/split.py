@@ -18,7 +18,7 @@ import numpy as np
 from payneflow.chunks.chunk import FORMAT_VERSION, TRAINING_KEY
 from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.files import whole_file
-from payneflow.grid import TRAINING, SpectralGrid
+from payneflow.grid import SpectralGrid, Split
 from payneflow.grid.blocks import for_each_block
 from payneflow.settings import settings_record
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
@@ -43,10 +43,12 @@ def split_grid(
     spectra is made here, once. The flux streams by in blocks of spectra, each of which every chunk takes its pixels of.
     Raises SettingsError, before anything is written, where the settings do not fit the grid.
     """
-    check_size(settings, len(grid.labels[TRAINING]))
+    check_size(settings, grid.split.n_training)
     chunks = plan_chunks(len(grid.wavelength), selection, chunk_size)
     requested = parse_pixels(selection, len(grid.wavelength))
-    preparation = prepare(grid.scaler.scale(grid.labels[TRAINING]), grid.flux[TRAINING], settings, seed)
+    training = grid.split.training
+    labels, flux = grid.scaler.scale(grid.labels[training]), grid.flux[training]
+    preparation = prepare(labels, flux, settings, seed, grid.flux_scale)
     common = {
         "labels": grid.labels,
         "x_min": grid.scaler.x_min,
@@ -54,6 +56,10 @@ def split_grid(
         "label_names": np.array(grid.label_names),
         "label_units": np.array(grid.label_units),
         "requested": np.array([requested.start, requested.stop, requested.step]),
+        "trains": grid.split.trains,
+        "flux_scale": np.array([grid.flux_scale.lowest, grid.flux_scale.highest]),
+        "split_name": grid.split.name,
+        "grid_medium": grid.medium,
         "virtual_labels": preparation.virtual.labels,
         "template_w0": preparation.templates.w0,
         "template_b0": preparation.templates.b0,
@@ -75,7 +81,7 @@ def split_grid(
         )
         for chunk in chunks
     ]
-    write_pieces(pieces, grid.flux, preparation.virtual)
+    write_pieces(pieces, grid.flux, preparation.virtual, grid.split)
     return [piece.path for piece in pieces]
 
 
@@ -91,15 +97,15 @@ class Piece:
     arrays: dict[str, np.ndarray | str | int]
 
 
-def write_pieces(pieces: list[Piece], flux, virtual: VirtualSpectra) -> None:
+def write_pieces(pieces: list[Piece], flux, virtual: VirtualSpectra, split: Split) -> None:
     """Write the files of all pieces, of flux (n_spectrum, n_pixel) in memory or in a file, each whole or not at all.
 
     Raises PayneflowError where one cannot be written, GridError where the flux cannot be read.
     """
-    held = len(flux[TRAINING]) * flux.dtype.itemsize if len(virtual.labels) else 0  # bytes a pixel
+    held = split.n_training * flux.dtype.itemsize if len(virtual.labels) else 0  # bytes a pixel
     for some in _passes(pieces, MOST_HELD // held if held else None):
         with ExitStack() as stack:
-            growing = [stack.enter_context(_growing_chunk(piece, flux, virtual)) for piece in some]
+            growing = [stack.enter_context(_growing_chunk(piece, flux, virtual, split)) for piece in some]
             for_each_block(flux, *(chunk.take for chunk in growing))
 
 
@@ -130,11 +136,10 @@ class _GrowingChunk:
 
 
 @contextmanager
-def _growing_chunk(piece: Piece, flux, virtual: VirtualSpectra) -> Iterator[_GrowingChunk]:
+def _growing_chunk(piece: Piece, flux, virtual: VirtualSpectra, split: Split) -> Iterator[_GrowingChunk]:
     """The chunk file of `piece`, to be fed with all blocks of the flux; only then does it get its place and name."""
     kriging = len(virtual.labels) > 0
-    to_hold = np.zeros(flux.shape[0], dtype=bool)
-    to_hold[TRAINING] = kriging
+    to_hold = split.trains & kriging
     with whole_file(piece.path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for key, array in piece.arrays.items():
             _write(archive, key, array)

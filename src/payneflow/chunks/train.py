@@ -13,7 +13,6 @@ from payneflow.chunks.chunk import Chunk, read_chunk
 from payneflow.chunks.progress_file import JobState, ProgressFile, progress_path
 from payneflow.chunks.trained import TrainedChunk
 from payneflow.errors import PayneflowError
-from payneflow.grid import TEST, TRAINING
 from payneflow.network import PixelNetworks
 from payneflow.progress import LOG_EVERY, Counter, say
 from payneflow.settings import settings_record
@@ -77,10 +76,10 @@ def _train_chunk(
     if progress is None:
         progress = [PixelProgress() for _ in chunk.pixels]
     report.write(n_done=count_ended(progress)[0])
-    scaled_labels = chunk.scaler.scale(chunk.labels[TRAINING])
+    scaled_labels = chunk.scaler.scale(chunk.labels[chunk.split.training])
     engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, chunk.settings, chunk.seed))
     length = n_weight(chunk.settings.n_neurons, chunk.labels.shape[1])
-    flux = flux_to_learn(chunk.flux[TRAINING], chunk.virtual_flux)
+    flux = flux_to_learn(*map(chunk.scale.share, (chunk.flux[chunk.split.training], chunk.virtual_flux)))
     tasks = [PixelTask(int(pixel), flux[i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
 
     def save() -> None:
@@ -146,8 +145,8 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
         "trainer": np.full(len(progress), chunk.trainer),
         "step_size": np.array([policy.step_size(pixel) for pixel in progress]),
         "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
-        "deviation_test": error.max(axis=1),
-        "median_deviation_test": np.median(error, axis=1),
+        "deviation_test": error.max(axis=1) / chunk.scale.width,
+        "median_deviation_test": np.median(error, axis=1) / chunk.scale.width,
         "end": np.array([str(pixel.stage) for pixel in progress]),
     }
     return TrainedChunk(
@@ -161,6 +160,10 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
         requested=chunk.requested,
         grid_sha256=chunk.grid_sha256,
         preparation_note=chunk.preparation_note,
+        trains=chunk.trains,
+        flux_scale=chunk.flux_scale,
+        split_name=chunk.split_name,
+        grid_medium=chunk.grid_medium,
         settings=json.dumps(settings, sort_keys=True),
         networks=networks,
         emulator_rms=np.sqrt((error**2).mean(axis=1)),
@@ -178,6 +181,8 @@ def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:
         label_names=tuple(chunk.label_names),
         label_units=tuple(chunk.label_units),
         emulator_rms=np.zeros(len(chunk.pixels)),
+        flux_scale=chunk.scale,
     )
-    error = np.abs(emulator.predict_scaled(chunk.scaler.scale(chunk.labels[TEST])) - chunk.flux[TEST])
+    test = chunk.split.test
+    error = np.abs(emulator.predict_scaled(chunk.scaler.scale(chunk.labels[test])) - chunk.flux[test])
     return np.ascontiguousarray(error.T)

@@ -13,10 +13,11 @@ from payneflow.errors import ChunkError
 from payneflow.files import read_npz, write_npz
 from payneflow.weights import PUBLISHED_KEYS
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _WHAT = "a trained chunk made by payneflow train"
 _ARRAYS = ("pixels", "wavelength", "x_min", "x_max", "label_names", "label_units", "requested", "emulator_rms")
-_TEXTS = ("grid_sha256", "preparation_note", "settings")
+_ARRAYS += ("trains", "flux_scale")
+_TEXTS = ("grid_sha256", "preparation_note", "settings", "split_name", "grid_medium")
 _COLUMNS = tuple(name for name in COLUMNS if name not in ("pixel", "wavelength", "chunk"))
 _KEYS = ("chunk", *_ARRAYS, *_TEXTS, *PUBLISHED_KEYS, "pixel", *_COLUMNS, "format_version")
 
@@ -26,7 +27,8 @@ class TrainedChunk:
     """What a trained chunk's file holds.
 
     `name`, `pixels` (n,), `wavelength` (n,) in Angstrom, `x_min`, `x_max`, `label_names` and `label_units` (n_label,),
-    `requested` (start, stop, step), `grid_sha256` and `preparation_note` are those of its `Chunk`. `settings`: trainer,
+    `requested` (start, stop, step), `grid_sha256`, `preparation_note`, `trains` (n_spectrum,), `flux_scale` (2,),
+    `split_name` and `grid_medium` are those of its `Chunk`. `settings`: trainer,
     settings and seed, as JSON. `networks`: the four weight arrays by published key, n networks each, NaN where a pixel
     failed; `emulator_rms` (n,) in normalised flux; `columns`: those of the training record (record.py) that training
     fills, (n,) each.
@@ -42,6 +44,10 @@ class TrainedChunk:
     requested: np.ndarray
     grid_sha256: str
     preparation_note: str
+    trains: np.ndarray
+    flux_scale: np.ndarray
+    split_name: str
+    grid_medium: str
     settings: str
     networks: dict[str, np.ndarray]
     emulator_rms: np.ndarray

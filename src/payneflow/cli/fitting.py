@@ -16,14 +16,21 @@ _DEFAULT = SpectraLayout()
 def calibrate(given: argparse.Namespace) -> None:
     """Measure the networks' own label errors, by fitting spectra that their training never saw."""
     from payneflow.fitting.calibration import measure_label_errors, write_label_errors
-    from payneflow.grid import read_grid
     from payneflow.network import read_networks
     from payneflow.progress import Counter
 
-    networks, grid = read_networks(given.network), read_grid(given.grid, options.grid_keys_of(given))
+    networks = read_networks(given.network)
+    grid = networks.read_grid(given.grid, options.grid_keys_of(given))
     counter = Counter(len(grid.labels), "spectra fitted")
     errors = measure_label_errors(networks, grid, _fit_settings_of(given), progress=counter.show_done)
     write_label_errors(errors, given.output)
+    wrong = errors.provenance["wrong_labels"]
+    if wrong:
+        print(
+            f"warning: {given.grid}: the labels of {'spectrum' if len(wrong) == 1 else 'spectra'} "
+            f"{', '.join(map(str, wrong))} cannot be those of the spectrum, and take no part. Correct or remove them.",
+            file=sys.stderr,
+        )
     print(f"label errors of {int(errors.held_back.sum())} held-back spectra, fitted in the mode: {errors.mode}")
 
 
@@ -61,11 +68,10 @@ def _label_errors(given: argparse.Namespace, networks, settings):
 
 def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict):
     from payneflow.fitting.many import fit_test_set
-    from payneflow.grid import TEST, read_grid
     from payneflow.progress import Counter
 
-    grid = read_grid(given.grid, options.grid_keys_of(given))
-    counter = Counter(len(grid.labels[TEST]), "spectra fitted")
+    grid = networks.read_grid(given.grid, options.grid_keys_of(given))
+    counter = Counter(networks.split_of(grid).n_test, "spectra fitted")
     start = None if given.start == "estimate" else given.start
     common = {**common, "start": start, "progress": counter.show_done}
     fits = fit_test_set(networks, grid, settings, given.flux_error, **common)
@@ -157,7 +163,8 @@ def add_subcommands(add) -> None:
         type=float,
         default=0.01,
         metavar="X",
-        help="1 sigma error of every pixel of --grid, and where --uncertainty is mask or none (default: %(default)s)",
+        help="1 sigma error of every pixel of --grid, as a share of the flux scale, and where --uncertainty is mask or "
+        "none, in the unit of the flux (default: %(default)s)",
     )
     one.add_argument(
         "--start",
@@ -289,7 +296,7 @@ def _fit_settings_of(given: argparse.Namespace):
     for one in settings_of(FitSettings):
         value = getattr(given, one.name)
         if one.name in _LENGTH:
-            entries = options.pairs(one.option, value).items()
+            entries = options.pairs(one.option, value, of_numbers=True).items()
             value = {label: _numbers(one.option, label, text, _LENGTH[one.name]) for label, text in entries}
         values[one.name] = value
     values["fixed"] = {label: value for label, (value,) in values["fixed"].items()}

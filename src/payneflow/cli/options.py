@@ -4,7 +4,7 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from payneflow.declaration import Setting
+from payneflow.declaration import Setting, settings_of
 from payneflow.errors import SettingsError
 
 
@@ -35,6 +35,27 @@ def grid_keys_of(given: argparse.Namespace):
     return GridKeys(**names)
 
 
+def add_grid_reading(subcommand: argparse.ArgumentParser) -> None:
+    """How the grid is taken: the settings of GridReading."""
+    from payneflow.grid import GridReading
+
+    for one in settings_of(GridReading):
+        said = f"{meaning(one)} (default: {one.default})".replace("%", "%%")
+        choices = {"choices": one.choices} if one.choices else {"metavar": one.metavar or "NAME"}
+        subcommand.add_argument(option_of(one.name), default=one.default, help=said, **choices)
+
+
+def grid_reading_of(given: argparse.Namespace):
+    """GridReading of the options. Raises SettingsError naming what cannot be meant."""
+    from payneflow.grid import GridReading
+
+    return GridReading(**{one.name: getattr(given, one.name) for one in settings_of(GridReading)})
+
+
+def add_seed(subcommand: argparse.ArgumentParser, said: str) -> None:
+    subcommand.add_argument("--seed", type=int, default=0, metavar="N", help=f"{said} (default: %(default)s)")
+
+
 def add_list(subcommand: argparse.ArgumentParser) -> None:
     subcommand.add_argument(
         "--list", metavar="FILE", help="take the paths from this file, one a line: more than a command line can hold"
@@ -50,12 +71,13 @@ def listed(given: argparse.Namespace, paths: list[str]) -> list[str]:
     return paths or read_list(given.list)
 
 
-def pairs(option: str, given: list[str]) -> dict[str, str]:
-    """NAME=TEXT options as a dictionary; the name may hold no "="."""
-    for one in given:
-        if not all(one.partition("=")):
+def pairs(option: str, given: list[str], of_numbers: bool = False) -> dict[str, str]:
+    """NAME=TEXT options as a dictionary; a name may hold a "=" where the text is `of_numbers`, which hold none."""
+    parts = [one.rpartition("=") if of_numbers else one.partition("=") for one in given]
+    for one, part in zip(given, parts, strict=True):
+        if not all(part):
             raise SettingsError(f"{option} {one}: expected NAME=VALUE.")
-    return dict(one.partition("=")[::2] for one in given)
+    return dict(part[::2] for part in parts)
 
 
 # ------------------------------------------------------------------------------------------------- declared settings

@@ -16,7 +16,9 @@ def check(given: argparse.Namespace) -> None:
     from payneflow.grid import read_grid
     from payneflow.grid.summary import summarise, summary_text
 
-    summary = summarise(read_grid(given.grid, options.grid_keys_of(given)))
+    summary = summarise(
+        read_grid(given.grid, options.grid_keys_of(given), options.grid_reading_of(given), seed=given.seed)
+    )
     print(summary_text(summary))
     if given.summary:
         with whole_file(given.summary) as temporary:
@@ -29,7 +31,7 @@ def split(given: argparse.Namespace) -> None:
     from payneflow.chunks.split import split_grid
     from payneflow.grid import read_grid
 
-    grid = read_grid(given.grid, options.grid_keys_of(given))
+    grid = read_grid(given.grid, options.grid_keys_of(given), options.grid_reading_of(given), seed=given.seed)
     settings = _settings_of(given)
     paths = split_grid(grid, given.pixels, given.chunk_size, given.output, given.trainer, settings, given.seed)
     print(f"{len(paths)} chunk files in {given.output}, {paths[0].stem} to {paths[-1].stem}")
@@ -65,10 +67,10 @@ def gather(given: argparse.Namespace) -> None:
 def evaluate(given: argparse.Namespace) -> None:
     """Measure how well networks reproduce the spectra of their grid, those of the training set and of the test set."""
     from payneflow.evaluation import evaluate_networks, evaluation_text, write_evaluation
-    from payneflow.grid import read_grid
     from payneflow.network import read_networks
 
-    results = evaluate_networks(read_networks(given.network), read_grid(given.grid, options.grid_keys_of(given)))
+    networks = read_networks(given.network)
+    results = evaluate_networks(networks, networks.read_grid(given.grid, options.grid_keys_of(given)))
     write_evaluation(results, given.output)
     print(evaluation_text(results))
 
@@ -80,10 +82,13 @@ def add_subcommands(add) -> None:
     """Add them with `add`, which takes a function and an example, and returns the parser of the subcommand."""
     one = add(check, "resources/hband_grid.npz")
     options.add_grid(one)
+    options.add_grid_reading(one)
+    options.add_seed(one, "draws a random split")
     one.add_argument("--summary", metavar="FILE", help="also write what the grid holds to this JSON file")
 
     one = add(split, 'resources/hband_grid.npz --pixels "::64" --chunk-size 60 --output chunks')
     options.add_grid(one)
+    options.add_grid_reading(one)
     one.add_argument(
         "--pixels", default="::", metavar="START:STOP:STEP", help="pixels to train, as a Python slice (default: all)"
     )
@@ -145,9 +150,7 @@ def _add_training(subcommand: argparse.ArgumentParser) -> None:
     subcommand.add_argument(
         "--trainer", choices=list(TRAINERS), default=DEFAULT, help="what adjusts the weights (default: %(default)s)"
     )
-    subcommand.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="decides all random numbers (default: %(default)s)"
-    )
+    options.add_seed(subcommand, "decides all random numbers")
     group = subcommand.add_argument_group("settings of the trainer", "with the default for each trainer that has them")
     for name, by_trainer in _settings_of_all().items():
         meanings: dict[str, list[str]] = {}

@@ -9,20 +9,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from payneflow.figures.numbers import count, log_bins, scientific
-from payneflow.figures.reading import read_evaluation
+from payneflow.figures.reading import flux_scale_of, read_evaluation
 from payneflow.figures.style import BLUE, COLUMN, STYLE, VERMILION, InchFigure, write_image
 
 
 def plot_flux_deviation(input_path: str | Path, output_path: str | Path) -> None:
     """evaluation.npz -> histograms over pixels of the median absolute deviation, training set and test set."""
     evaluation = read_evaluation(input_path, ["median_deviation_training", "median_deviation_test"])
-    figure = draw_flux_deviation(evaluation["median_deviation_training"], evaluation["median_deviation_test"])
+    scale, unit = flux_scale_of(evaluation)
+    sets = (evaluation[f"median_deviation_{name}"] / scale.width for name in ("training", "test"))
+    figure = draw_flux_deviation(*sets, unit)
     write_image(figure, output_path)
 
 
 @rc_context(STYLE)
-def draw_flux_deviation(training: np.ndarray, test: np.ndarray) -> Figure:
-    """Histograms over pixels of the median absolute deviation (n_pixel,) in each set, in normalised flux."""
+def draw_flux_deviation(training: np.ndarray, test: np.ndarray, unit: str = "normalised flux") -> Figure:
+    """Histograms over pixels of the median absolute deviation (n_pixel,) in each set, in `unit`."""
     figure = InchFigure(figsize=(COLUMN, 2.7))
     axes = figure.axes_at(0.5, 0.42, COLUMN - 0.6, 2.2)
     edges = log_bins(np.concatenate([training, test]))
@@ -33,7 +35,7 @@ def draw_flux_deviation(training: np.ndarray, test: np.ndarray) -> Figure:
     tallest = max(1, in_bins.max(), _histogram(test, edges).max())
     axes.set(xscale="log", xlim=(edges[0], edges[-1]), ylim=(0, 1.42 * tallest))  # the legend stands above the tallest
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="Median absolute deviation [normalised flux]", ylabel="Number of pixels")
+    axes.set(xlabel=f"Median absolute deviation [{unit}]", ylabel="Number of pixels")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     missing = int(np.sum(~np.isfinite(test) | ~np.isfinite(training)))
     title = count(len(test), "pixel") + (f", {missing} of them not trained" if missing else "")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from payneflow.figures.numbers import MINUS, count, padded, residual_limit, scientific, symbol, unit_after, wrapped
-from payneflow.figures.reading import read_evaluation
+from payneflow.figures.reading import flux_scale_of, read_evaluation
 from payneflow.figures.spectrum_axes import (
     LINE,
     MARGIN,
@@ -33,14 +33,16 @@ def plot_flux_prediction(input_path: str | Path, output_path: str | Path) -> Non
     """evaluation.npz -> one test spectrum, its prediction and the residual, in eight panels of wavelength."""
     examples = [f"example_{what}" for what in ("flux", "prediction", "labels", "spectrum")]
     evaluation = read_evaluation(input_path, ["wavelength", *examples, "label_names", "label_units"])
+    scale, unit = flux_scale_of(evaluation)
     figure = draw_flux_prediction(
         evaluation["wavelength"],
-        evaluation["example_flux"],
-        evaluation["example_prediction"],
+        scale.share(evaluation["example_flux"]),
+        scale.share(evaluation["example_prediction"]),
         labels=evaluation["example_labels"],
         label_names=[str(name) for name in evaluation["label_names"]],
         label_units=[str(unit) for unit in evaluation["label_units"]],
         spectrum=int(evaluation["example_spectrum"]),
+        flux_title=unit.capitalize(),
     )
     write_image(figure, output_path)
 
@@ -55,8 +57,9 @@ def draw_flux_prediction(
     label_names: Sequence[str],
     label_units: Sequence[str],
     spectrum: int,
+    flux_title: str = "Normalised flux",
 ) -> Figure:
-    """One spectrum and its prediction, both (n_pixel,) in normalised flux, over wavelength (n_pixel,) in Angstrom.
+    """One spectrum and its prediction (n_pixel,), near 1 at the continuum, over wavelength (n_pixel,) in Angstrom.
 
     Panels without a pixel are left out. Neighbouring pixels are joined by lines only where they sample the spectrum
     finely enough for a line to be true; otherwise, as after training every 64th pixel, they are points.
@@ -85,7 +88,7 @@ def draw_flux_prediction(
         first, last = edges[number], edges[number + 1]
         divide_wavelengths((upper, lower), first, last, MultipleLocator((last - first) / 5))
     unit = "" if exponent == 0 else rf" [$10^{{{exponent}}}$]"
-    name_axes(figure, top, _SPACING, "Wavelength [Å]", "Normalised flux", f"Prediction {MINUS} truth{unit}")
+    name_axes(figure, top, _SPACING, "Wavelength [Å]", flux_title, f"Prediction {MINUS} truth{unit}")
     _draw_headline(figure, headline)
     return figure
 

@@ -8,6 +8,7 @@ from astropy.table import Table
 
 from payneflow.errors import PayneflowError
 from payneflow.files import read_npz
+from payneflow.scaling import PUBLISHED_FLUX, FluxScale
 
 
 def read_evaluation(path: str | Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
@@ -15,6 +16,12 @@ def read_evaluation(path: str | Path, keys: Sequence[str]) -> dict[str, np.ndarr
     evaluation = read_npz(path, PayneflowError, "an evaluation file")
     require(path, evaluation, keys, "key", "an evaluation file")
     return evaluation
+
+
+def flux_scale_of(evaluation: dict[str, np.ndarray]) -> tuple[FluxScale, str]:
+    """The flux scale of an evaluation, published where it says none, and what a share of it is called."""
+    scale = FluxScale(*map(float, evaluation.get("flux_scale", (0.0, 1.0))))
+    return scale, "normalised flux" if scale == PUBLISHED_FLUX else "share of the flux scale"
 
 
 def read_table(path: str | Path, columns: Sequence[str], meta: Sequence[str], what: str) -> Table:

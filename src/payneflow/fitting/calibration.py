@@ -18,11 +18,16 @@ from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
 from payneflow.fitting.parameters import ParameterLayout, Parameters
 from payneflow.fitting.quality import emulator_amplitudes, quality_of
 from payneflow.fitting.settings import FitSettings
-from payneflow.grid import TEST, TRAINING, SpectralGrid
+from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
 
 FORMAT_VERSION = 2  # 1 has neither amplitudes nor excess, and is still read
-FLUX_ERROR = 1 / 300  # given to the noiseless fits; from S/N 10 to 1000 the label errors are the same within 5 %
+# Of noiseless fits, as a share of the flux scale; from S/N 10 to 1000 the label errors are the same within 5 %
+FLUX_ERROR = 1 / 300
+# A row of the grid whose error is so many times the rms of all others has other labels than its spectrum: left in, it
+# would correct all stars around it by as much. On the demonstration grid none exceeds 10 times it.
+RUINOUS = 30.0
+FEW = 0.05  # of the rows; where more are so far off, the networks are to blame
 MOST_OF_A_HALF = 320  # spectra of each half; a correction costs a fit their number squared (640 in all: 0.1 ms)
 
 
@@ -31,10 +36,11 @@ def measure_label_errors(
 ) -> LabelErrors:
     """Fit noiseless spectra of the grid that the networks were trained on, in the mode of `settings`.
 
-    All spectra tell where the networks err; only the held-back half (TEST) tells how much is left of that where they
-    were not trained. Of a large grid up to 320 spectra of each half are fitted, evenly spread. A label that `settings`
-    fixes is fixed at each spectrum's true value; priors take no part. A spectrum whose fit fails is left out, and
-    counted in the provenance. `progress` is called with the number of fits done.
+    All spectra tell where the networks err; only those held back, the test set, tell how much is left of that where
+    they were not trained. Of a large grid up to 320 spectra of each set are fitted, evenly spread. A label that
+    `settings` fixes is fixed at each spectrum's true value; priors take no part. A spectrum whose fit fails is left
+    out, and counted in the provenance; so is one whose labels cannot be its own (`ruinous`), whose row is named there.
+    `progress` is called with the number of fits done.
     Raises NetworkFileError where labels or wavelengths of grid and networks differ, CalibrationError where the networks
     were trained on another grid or too few held-back spectra could be fitted.
     """
@@ -44,12 +50,13 @@ def measure_label_errors(
             f"{grid.path}: not the grid that the networks were trained on (its SHA-256 is another), so which of its "
             "spectra are held back is unknown. Use that grid, or train with this one."
         )
-    every = np.arange(len(grid.labels))
-    rows = np.sort(np.concatenate([_evenly(every[half], MOST_OF_A_HALF) for half in (TRAINING, TEST)]))
+    split = networks.split_of(grid)
+    rows = np.sort(np.concatenate([_evenly(half, MOST_OF_A_HALF) for half in (split.training_rows, split.test_rows)]))
     true = grid.labels[rows]
     mode = replace(settings, fixed=dict.fromkeys(settings.fixed), priors={})
     flux = grid.flux[rows][:, columns]
-    fits = search_spectra(networks, flux, FLUX_ERROR, settings=mode, start=true, progress=progress)
+    error = FLUX_ERROR * networks.flux_scale.width
+    fits = search_spectra(networks, flux, error, settings=mode, start=true, progress=progress)
     quality = quality_of(networks, mode, fits)
     scaled = networks.scaler.scale(grid.labels)
     parameters = Parameters.of(networks, settings)
@@ -63,8 +70,11 @@ def measure_label_errors(
             f"{len(errors[0])} parameters. Train more pixels, fit less, or do without (fit: calibrate: false in "
             "config.yaml)."
         )
+    wrong = np.zeros(len(good), dtype=bool)
+    wrong[good] = ruinous(errors[good])
+    good &= ~wrong
     fitted = scaled[rows][good] + errors[good][:, layout.labels]
-    held_back = np.isin(rows[good], every[TEST])
+    held_back = ~split.trains[rows[good]]
     lengths, nugget = smoothness(fitted, errors[good], held_back)
     return LabelErrors(
         scaled=scaled[rows][good],
@@ -73,7 +83,7 @@ def measure_label_errors(
         excess=excess[good],
         rows=rows[good],
         held_back=held_back,
-        training=scaled[TRAINING],
+        training=scaled[split.training],
         lengths=lengths,
         nugget=nugget,
         mode=mode.mode(networks.label_names),
@@ -82,10 +92,28 @@ def measure_label_errors(
             "grid_sha256": grid.sha256,
             "fitted": len(rows),
             "left_out": int((~good).sum()),
+            "wrong_labels": rows[wrong].tolist(),
             "flux_error": FLUX_ERROR,
             "versions": {"payneflow": __version__, "numpy": np.__version__},
         },
     )
+
+
+def ruinous(errors: np.ndarray) -> np.ndarray:
+    """(n_row,) whether the error of a row, in any parameter, is beyond RUINOUS times the rms of all rows that are not.
+
+    `errors` (n_row, n_parameter), fitted less true. They are left out one after another, the largest first, and those
+    up to the last that leaves so small an rms behind are named: several wrong rows do not hide each other.
+    """
+    wrong = np.zeros(len(errors), dtype=bool)
+    for column in errors.T:
+        order = np.argsort(-np.abs(column), kind="stable")
+        size = np.abs(column)[order]
+        for k in range(int(FEW * len(size)), 0, -1):
+            if size[k - 1] > RUINOUS * np.sqrt(np.mean(size[k:] ** 2)) > 0:
+                wrong[order[:k]] = True
+                break
+    return wrong
 
 
 def _evenly(values: np.ndarray, most: int) -> np.ndarray:

@@ -10,10 +10,12 @@ from astropy.table import Column, Table
 from payneflow.errors import SettingsError, SpectraError
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, engine_for
 from payneflow.fitting.engine.starts import spread
+from payneflow.fitting.flux_units import check_continuum, in_own_units, in_shares, networks_of_shares
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
 from payneflow.fitting.quality import Fits, quality_of
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.table import results_table
+from payneflow.label_names import problems_of_names
 from payneflow.network import PixelNetworks
 from payneflow.spectra.masked import parted
 
@@ -53,6 +55,7 @@ def fit_spectra(
     Returns one row a spectrum, see `results_table`. A fit that fails is NaN and flagged FAILED; it never stops others.
     Raises SpectraError where shapes do not fit, SettingsError where a setting names what the networks do not have.
     """
+    _check_names(networks)
     n = np.shape(flux)[0] if np.ndim(flux) > 1 else 1
     _check_rows("identifier", identifier, n)
     _check_rows("spectrum", spectrum, n)
@@ -84,13 +87,25 @@ def search_spectra(
 ) -> Fits:
     """What the kernels find, before it is judged; arguments and errors as those of `fit_spectra`."""
     settings.check_labels(networks)
+    check_continuum(networks, settings)
     axis = _checked_axis(wavelength)
     flux, flux_error = _checked(networks, flux, flux_error, axis)
     starts, own_start = _starts(networks, settings, start, len(flux))
-    engine = engine_for(networks, settings, axis, own_start)
+    engine = engine_for(networks_of_shares(networks), settings, axis, own_start)
     fits = engine.no_fits(len(flux))
-    _fit_blocks(engine, flux, flux_error, starts, fits, processes, progress)
+    shares = in_shares(networks, flux, flux_error)
+    _fit_blocks(engine, *shares, starts, fits, processes, progress)
+    in_own_units(networks, fits, *shares)
     return fits
+
+
+def _check_names(networks: PixelNetworks) -> None:
+    """Networks of an earlier version may have labels whose columns would be overwritten."""
+    for i, problem in problems_of_names(networks.label_names):
+        raise SettingsError(
+            f"the networks have a label {networks.label_names[i]!r}, {problem}: one would be lost. Give it another "
+            "name: dataclasses.replace(networks, label_names=...).write(path)."
+        )
 
 
 def _checked_axis(wavelength) -> np.ndarray | None:

@@ -27,6 +27,7 @@ from payneflow.fitting.mismatch import EmulatorScatter, HeldBackScatter
 from payneflow.fitting.parameters import ParameterLayout
 from payneflow.kriging import matern, solve, walk
 from payneflow.network import PixelNetworks
+from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.simd import kernel
 
 KERNEL_WIDTH = 0.12  # standard deviation of the kernel in scaled labels, and
@@ -237,11 +238,13 @@ def _inverse(scaled: np.ndarray, lengths: np.ndarray, nugget: float) -> np.ndarr
 
 
 def digest(networks: PixelNetworks) -> str:
-    """SHA-256 of the weights, the label scaling and the wavelengths of networks, in hexadecimal."""
+    """SHA-256 of the weights, the scaling of labels and flux and the wavelengths of networks, in hexadecimal."""
     arrays = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "x_min", "x_max", "wavelength")
     total = hashlib.sha256()
     for name in arrays:
         total.update(np.ascontiguousarray(getattr(networks, name), dtype=float))
+    if networks.flux_scale != PUBLISHED_FLUX:
+        total.update(np.array([networks.flux_scale.lowest, networks.flux_scale.highest]))
     return total.hexdigest()
 
 

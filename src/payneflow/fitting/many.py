@@ -17,8 +17,9 @@ from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
 from payneflow.fitting.best_fit import BestFits, best_fits
 from payneflow.fitting.label_errors import digest
 from payneflow.fitting.results import read_results
-from payneflow.grid import TEST, SpectralGrid
+from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
+from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.spectra import Spectra
 
 TABLES = 100  # that are kept apart before they are joined: a table takes 50 kB, however few rows it has
@@ -39,16 +40,19 @@ def fit_test_set(
 ) -> Table:
     """Fit the spectra of a grid that its networks have not seen, each pixel with the 1 sigma error `flux_error`.
 
+    That is a share of the networks' flux scale, which normalised flux is itself.
+
     The table is that of `fit_spectra` with the true labels beside the fitted ones; no spectrum takes part in its own
     `label_errors`. `start`: None, "middle" or "truth".
     Raises NetworkFileError where grid and networks do not belong together, else what `fit_spectra` raises.
     """
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
-    rows, labels = np.arange(len(grid.labels))[TEST], grid.labels[TEST]
+    split = networks.split_of(grid)
+    rows, labels = split.test_rows, grid.labels[split.test]
     fits = fit_spectra(
         networks,
-        grid.flux[TEST][:, columns],
-        flux_error,
+        grid.flux[split.test][:, columns],
+        flux_error * networks.flux_scale.width,
         settings=settings,
         label_errors=label_errors,
         start=labels if start == "truth" else start,
@@ -81,7 +85,7 @@ def fit_batches(
     """
     blocks, tables, done = [], [], 0
     for batch in batches:
-        if not done and not settings.continuum:
+        if not done and not settings.continuum and networks.flux_scale == PUBLISHED_FLUX:
             _warn_unless_normalised(networks, batch)
         before = done
 

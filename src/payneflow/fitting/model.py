@@ -23,8 +23,8 @@ class SpectralModel:
     """Spectra of `networks` on a wavelength axis (n_data,) in Angstrom, vacuum; None: the networks' own.
 
     Of `settings` it takes whether there is a velocity (and `max_velocity`), how many terms a continuum has, and whether
-    the emulator's own error is part of the noise. Raises SpectraError where the networks must be moved and their
-    wavelengths are not even in ln(wavelength).
+    the emulator's own error is part of the noise. Raises SpectraError where the networks must be moved and the
+    steps of their wavelengths differ too much.
     """
 
     def __init__(

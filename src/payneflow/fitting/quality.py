@@ -179,7 +179,7 @@ def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_e
         own = None if exclude is None else np.asarray(exclude)[good]
         emulator = label_errors.emulator_scatter(fits.x[good, : len(networks.x_min)], own)
     if emulator is None:
-        emulator = EmulatorScatter.unknown(len(good), networks.emulator_rms)
+        emulator = EmulatorScatter.unknown(len(good), networks.emulator_rms / networks.flux_scale.width)
     scores = Scores.of(fits.score[good], fits.information[good], fits.cross[good], formal[good])
     return find_mismatch(scores, fits.chi2[good], dof[good], fits.total_weight[good], formal[good], emulator)
 

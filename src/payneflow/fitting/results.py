@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from astropy.io.fits import BinTableHDU, table_to_hdu
 from astropy.table import Table
-from astropy.units import Unit
+from astropy.units import Unit, UnrecognizedUnit
 
 from payneflow.errors import SpectraError
 from payneflow.files import whole_file
 from payneflow.fitting.flags import FLAG_MEANINGS
+from payneflow.label_names import ascii_columns
 from payneflow.statistics import bias_and_width
 
 BLOCK = 10_000  # rows that are turned into text at a time
@@ -60,16 +61,23 @@ def _fits_hdu(table: Table) -> BinTableHDU:
         if unit is not None and _fits_unit(unit):
             hdu.header[f"TUNIT{number}"] = _fits_unit(unit)
         described = f"{table[name].description} [{unit}]" if unit is not None else table[name].description
-        hdu.header.add_comment(f"{plain.colnames[number - 1]}: {described}")
+        hdu.header.add_comment(_as_ascii(f"{plain.colnames[number - 1]}: {described}"))
     for name, value in table.meta.items():
         if name not in ("label_names", "flags"):
             text = f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
-            hdu.header.add_history(text.encode("ascii", "backslashreplace").decode())
+            hdu.header.add_history(_as_ascii(text))
     return hdu
+
+
+def _as_ascii(text: str) -> str:
+    """The text as FITS can hold it: e with an accent becomes \\xe9."""
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 def _fits_unit(unit: Unit) -> str:
     """The unit as the FITS standard writes it ("km s-1"); empty where it has no such unit (dex)."""
+    if isinstance(unit, UnrecognizedUnit):
+        return ""
     try:
         return unit.to_string(format="fits")
     except ValueError:
@@ -77,9 +85,8 @@ def _fits_unit(unit: Unit) -> str:
 
 
 def fits_column_names(names: list[str]) -> list[str]:
-    """Column names as the FITS standard wants them: [Fe/H]_error becomes Fe_H_error; unchanged if two would be one."""
-    plain = [re.sub(r"[\W_]+", "_", name).strip("_") for name in names]
-    return plain if len(set(plain)) == len(names) and all(plain) else names
+    """Column names as the FITS standard wants them (`ascii_columns`): [Fe/H]_error becomes Fe_H_error."""
+    return ascii_columns(names)
 
 
 def results_text(table: Table) -> str:

@@ -1,20 +1,25 @@
 """The grid of synthetic spectra: its file, what is checked of it, and its training and test set."""
 
 from payneflow.grid.layout import GridKeys
-from payneflow.grid.sets import TEST, TRAINING, count_test, count_training
-from payneflow.grid.spectral_grid import SpectralGrid, default_names, read_grid, read_labels
-from payneflow.grid.stored import count_pixels, grid_shape
+from payneflow.grid.reading import GridReading
+from payneflow.grid.sets import TEST, TRAINING, Split, count_test, count_training
+from payneflow.grid.spectral_grid import SpectralGrid, default_names, read_grid, read_labels, read_wavelength
+from payneflow.grid.stored import count_pixels, grid_shape, grid_split
 
 __all__ = [
     "TEST",
     "TRAINING",
     "GridKeys",
+    "GridReading",
     "SpectralGrid",
+    "Split",
     "count_pixels",
     "count_test",
     "count_training",
     "default_names",
     "grid_shape",
+    "grid_split",
     "read_grid",
     "read_labels",
+    "read_wavelength",
 ]

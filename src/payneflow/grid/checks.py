@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import GridError
-from payneflow.grid.sets import TRAINING
-from payneflow.scaling import LabelScaler, unscale_flux
+from payneflow.grid.fillers import check_fillers
+from payneflow.grid.reading import VACUUM
+from payneflow.grid.sets import Split
+from payneflow.label_names import problems_of_names
+from payneflow.scaling import PUBLISHED_FLUX, FluxScale, LabelScaler
+from payneflow.wavelength import LOWEST_IN_AIR, air_to_vacuum
 
 LOWEST_WAVELENGTH = 1000.0  # Angstrom; a median below it is another unit: no stellar grid lies there
 NANOMETRES_FROM = 100.0  # a median from here to LOWEST_WAVELENGTH reads as nm, below as micrometres or a logarithm
@@ -24,12 +28,12 @@ BRIGHTEST_SHARE = 0.05  # share of a spectrum's pixels that is taken for its bri
 LOWEST_BRIGHTEST = 0.5  # normalised flux; the faintest of those may not lie below
 HIGHEST_MEDIAN = 1.5  # normalised flux
 
-# What a network can give: its output, a logistic function, lies between 0 and 1.
-LOWEST_FLUX, HIGHEST_FLUX = unscale_flux(0.0), unscale_flux(1.0)  # normalised flux
+LOWEST_FLUX, HIGHEST_FLUX = PUBLISHED_FLUX.reach  # normalised flux that a network can give
+OTHER_SCALE = "flux_scale: grid in config.yaml (--flux-scale grid) takes flux as it is"
 
 
 def check_names(path: Path, key: str, names: tuple[str, ...]) -> None:
-    """Refuse label names (n_label,) of which one is empty, or there twice."""
+    """Refuse label names (n_label,) of which one is empty, there twice, or that of a column of the table of fits."""
     for i, name in enumerate(names):
         if not name:
             raise GridError(f"{path}: {key}[{i}] is empty; expected a name for each label. Name label {i}.")
@@ -38,6 +42,11 @@ def check_names(path: Path, key: str, names: tuple[str, ...]) -> None:
                 f"{path}: {key}[{i}] is '{name}', as is {key}[{names.index(name)}]; expected a name of its own for "
                 "each label. Rename one, or remove the label that is there twice."
             )
+    for i, problem in problems_of_names(names):
+        raise GridError(
+            f"{path}: {key}[{i}] is {names[i]!r}, {problem}; expected a name that no table of fits uses otherwise. "
+            f"Rename label {i}, such as to 'my {names[i].strip()}'."
+        )
 
 
 def check_wavelength(path: Path, key: str, wavelength: np.ndarray) -> None:
@@ -51,6 +60,18 @@ def check_wavelength(path: Path, key: str, wavelength: np.ndarray) -> None:
         )
     _check_unit(path, key, float(np.median(wavelength)))
     _check_increasing(path, key, wavelength)
+
+
+def in_vacuum(path: Path, key: str, wavelength: np.ndarray, medium: str) -> np.ndarray:
+    """Wavelengths (n_pixel,) in Angstrom and `medium`, checked -> those in vacuum. Raises GridError below 2000 A."""
+    if medium == VACUUM:
+        return wavelength
+    if wavelength[0] < LOWEST_IN_AIR:
+        raise GridError(
+            f"{path}: {key} goes down to {wavelength[0]:g} Angstrom, where wavelengths are in vacuum; expected the "
+            "setting grid_medium to be vacuum."
+        )
+    return air_to_vacuum(wavelength)
 
 
 def _check_unit(path: Path, key: str, median: float) -> None:
@@ -82,31 +103,46 @@ def _check_increasing(path: Path, key: str, wavelength: np.ndarray) -> None:
     )
 
 
-def check_labels(path: Path, key: str, labels: np.ndarray, names: tuple[str, ...], units: tuple[str, ...]) -> None:
-    """Refuse labels (n_spectrum, n_label), each in its unit, that are not finite, or do not vary where they train."""
+def check_labels(
+    path: Path, key: str, labels: np.ndarray, names: tuple[str, ...], units: tuple[str, ...], split: Split
+) -> None:
+    """Refuse labels (n_spectrum, n_label), each in its unit, that cannot be trained on.
+
+    That is, those that are not finite, that hold placeholders, or that do not vary in the training set of `split`.
+    """
     # The file stores them the other way round, and the message says where in the file.
     _check_finite(path, key, labels.T, lambda label, spectrum: f"label {names[label]}, spectrum {spectrum}")
-    scaler = LabelScaler.of_training_labels(labels[TRAINING])
+    check_fillers(path, key, labels, names, units)
+    scaler = LabelScaler.of_training_labels(labels[split.training])
     size = np.maximum(np.abs(scaler.x_min), np.abs(scaler.x_max))
     constant = scaler.x_max - scaler.x_min <= CONSTANT * size
     if constant.any():
         label = int(np.argmax(constant))
+        remedy = f"Remove row {label} of {key}, and its name and unit."
+        if np.ptp(labels[:, label]) > CONSTANT * size[label]:
+            remedy = (
+                f"It varies in the test spectra ({labels[:, label].min():g} ... {labels[:, label].max():g} in all), so "
+                "the split is at fault, not the label: divide the spectra at random, split: random in config.yaml "
+                "(--split random on the command line)."
+            )
         raise GridError(
             f"{path}: {key}[{label}] (label {names[label]}) is constant: {scaler.x_min[label]:g} "
-            f"{units[label]} in all training spectra (even rows of the flux); expected a label that varies. "
-            f"Remove row {label} of {key}, and its name and unit."
+            f"{units[label]} in all training spectra (rows {split.said_of(trains=True)}); expected a label that "
+            f"varies. {remedy}"
         )
 
 
 class FluxCheck:
     """Whether flux (n_spectrum, n_pixel), which comes in blocks, is finite, normalised, and what a network can give.
 
+    Where `of_grid` says that the flux scale follows the grid, flux need only be finite, and not the same everywhere.
     `wavelength` (n_pixel,), Angstrom, says in the message where a bad value lies. What is worst is found only when all
     has been seen: one value that is not finite says more than a spectrum that is not normalised.
     """
 
-    def __init__(self, path: Path, key: str, wavelength: np.ndarray):
-        self._path, self._key, self._wavelength = path, key, wavelength
+    def __init__(self, path: Path, key: str, wavelength: np.ndarray, of_grid: bool = False):
+        self._path, self._key, self._wavelength, self._of_grid = path, key, wavelength, of_grid
+        self._lowest, self._highest = np.inf, -np.inf
         self._not_finite, self._first_not_finite = 0, None
         self._not_normalised: GridError | None = None
         self._outside, self._farthest = 0, None
@@ -121,6 +157,9 @@ class FluxCheck:
             self._not_finite += int((~finite).sum())
         if self._not_finite:
             return  # the other checks do not matter any more
+        self._lowest, self._highest = min(self._lowest, rows.min()), max(self._highest, rows.max())
+        if self._of_grid:
+            return
         for spectrum, row in enumerate(rows, first):
             self._not_normalised = self._not_normalised or _normalisation_error(self._path, self._key, spectrum, row)
         self._look_for_outside(first, rows)
@@ -135,6 +174,11 @@ class FluxCheck:
         if self._farthest is None or far[spectrum, pixel] > self._farthest[0]:
             self._farthest = far[spectrum, pixel], (first + int(spectrum), int(pixel)), rows[spectrum, pixel]
 
+    @property
+    def flux_scale(self) -> FluxScale:
+        """The scale that suits what was seen."""
+        return FluxScale.of_range(float(self._lowest), float(self._highest)) if self._of_grid else PUBLISHED_FLUX
+
     def judge(self) -> None:
         """Raise GridError for the worst that was seen, if anything was."""
         if self._not_finite:
@@ -148,8 +192,10 @@ class FluxCheck:
                 f"{self._path}: {self._key}[{spectrum}, {pixel}] is {value:.4g} ({self._place(spectrum, pixel)}), the "
                 f"farthest of {self._outside} values outside what a network can represent: {cause}. Expected "
                 f"{LOWEST_FLUX:g} ... {HIGHEST_FLUX:g}, where the scaled flux lies in 0 ... 1. Correct these spectra, "
-                "or leave them or these pixels out."
+                f"or leave them or these pixels out; or {OTHER_SCALE}."
             )
+        if self._of_grid and not self._highest > self._lowest:
+            raise GridError(f"{self._path}: {self._key} is {self._lowest:g} everywhere; expected spectra that differ.")
 
     def _place(self, spectrum: int, pixel: int) -> str:
         return f"spectrum {spectrum}, pixel {pixel}, {self._wavelength[pixel]:.7g} Angstrom"
@@ -165,7 +211,7 @@ def _normalisation_error(path: Path, key: str, spectrum: int, row: np.ndarray) -
     return GridError(
         f"{path}: {key}[{spectrum}] (spectrum {spectrum}) is not normalised: its median flux is "
         f"{ordered[middle]:.4g}, its highest {row[highest]:.4g} at pixel {highest}; expected flux divided by its "
-        "continuum, which then lies near 1. Divide each spectrum by its continuum."
+        f"continuum, which then lies near 1. Divide each spectrum by its continuum; or {OTHER_SCALE}."
     )
 
 

@@ -1,9 +1,12 @@
-"""The training set and the test set of a grid (the published split): how many spectra each has, and what both must be.
+"""The training set and the test set of a grid: which spectra train, how many there must be, and that none is in both.
 
-Both sets need spectra enough, and no spectrum may be in both.
+The published split takes spectra 0, 2, 4, ... to train and 1, 3, 5, ... to test. Where the order of a grid forbids that
+(aliasing.py), its spectra are divided at random, by a seed, or as an array in the grid says.
 """
 
 import hashlib
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +16,103 @@ from payneflow.errors import GridError
 TRAINING = slice(0, None, 2)  # published split: spectra 0, 2, 4, ... are the training set
 TEST = slice(1, None, 2)  # and 1, 3, 5, ... the test set
 
+ALTERNATE, RANDOM = "alternate", "random"  # what the setting `split` may say beside the name of an array
+SPAWN_KEY = 3  # of the random numbers here: 0 to 2 belong to training
 MIN_TRAINING, MIN_TEST = 3, 1  # spectra; fewer leave nothing to learn from, or nothing to check it with
 
 
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which spectra of a grid train: `trains` (n_spectrum,) bool; all others test. `name`: what the setting said."""
+
+    name: str
+    trains: np.ndarray
+
+    @classmethod
+    def alternate(cls, n_spectrum: int) -> "Split":
+        """The published split."""
+        trains = np.zeros(n_spectrum, dtype=bool)
+        trains[TRAINING] = True
+        return cls(ALTERNATE, trains)
+
+    @classmethod
+    def random(cls, n_spectrum: int, seed: int) -> "Split":
+        """As many training spectra as the published split has, drawn by `seed`."""
+        generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SPAWN_KEY,)))
+        trains = np.zeros(n_spectrum, dtype=bool)
+        trains[generator.permutation(n_spectrum)[: count_training(n_spectrum)]] = True
+        return cls(RANDOM, trains)
+
+    @classmethod
+    def of_array(cls, path: Path, name: str, array: np.ndarray, n_spectrum: int) -> "Split":
+        """The split that the array `name` of a grid file says: true, or 1, where a spectrum trains.
+
+        Raises GridError where it is no such array, or leaves a set too small.
+        """
+        said = f"{path}: {name}, which the setting split names,"
+        if array.shape != (n_spectrum,):
+            raise GridError(
+                f"{said} has shape {array.shape}; expected ({n_spectrum},), true where a spectrum trains. Give one "
+                "value for each spectrum."
+            )
+        if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+            raise GridError(
+                f"{said} holds {array.dtype} other than true and false; expected true, or 1, where a spectrum trains, "
+                "and false, or 0, where it tests. Store it as np.array(trains, dtype=bool)."
+            )
+        split = cls(name, array.astype(bool))
+        if split.n_training < MIN_TRAINING or split.n_test < MIN_TEST:
+            raise GridError(
+                f"{said} leaves {split.n_training} spectra to train on and {split.n_test} to test with; at least "
+                f"{MIN_TRAINING} and {MIN_TEST} are needed."
+            )
+        return split
+
+    @cached_property
+    def training(self) -> slice | np.ndarray:
+        """The rows that train, increasing, as an index of any array of spectra."""
+        return TRAINING if self._is_published else np.flatnonzero(self.trains)
+
+    @cached_property
+    def test(self) -> slice | np.ndarray:
+        """The rows that test, increasing."""
+        return TEST if self._is_published else np.flatnonzero(~self.trains)
+
+    @property
+    def training_rows(self) -> np.ndarray:
+        return np.flatnonzero(self.trains)
+
+    @property
+    def test_rows(self) -> np.ndarray:
+        return np.flatnonzero(~self.trains)
+
+    @property
+    def n_training(self) -> int:
+        return int(self.trains.sum())
+
+    @property
+    def n_test(self) -> int:
+        return len(self.trains) - self.n_training
+
+    @property
+    def _is_published(self) -> bool:
+        return bool(self.trains[TRAINING].all() and not self.trains[TEST].any())
+
+    def said_of(self, trains: bool) -> str:
+        """Which rows train, or test, in a few words."""
+        if self._is_published:
+            return "0, 2, 4, ..." if trains else "1, 3, 5, ..."
+        rows = self.training_rows if trains else self.test_rows
+        return ", ".join(map(str, rows[:3])) + (", ..." if len(rows) > 3 else "")
+
+
 def count_training(n_spectrum: int) -> int:
-    """The number of training spectra in a grid of `n_spectrum` spectra."""
+    """The number of training spectra in a grid of `n_spectrum` spectra, divided as published or at random."""
     return len(range(n_spectrum)[TRAINING])
 
 
 def count_test(n_spectrum: int) -> int:
-    """The number of test spectra in a grid of `n_spectrum` spectra."""
+    """The number of test spectra in a grid of `n_spectrum` spectra, divided as published or at random."""
     return len(range(n_spectrum)[TEST])
 
 
@@ -39,8 +129,8 @@ def check_enough_spectra(path: Path, key: str, n_spectrum: int) -> None:
 class TwinCheck:
     """Whether a test spectrum also trains, which would measure memory; flux (n_spectrum, n_pixel) comes in blocks."""
 
-    def __init__(self, path: Path, key: str):
-        self._path, self._key = path, key
+    def __init__(self, path: Path, key: str, split: Split):
+        self._path, self._key, self._split = path, key, split
         self._prints: list[bytes] = []  # 32 bytes a spectrum: no pair is compared
 
     def look_at(self, first: int, rows: np.ndarray) -> None:
@@ -49,14 +139,14 @@ class TwinCheck:
 
     def judge(self) -> None:
         """Raise GridError where a test spectrum has the very flux of a training spectrum."""
-        prints, spectra = self._prints, range(len(self._prints))
-        trained = {prints[spectrum]: spectrum for spectrum in reversed(spectra[TRAINING])}  # the first of equal ones
-        twins = [(trained[prints[spectrum]], spectrum) for spectrum in spectra[TEST] if prints[spectrum] in trained]
+        prints = self._prints
+        trained = {prints[spectrum]: spectrum for spectrum in reversed(self._split.training_rows)}  # first of equals
+        twins = [(trained[prints[test]], test) for test in self._split.test_rows if prints[test] in trained]
         if twins:
             training, test = twins[0]
             raise GridError(
                 f"{self._path}: {self._key}[{test}] (spectrum {test}, which tests) has the very flux of "
                 f"{self._key}[{training}] (spectrum {training}, which trains), the first of {len(twins)} such pairs; "
-                "expected test spectra (odd rows) that no network was trained on. Remove duplicate spectra, with "
-                "their labels."
+                f"expected test spectra (rows {self._split.said_of(trains=False)}) that no network was trained on. "
+                "Remove duplicate spectra, with their labels."
             )

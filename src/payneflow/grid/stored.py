@@ -9,9 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
+from payneflow.errors import GridError
 from payneflow.grid.hdf5 import Hdf5Store, StoredFlux, is_hdf5
 from payneflow.grid.layout import PUBLISHED, ROLES, GridKeys, Header, check_axis, check_keys, check_kind, check_shapes
 from payneflow.grid.npz import NpzStore
+from payneflow.grid.reading import GridReading
+from payneflow.grid.sets import ALTERNATE, RANDOM, Split
 
 
 class GridStore(Protocol):
@@ -81,6 +84,29 @@ class GridFile:
         key = getattr(self.keys, role)
         return self._store.read(key) if key in self._headers else None
 
+    def split(self, said: str, seed: int = 0) -> Split:
+        """The training set and test set that the setting `split` says; `seed` draws a random one.
+
+        Raises GridError where it names an array that is not there, or is no split.
+        """
+        n_spectrum = self.shape[0]
+        if said == ALTERNATE:
+            return Split.alternate(n_spectrum)
+        if said == RANDOM:
+            return Split.random(n_spectrum, seed)
+        header = self._store.header(said)
+        if header is None:
+            raise GridError(
+                f"{self.path}: no array '{said}', which the setting split names; expected {ALTERNATE}, {RANDOM}, or an "
+                f"array that says which spectra train. The file holds {', '.join(map(repr, self._store.names()))}."
+            )
+        if header.pickled:
+            raise GridError(
+                f"{self.path}: {said}, which the setting split names, is a pickled array, never loaded. Store it as "
+                "np.array(trains, dtype=bool)."
+            )
+        return Split.of_array(self.path, said, self._store.read(said), n_spectrum)
+
     def flux(self) -> np.ndarray | StoredFlux:
         """The flux (n_spectrum, n_pixel): that of an npz file in memory, that of an HDF5 file still in the file."""
         return self._store.flux(self.keys.flux)
@@ -102,3 +128,12 @@ def grid_shape(path: str | Path, keys: GridKeys = PUBLISHED) -> tuple[int, int, 
     """
     with GridFile(path, keys) as file:
         return file.shape
+
+
+def grid_split(path: str | Path, keys: GridKeys, reading: GridReading, seed: int) -> Split:
+    """The training set and test set of a grid file, of which at most the array that the setting `split` names is read.
+
+    Raises GridError as `GridFile` and `GridFile.split` do.
+    """
+    with GridFile(path, keys) as file:
+        return file.split(reading.split, seed)

@@ -2,8 +2,11 @@
 
 import numpy as np
 
-from payneflow.grid import TEST, SpectralGrid, count_test, count_training, default_names
+from payneflow.grid import SpectralGrid, default_names
 from payneflow.grid.blocks import for_each_block
+from payneflow.grid.reading import VACUUM
+from payneflow.grid.sets import Split
+from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.wavelength import segments
 
 FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more often nanometres of the near infrared
@@ -11,9 +14,10 @@ FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more of
 
 def summarise(grid: SpectralGrid) -> dict:
     """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader."""
-    n_spectrum = len(grid.labels)
     wavelength = {
         "unit": "Angstrom",
+        "medium": "vacuum",
+        "medium_of_file": grid.medium,
         "first": float(grid.wavelength[0]),
         "last": float(grid.wavelength[-1]),
         "first_nm": float(grid.wavelength[0]) / 10,
@@ -23,9 +27,10 @@ def summarise(grid: SpectralGrid) -> dict:
     return {
         "path": str(grid.path),
         "sha256": grid.sha256,
-        "n_spectrum": n_spectrum,
-        "n_training": count_training(n_spectrum),
-        "n_test": count_test(n_spectrum),
+        "n_spectrum": len(grid.labels),
+        "n_training": grid.split.n_training,
+        "n_test": grid.split.n_test,
+        "split": _split_summary(grid.split),
         "n_pixel": len(grid.wavelength),
         "n_label": len(grid.label_names),
         "wavelength": wavelength,
@@ -35,10 +40,16 @@ def summarise(grid: SpectralGrid) -> dict:
     }
 
 
+def _split_summary(split: Split) -> dict:
+    return {"name": split.name, "training": split.said_of(trains=True), "test": split.said_of(trains=False)}
+
+
 def _flux_summary(grid: SpectralGrid) -> dict:
     lowest, highest = [], []
     for_each_block(grid.flux, lambda _, rows: lowest.append(rows.min()), lambda _, rows: highest.append(rows.max()))
-    return {"dtype": str(grid.flux.dtype), "min": float(min(lowest)), "max": float(max(highest))}
+    return {"dtype": str(grid.flux.dtype), "min": float(min(lowest)), "max": float(max(highest))} | {
+        "scale": [grid.flux_scale.lowest, grid.flux_scale.highest]
+    }
 
 
 def _segments(wavelength: np.ndarray) -> list[dict]:
@@ -56,6 +67,7 @@ def _segments(wavelength: np.ndarray) -> list[dict]:
 
 def _label_summary(grid: SpectralGrid, label: int) -> dict:
     values, scaler = grid.labels[:, label], grid.scaler
+    test = values[grid.split.test]
     low, high = float(scaler.x_min[label]), float(scaler.x_max[label])
     return {
         "name": grid.label_names[label],
@@ -64,7 +76,7 @@ def _label_summary(grid: SpectralGrid, label: int) -> dict:
         "max": float(values.max()),
         "training_min": low,
         "training_max": high,
-        "n_test_outside": int(((values[TEST] < low) | (values[TEST] > high)).sum()),
+        "n_test_outside": int(((test < low) | (test > high)).sum()),
     }
 
 
@@ -79,16 +91,16 @@ def _notes(grid: SpectralGrid) -> list[str]:
 
 def summary_text(summary: dict) -> str:
     """The summary that `summarise` made, in lines for a terminal or a log."""
-    axis, flux = summary["wavelength"], summary["flux"]
+    axis, flux, split = summary["wavelength"], summary["flux"], summary["split"]
     n_segment = len(axis["segments"])
     lines = [
         f"grid        {summary['path']}",
         f"SHA-256     {summary['sha256']}",
-        f"spectra     {summary['n_spectrum']}: {summary['n_training']} train (0, 2, 4, ...), "
-        f"{summary['n_test']} test (1, 3, 5, ...)",
+        f"spectra     {summary['n_spectrum']}: {summary['n_training']} train ({split['training']}), "
+        f"{summary['n_test']} test ({split['test']}); split: {split['name']}",
         f"pixels      {summary['n_pixel']} in {n_segment} {'segment' if n_segment == 1 else 'segments'}",
         f"wavelength  {axis['first']:.3f} ... {axis['last']:.3f} {axis['unit']} "
-        f"({axis['first_nm']:.2f} ... {axis['last_nm']:.2f} nm)",
+        f"({axis['first_nm']:.2f} ... {axis['last_nm']:.2f} nm), {_medium(axis['medium_of_file'])}",
     ]
     if n_segment > 1:
         lines += [
@@ -96,11 +108,22 @@ def summary_text(summary: dict) -> str:
             f"pixels {one['first_pixel']} ... {one['last_pixel']}"
             for one in axis["segments"]
         ]
-    lines.append(f"flux        {flux['min']:.4f} ... {flux['max']:.4f}, normalised, stored as {flux['dtype']}")
+    lines.append(f"flux        {_flux_line(flux)}, stored as {flux['dtype']}")
     lines.append(f"labels      {summary['n_label']}")
     lines += [_label_line(label) for label in summary["labels"]]
     lines += [f"note        {note}" for note in summary["notes"]]
     return "\n".join(lines)
+
+
+def _flux_line(flux: dict) -> str:
+    if flux["scale"] == [PUBLISHED_FLUX.lowest, PUBLISHED_FLUX.highest]:
+        return f"{flux['min']:.4f} ... {flux['max']:.4f}, normalised"
+    lowest, highest = flux["scale"]
+    return f"{flux['min']:.5g} ... {flux['max']:.5g}, flux scale {lowest:.5g} ... {highest:.5g}"
+
+
+def _medium(of_file: str) -> str:
+    return "in vacuum" if of_file == VACUUM else f"in vacuum, converted from {of_file}"
 
 
 def _label_line(label: dict) -> str:

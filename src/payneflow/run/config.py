@@ -16,10 +16,11 @@ from pydantic import Field, Strict
 from payneflow.declaration import as_meant, declare, no_such, problems_of, section, sections_of, setting, settings_of
 from payneflow.errors import SettingsError
 from payneflow.fitting.settings import FitSettings
-from payneflow.grid import TRAINING, GridKeys, read_labels
+from payneflow.grid import GridKeys, GridReading, read_labels, read_wavelength
 from payneflow.scaling import LabelScaler
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.training.trainers import DEFAULT, TRAINERS, Settings, TrainerEntry, entry_named
+from payneflow.wavelength import even_step
 
 AUTO = "auto"  # the chunk_size that is found from the cost of a pixel
 QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: as a mapping. Use quotes:
@@ -95,6 +96,7 @@ class Config:
     grid_keys: GridKeys = section(
         GridKeys, "names of the grid's arrays; change them where your grid calls them otherwise"
     )
+    reading: GridReading = section(GridReading, "how the grid is taken", inline=True)
     results: str = setting("results", "directory of everything that is written", min_length=1)
     pixels: str = setting(
         "::",
@@ -219,15 +221,21 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def check_labels(fit: FitSettings, grid: str | Path, keys: GridKeys) -> None:
-    """Raise SettingsError where the section `fit` names no label of the grid, or holds one beyond the bounds of a fit.
+def check_labels(fit: FitSettings, grid: str | Path, keys: GridKeys, reading: GridReading, seed: int) -> None:
+    """Raise SettingsError where the section `fit` asks for what networks of this grid could not be fitted with.
 
-    The grid's labels are read, and not its flux; where no label is held and none has a prior, not even these.
+    That is, names no label of the grid, holds one beyond the bounds of a fit, or fits a velocity where the steps of the
+    wavelength axis differ too much. The grid's flux is never read, its labels and wavelengths only where it matters.
     """
+    if fit.velocity and not even_step(read_wavelength(grid, keys))[1]:
+        raise SettingsError(
+            f"fit.velocity is true, but the steps of {keys.wavelength} in {grid} differ too much to be shifted. "
+            "Resample the grid to a more even axis, or set velocity: false."
+        )
     if not (fit.fixed or fit.priors):
         return
-    labels, names, units = read_labels(grid, keys)
-    scaler = LabelScaler.of_training_labels(labels[TRAINING])
+    labels, names, units, split = read_labels(grid, keys, reading, seed=seed)
+    scaler = LabelScaler.of_training_labels(labels[split.training])
     problems = fit.problems_of_labels(f"the spectra of {grid}", names, units, scaler.x_min, scaler.x_max)
     if problems:
         raise SettingsError("\n".join(f"fit.{problem}" for problem in problems))
@@ -243,6 +251,7 @@ class RunConfig:
     path: Path
     grid: Path
     keys: GridKeys
+    reading: GridReading
     results: Path
     pixels: str
     chunk_size: int | None
@@ -267,6 +276,7 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
         path=path,
         grid=path.parent / config.grid,
         keys=config.grid_keys,
+        reading=config.reading,
         results=path.parent / config.results,
         pixels=config.pixels,
         chunk_size=None if config.chunk_size == AUTO else config.chunk_size,

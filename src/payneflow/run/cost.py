@@ -7,7 +7,6 @@ from pathlib import Path
 
 from payneflow.chunks.selection import parse_pixels
 from payneflow.errors import SettingsError
-from payneflow.grid import count_training
 from payneflow.progress import say
 from payneflow.run.config import RunConfig
 from payneflow.settings import settings_record
@@ -41,7 +40,7 @@ def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
 
     if n_measured < 1:
         raise SettingsError(f"--measure {n_measured}: expected a number of pixels, 1 or more; 64 measure well.")
-    grid = read_grid(config.grid, config.keys)
+    grid = read_grid(config.grid, config.keys, config.reading, seed=config.seed)
     pixels = parse_pixels(config.pixels, len(grid.wavelength))
     n_measured = max(1, min(n_measured, len(pixels) - 1))
     say(f"measuring {n_measured} pixels; what split prepares first takes about {_preparation(config, grid):.0f} s")
@@ -60,8 +59,7 @@ def cost_measured(config: RunConfig, n_measured: int) -> PixelCost:
 
 
 def _preparation(config: RunConfig, grid) -> float:
-    n_spectrum, n_label = grid.labels.shape
-    n_training = count_training(n_spectrum)
+    n_training, n_label = grid.split.n_training, grid.labels.shape[1]
     return seconds_of_preparation(config.settings, n_training, n_label, len(grid.wavelength))
 
 

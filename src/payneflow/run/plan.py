@@ -9,7 +9,7 @@ from math import ceil
 
 from payneflow.chunks.selection import PixelChunk, parse_pixels, plan_chunks
 from payneflow.errors import SettingsError
-from payneflow.grid import count_training, grid_shape
+from payneflow.grid import grid_shape, grid_split
 from payneflow.run.config import AUTO, RunConfig, check_labels
 from payneflow.run.cost import PixelCost, cost_by_law
 from payneflow.run.profile import Profile
@@ -33,6 +33,7 @@ class Plan:
     config: RunConfig
     profile: Profile | None
     shape: tuple[int, int, int]  # n_spectrum, n_pixel, n_label of the grid
+    n_training: int
     cost: PixelCost
     chunks: list[PixelChunk]
     ranks: int
@@ -79,8 +80,8 @@ def make_plan(
     What the profile sets for rule train_chunk stands above config.yaml. Raises SettingsError or GridError.
     """
     n_spectrum, n_pixel, n_label = shape = grid_shape(config.grid, config.keys)
-    check_labels(config.fit, config.grid, config.keys)
-    n_training = count_training(n_spectrum)
+    check_labels(config.fit, config.grid, config.keys, config.reading, config.seed)
+    n_training = grid_split(config.grid, config.keys, config.reading, config.seed).n_training
     check_size(config.settings, n_training)
     cost = find_cost(config) if find_cost else cost_by_law(config, n_training, n_label)
     ranks = profile.ranks if profile and profile.ranks else config.ranks
@@ -97,7 +98,7 @@ def make_plan(
     if profile and profile.mem_mb_per_cpu:
         memory = [profile.mem_mb_per_cpu] * len(ATTEMPTS)
     preparation = seconds_of_preparation(config.settings, n_training, n_label, n_pixel)
-    return Plan(config, profile, shape, cost, chunks, ranks, preparation, tuple(runtime), tuple(memory))
+    return Plan(config, profile, shape, n_training, cost, chunks, ranks, preparation, tuple(runtime), tuple(memory))
 
 
 # --------------------------------------------------------------------------------------------------------- what is said
@@ -107,11 +108,10 @@ def plan_text(plan: Plan) -> str:
     """The plan in lines for a user, without its warnings."""
     config = plan.config
     n_spectrum, n_pixel, n_label = plan.shape
-    n_training = count_training(n_spectrum)
     ranks = "1 rank" if plan.ranks == 1 else f"{plan.ranks} ranks"
     where = f"Slurm, {plan.profile.path}" if plan.on_cluster else "this machine"
     rows = [
-        ("grid", f"{config.grid}: {n_spectrum} spectra, {n_training} of them to train on, {n_label} labels"),
+        ("grid", f"{config.grid}: {n_spectrum} spectra, {plan.n_training} of them to train on, {n_label} labels"),
         ("pixels", f"{plan.n_pixel} of {n_pixel} ({config.pixels})"),
         ("trainer", f"{config.trainer}, {config.settings.n_neurons} neurons"),
         ("a pixel", f"{_seconds(plan.cost.seconds)} of one core: {plan.cost.origin}"),

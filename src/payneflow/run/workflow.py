@@ -8,14 +8,15 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.errors import SettingsError
 from payneflow.figures import REPORT_FIGURES
 from payneflow.files import write_list
-from payneflow.grid import GridKeys, count_training, grid_shape
+from payneflow.grid import GridKeys, GridReading, grid_shape, grid_split
+from payneflow.grid.sets import RANDOM
 from payneflow.run import sizing
 from payneflow.run.config import AUTO
 from payneflow.training.trainers import (
@@ -117,14 +118,11 @@ class Training:
     trainer: str
     settings: Settings
     shape: tuple[int, int, int]  # n_spectrum, n_pixel, n_label
+    n_training: int
     ranks: int
     seconds_a_pixel: float
     chunk_size: int
     chunks: tuple[str, ...]
-
-    @property
-    def n_training(self) -> int:
-        return count_training(self.shape[0])
 
     def runtime(self, attempt: int) -> int:
         """Minutes that a training job may take, as `payneflow plan` says; one that ran out of them gets more."""
@@ -144,16 +142,18 @@ class Training:
 
 def plan_training(config: Mapping, site: Site) -> Training:
     """Cut the pixels of the grid into chunks. Raises GridError or SettingsError as grid and settings deserve."""
-    shape = n_spectrum, n_pixel, n_label = grid_shape(config["grid"], GridKeys(**config["grid_keys"]))
+    keys = GridKeys(**config["grid_keys"])
+    shape = _, n_pixel, n_label = grid_shape(config["grid"], keys)
+    n_training = grid_split(config["grid"], keys, reading_of(config), config["seed"]).n_training
     settings = make_settings(config["trainer"], settings_of_trainer(config))
-    check_size(settings, count_training(n_spectrum))
-    cost = entry_of(settings).seconds_a_pixel(settings, count_training(n_spectrum), n_label)
+    check_size(settings, n_training)
+    cost = entry_of(settings).seconds_a_pixel(settings, n_training, n_label)
     n_wanted = len(parse_pixels(config["pixels"], n_pixel))
     size = config["chunk_size"]
     if size == AUTO:
         size = sizing.chunk_size(n_wanted, cost, site.ranks, site.on_cluster)
     chunks = tuple(chunk.name for chunk in plan_chunks(n_pixel, config["pixels"], size))
-    return Training(config["trainer"], settings, shape, site.ranks, cost, size, chunks)
+    return Training(config["trainer"], settings, shape, n_training, site.ranks, cost, size, chunks)
 
 
 # --- Options of the training subcommands ------------------------------------------------------------------------------
@@ -164,6 +164,28 @@ def key_options(config: Mapping) -> str:
     published = asdict(GridKeys())
     renamed = [f"{name}={key}" for name, key in config["grid_keys"].items() if key != published[name]]
     return " ".join(f"--key {shlex.quote(option)}" for option in renamed)
+
+
+def reading_of(config: Mapping) -> GridReading:
+    """How the grid is taken: the settings of `payneflow check` and `payneflow split` beside its keys."""
+    return GridReading(**{field.name: config[field.name] for field in fields(GridReading)})
+
+
+def grid_options(config: Mapping) -> str:
+    """What `payneflow check` and `payneflow split` need to know of the grid, as far as it is not as published.
+
+    The seed is not among them: `split` gets it with the trainer, see `check_options`.
+    """
+    published = GridReading()
+    said = {name: value for name, value in asdict(reading_of(config)).items() if value != getattr(published, name)}
+    options = [f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in said.items()]
+    return " ".join(filter(None, [key_options(config), *options]))
+
+
+def check_options(config: Mapping) -> str:
+    """Those of `payneflow check`: with the seed where it divides the spectra, lest a new one check the grid again."""
+    seed = [f"--seed {config['seed']}"] if config["split"] == RANDOM else []
+    return " ".join(filter(None, [grid_options(config), *seed]))
 
 
 def settings_of_trainer(config: Mapping) -> dict:
@@ -259,13 +281,18 @@ def layout_options(layout: Mapping) -> str:
 
 def fit_options(fit: Mapping) -> str:
     """What is fitted, as options of `payneflow fit` and `payneflow calibrate`."""
-    options = [f"--fix {shlex.quote(f'{name}={value}')}" for name, value in fit["fixed"].items()]
-    options += [f"--prior {shlex.quote(f'{name}={mean},{sigma}')}" for name, (mean, sigma) in fit["priors"].items()]
+    options = [_pair("--fix", name, f"{value}") for name, value in fit["fixed"].items()]
+    options += [_pair("--prior", name, f"{mean},{sigma}") for name, (mean, sigma) in fit["priors"].items()]
     options += ["--velocity"] if fit["velocity"] else []
     options += [] if fit["emulator_error"] else ["--no-emulator-error"]
     for name in ("max_velocity", "continuum", "n_starts", "tolerance"):
         options.append(f"--{name.replace('_', '-')} {fit[name]}")
     return " ".join(options)
+
+
+def _pair(option: str, name: str, text: str) -> str:
+    """NAME=TEXT as an option; a name that begins with a hyphen would be taken for one itself."""
+    return f"{option}{'=' if name.startswith('-') else ' '}{shlex.quote(f'{name}={text}')}"
 
 
 def source_options(config: Mapping, shard) -> str:

@@ -18,7 +18,7 @@ from payneflow.spectra.names import names_of_files, names_of_rows
 from payneflow.spectra.one_star import are_pieces, joined
 from payneflow.spectra.stored import SpectraFile, StoredSpectra
 from payneflow.spectra.uncertainty import MOST_MASKED, REASONS, flux_errors, is_masked, kind_in_doubt
-from payneflow.spectra.wavelengths import check_overlap, columns_of, rising_axis, within_reach
+from payneflow.spectra.wavelengths import check_overlap, columns_of, rising_axis, rounding_of, within_reach
 
 BATCH_SIZE = 500  # spectra; 60 MB of flux and errors at 7214 pixels
 DOUBT_FROM = 20  # spectra of a batch that are looked at for errors or masks of a wrong kind
@@ -172,9 +172,10 @@ def _checked(file: SpectraFile, rows: range, networks: np.ndarray, said: set[str
 
 def _on_one_axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, networks: np.ndarray) -> Spectra:
     """Spectra whose wavelengths, in the unit of the layout, are `axis` (n_pixel,)."""
+    unit = file.layout.wavelength_unit
     wavelength, pixels = _axis(file, stored, axis)
-    check_overlap(file.place("wavelength"), axis[pixels], wavelength, networks, file.layout.wavelength_unit)
-    columns = columns_of(networks, wavelength)
+    check_overlap(file.place("wavelength"), axis[pixels], wavelength, networks, unit)
+    columns = columns_of(networks, wavelength, rounding_of(axis[pixels], wavelength, unit))
     on_networks_axis = columns is not None
     if not on_networks_axis:
         columns = within_reach(wavelength, networks)

@@ -6,11 +6,14 @@ import numpy as np
 
 from payneflow.errors import SpectraError
 from payneflow.spectra.layout import WAVELENGTH_UNITS
-from payneflow.wavelength import air_to_vacuum
+from payneflow.wavelength import LOWEST_IN_AIR, air_to_vacuum
 
-LOWEST_IN_AIR = 2000.0  # Angstrom; below, air absorbs and all wavelengths are in vacuum
 ANGSTROM_IN = {"Angstrom": 1.0, "nm": 10.0, "um": 1e4, "m": 1e10}
 SAME_WAVELENGTH = 1e-9  # relative; 0.3 m/s, far below what any spectrum can tell
+HALF_OF_LAST_DECIMAL = 0.5001e-3  # Angstrom; of wavelengths that are written with three
+SINGLE = 2.0**-24  # relative; half of the last bit of a float32
+MOST_OF_A_STEP = 0.25  # of an axis whose wavelengths can be told from each other in spite of rounding
+EVENLY = 0.1  # of the largest rounding: more is a shift, on the mean
 REACH = 0.004  # relative; data so far outside the networks are kept: 1200 km/s, more than any star moves
 
 
@@ -99,12 +102,31 @@ def within_reach(wavelength: np.ndarray, networks: np.ndarray) -> slice:
     return slice(int(np.searchsorted(wavelength, low)), int(np.searchsorted(wavelength, high, side="right")))
 
 
-def columns_of(networks: np.ndarray, wavelength: np.ndarray) -> np.ndarray | None:
-    """Where the networks' pixels are on an increasing axis (n_pixel,), if all of them are there; None otherwise."""
-    places = np.searchsorted(wavelength, networks * (1 - SAME_WAVELENGTH))
-    if places.max(initial=0) >= len(wavelength):
-        return None
-    return places if np.allclose(wavelength[places], networks, rtol=SAME_WAVELENGTH, atol=0) else None
+def rounding_of(stored: np.ndarray, wavelength: np.ndarray, unit: str) -> np.ndarray:
+    """By how much wavelengths (n_pixel,) in Angstrom may be off, (n_pixel,), because they were rounded to be stored.
+
+    As three decimals of an Angstrom, and in single precision: as they are stored now, or once were.
+    """
+    logarithmic = unit.startswith("log10_") and stored.dtype.kind == "f" and stored.dtype.itemsize == 4
+    single = np.log(10.0) * np.abs(stored) if logarithmic else 1.0
+    return HALF_OF_LAST_DECIMAL + SINGLE * single * wavelength
+
+
+def columns_of(networks: np.ndarray, wavelength: np.ndarray, rounding: np.ndarray | float = 0.0) -> np.ndarray | None:
+    """Where the networks' pixels are on an increasing axis (n_pixel,), if all of them are there; None otherwise.
+
+    They are there where they differ by `rounding` (n_pixel,) at most, Angstrom, now in this direction, now in that: an
+    axis that is shifted as a whole is another, and so is one whose steps are hardly longer than that.
+    """
+    middles = 0.5 * (wavelength[1:] + wavelength[:-1])
+    places = np.searchsorted(middles, networks)
+    off = wavelength[places] - networks
+    if (np.abs(off) <= SAME_WAVELENGTH * networks).all():
+        return places
+    most = np.broadcast_to(rounding, wavelength.shape)[places]
+    fine = len(networks) > 1 and (most[1:] > MOST_OF_A_STEP * np.diff(networks)).any()
+    shifted = abs(float((off / np.maximum(most, SAME_WAVELENGTH)).mean())) > max(EVENLY, 1.0 / np.sqrt(len(networks)))
+    return None if fine or shifted or (np.abs(off) > most).any() else places
 
 
 def _within(wavelength: np.ndarray, low: float, high: float) -> np.ndarray:

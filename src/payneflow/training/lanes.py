@@ -49,7 +49,10 @@ class PixelTask:
 
 
 def flux_to_learn(training_flux: np.ndarray, virtual_flux: np.ndarray) -> np.ndarray:
-    """Scaled flux (n_pixel, n_training + n_virtual) of training flux (n_training, n_pixel) and virtual flux."""
+    """Scaled flux (n_pixel, n_training + n_virtual) of training flux (n_training, n_pixel) and virtual flux.
+
+    Both are shares of the flux scale, which normalised flux is itself.
+    """
     return np.ascontiguousarray(scale_flux(np.concatenate([training_flux, virtual_flux])).T)
 
 

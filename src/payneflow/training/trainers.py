@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from payneflow.errors import SettingsError
+from payneflow.scaling import PUBLISHED_FLUX, FluxScale
 from payneflow.settings import LmSettings, SgdSettings, TheanoSettings
 from payneflow.training import sgd_cost
 from payneflow.training.lanes import Trainer
@@ -178,15 +179,21 @@ def make_trainer(
     return import_module(entry_of(settings).module).make(scaled_labels, preparation, settings, seed)
 
 
-def prepare(scaled_labels: np.ndarray, flux: np.ndarray, settings: Settings, seed: int) -> "Preparation":
+def prepare(
+    scaled_labels: np.ndarray,
+    flux: np.ndarray,
+    settings: Settings,
+    seed: int,
+    flux_scale: FluxScale = PUBLISHED_FLUX,
+) -> "Preparation":
     """What the trainer of `settings` draws from the whole training set.
 
-    `scaled_labels`: (n_training, n_label); `flux`: (n_training, n_pixel), normalised, of all pixels of the grid, in
-    memory or in a file: only a sample of spectra and pixels, and the pixels of the templates, are read.
+    `scaled_labels`: (n_training, n_label); `flux`: (n_training, n_pixel), on `flux_scale`, of all pixels, in memory or
+    in a file: only a sample of spectra and pixels, and the pixels of the templates, are read.
     """
     entry = entry_of(settings)
     if entry.seconds_of_preparation is None:
         from payneflow.training.lm.preparation import Preparation
 
         return Preparation.nothing(*scaled_labels.shape)
-    return import_module(entry.module).prepare(scaled_labels, flux, settings, seed)
+    return import_module(entry.module).prepare(scaled_labels, flux, settings, seed, flux_scale)

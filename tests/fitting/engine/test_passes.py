@@ -7,8 +7,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from known_networks import line_networks
 
-from payneflow import PixelNetworks
-from payneflow.errors import SpectraError
 from payneflow.fitting.engine.arguments import Axes, GeneralProblem, LabelProblem, MovedMemory
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import LINE, PaddedAxis, emulator_of
@@ -49,8 +47,8 @@ def test_sums_of_the_label_pass_are_those_of_numpy(size, seed, dtype):
 class Pass:
     """A general pass and its arrays, for one way of moving the emulator."""
 
-    def __init__(self, n_label, n_neurons, n_term, move, velocity, dtype, seed):
-        self.networks = networks = line_networks(n_label, n_neurons)
+    def __init__(self, n_label, n_neurons, n_term, move, velocity, dtype, seed, networks=None):
+        self.networks = networks = line_networks(n_label, n_neurons) if networks is None else networks
         emulator = emulator_of(networks)
         rng = np.random.default_rng(seed)
         rest = RestAxis(emulator, networks.wavelength, 40.0, 0.0, move != STAY)
@@ -72,18 +70,21 @@ class Pass:
         columns = aligned(rest.n_place * -(-(1 + n_label) // LANES), dtype)
         solved = np.full(len(self.axis.segments), n_term)
         places = self.axis.padded(places + 1.0) - 1.0
+        own_places = emulator.axis.padded(rest.own_places(emulator.axis) + 1.0) - 1.0
+        n_own = emulator.axis.n_place if rest.uneven else 0
+        own = aligned((1 + n_label) * n_own // LANES, dtype)
         self.problem = GeneralProblem(
             emulator.weights[dtype],
             self.axis.padded(self.flux, dtype),
             self.axis.padded(self.weight, dtype),
             self.terms.astype(dtype).ravel(),
-            Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places),
+            Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places, own_places, rest.firsts, rest.weights),
             solved,
             tap_table().astype(dtype).ravel(),
-            MovedMemory(self.rest, self.moved, columns),
+            MovedMemory(self.rest, self.moved, own, columns),
             self.continuum,
         )
-        self._evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity)
+        self._evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity, rest.uneven)
 
     def __call__(self, x):
         gradient, matrix = np.empty(self.n_parameter), np.empty((self.n_parameter, self.n_parameter))
@@ -208,11 +209,3 @@ def test_extra_scatter_makes_chi2_the_degrees_of_freedom():
     s = extra_scatter(residual, weight, level, 3990)
     assert (residual**2 / (1 / weight + (s * level) ** 2)).sum() == pytest.approx(3990, rel=1e-6)
     assert extra_scatter(residual, weight, level, 1e9) == 0
-
-
-def test_uneven_wavelengths_are_refused_where_the_emulator_must_move():
-    networks = line_networks(1, 1)
-    wavelength = 15000 + 3 * np.arange(120.0) + 0.01 * np.arange(120.0) ** 2
-    uneven = PixelNetworks(**{**networks.__dict__, "wavelength": wavelength})
-    with pytest.raises(SpectraError, match="not even in ln"):
-        RestAxis(emulator_of(uneven), uneven.wavelength, 100.0, 30.0, True)

@@ -131,6 +131,9 @@ class Axes(NamedTuple):
     ranges: np.ndarray  # (n_segment, 2) the same of the data
     rest_starts: np.ndarray  # (n_segment of the emulator,) place of a segment's first pixel on the rest axis
     places: np.ndarray  # (n_place,) of the data's pixels on the rest axis, NOWHERE where they have none
+    own_places: np.ndarray  # (n_own,) of the emulator's, NOWHERE in the padding; used where its axis is uneven, as are
+    firsts: np.ndarray  # (n_rest,) the first of the eight of its places that a place is interpolated from, and
+    weights: np.ndarray  # (n_rest, 8) what each of them counts
 
 
 class Rest(NamedTuple):
@@ -172,6 +175,7 @@ class MovedMemory(NamedTuple):
 
     rest: np.ndarray  # ((1 + n_label) * n_rest,) on the rest axis
     moved: np.ndarray  # ((2 + n_label) * n_place,) at the data; the last row is the derivative by the shift
+    own: np.ndarray  # ((1 + n_label) * n_own,) on the emulator's own axis, where that is uneven; else empty
     columns: np.ndarray  # (n_rest * registers of 1 + n_label * LANES,) `rest` place by place, for RESAMPLE alone
 
 

@@ -65,7 +65,7 @@ class Correlation:
         n_side = int(np.ceil(largest / self.bin))
         self.n_lag = -(-(2 * n_side + 1) // TILE) * TILE
         self.first_lag = -n_side
-        length = np.diff(emulator.axis.ranges, axis=1)[:, 0]
+        length = rest.length
         n_bin = -(-length // self.bin)
         end = np.cumsum(n_bin + self.n_lag)
         bins = np.column_stack([end - n_bin - self.n_lag, n_bin])

@@ -109,18 +109,20 @@ class GeneralEngine:
         self._layout = ParameterLayout(emulator.n_label, settings.velocity)
         self.n_label = emulator.n_label
         self.axis = emulator.axis if wavelength is None else PaddedAxis(wavelength, networks.wavelength)
-        move = RESAMPLE if wavelength is not None else SHIFT if settings.velocity else STAY
+        moves = wavelength is not None or settings.velocity
         self._n_term, n_flat = settings.continuum, settings.continuum or FLAT_TERMS
         own = networks.wavelength
         estimate = estimate_of(emulator, own, n_flat)
         fastest = settings.max_velocity if settings.velocity else 0.0
-        rest = RestAxis(emulator, own, fastest, VELOCITY_WINDOW if settings.velocity else 0.0, move != STAY)
+        rest = RestAxis(emulator, own, fastest, VELOCITY_WINDOW if settings.velocity else 0.0, moves)
+        move = RESAMPLE if wavelength is not None or rest.uneven else SHIFT if moves else STAY
         self.log_step = rest.log_step
         data_wavelength = own if wavelength is None else wavelength
         terms = chebyshev(self.axis, data_wavelength, max(settings.continuum, 1))
         flat_terms = chebyshev(self.axis, data_wavelength, n_flat)
         places = rest.place(data_wavelength) if wavelength is not None else rest.own_places(emulator.axis)
         places = self.axis.padded(places - NOWHERE) + NOWHERE
+        own_places = emulator.axis.padded(rest.own_places(emulator.axis) - NOWHERE) + NOWHERE
         usable = self.axis.padded(np.ones(len(data_wavelength)))
         around = (places >= 0.0) & (rest.good[np.clip(np.rint(places).astype(int), 0, rest.n_place - 1)] > 0)
         if not around.any():
@@ -138,7 +140,7 @@ class GeneralEngine:
             _weights(emulator),
             Terms(_precisions(terms), flat_terms.ravel()),
             _precisions(tap_table()),
-            Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places),
+            Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places, own_places, rest.firsts, rest.weights),
             Rest(usable, left, fraction, rest.interior, variance),
             estimate.tables,
             self._correlation.templates,
@@ -148,10 +150,18 @@ class GeneralEngine:
             Limits(END_WITHIN * settings.tolerance, settings.most_iterations, window),
             _alternatives(self.axis, data_wavelength, self._n_term, usable * around),
         )
+        self._n_own_moved = emulator.axis.n_place if rest.uneven else 0
         self._n_rest, self._n_place_own = rest.n_place, emulator.axis.n_place
         self._columns = rest.n_place * -(-(self.n_label + 1) // LANES) * LANES if move == RESAMPLE else LANES
         self._kernel = build_general_fit(
-            emulator.n_label, emulator.n_neurons, estimate.n_projection, self._n_term, n_flat, move, settings.velocity
+            emulator.n_label,
+            emulator.n_neurons,
+            estimate.n_projection,
+            self._n_term,
+            n_flat,
+            move,
+            settings.velocity,
+            rest.uneven,
         )
 
     def no_fits(self, n: int) -> Fits:
@@ -171,6 +181,7 @@ class GeneralEngine:
                 MovedMemory(
                     rest=aligned((1 + self.n_label) * n_rest, kind),
                     moved=aligned((2 + self.n_label) * n, kind),
+                    own=aligned((1 + self.n_label) * self._n_own_moved // LANES, kind),
                     columns=aligned(self._columns // LANES, kind),
                 )
                 for kind in (np.float32, np.float64)

@@ -72,6 +72,21 @@ def at_shift(flat_rest, weight_rest, delta, ranges, starts, y, weight):
 
 
 @part
+def at_own_places(flat_rest, weight_rest, delta, own_places, y, weight):
+    """As `at_shift`, for an emulator whose pixels lie at any places of the rest axis, own_places (n_own,)."""
+    for i in range(len(own_places)):
+        y[i] = weight[i] = np.float32(0.0)
+        place = own_places[i] + delta
+        q = int(np.floor(place))
+        if own_places[i] < 0.0 or q < 0 or q + 1 >= len(flat_rest):
+            continue
+        if weight_rest[q] > 0.0 and weight_rest[q + 1] > 0.0:
+            f = np.float32(place - q)
+            y[i] = (np.float32(1.0) - f) * flat_rest[q] + f * flat_rest[q + 1]
+            weight[i] = weight_rest[q]
+
+
+@part
 def weigh(inverse_variance, places, delta, interior, variance, continuum, scaled):
     """The emulator's error where it is moved to goes into the weights; none where there is no emulator."""
     used = 0
@@ -100,10 +115,10 @@ def mean_size(y, inverse_variance):
 
 
 @cache
-def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, velocity):
+def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, velocity, uneven):
     """The kernel for networks of this size; continua of n_term terms (0: none), division by n_flat terms at first."""
     n_parameter = n_label + 1 if velocity else n_label
-    evaluate, stays = build_general_pass(n_label, n_neurons, n_term, move, velocity), move == STAY
+    evaluate, stays = build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven), move == STAY
     search = build_search(evaluate, n_parameter)
     estimate = build_estimate(n_label, n_projection)
     score = build_score(n_parameter, n_term, velocity)
@@ -160,11 +175,17 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
                 for s in range(starts.shape[1]):
                     starts[i, s, n_label] = delta
             shifts[i, FOUND] = delta
-            if own_start:
+            if own_start and uneven:
+                at_own_places(
+                    single.flat_rest, single.weight_rest, delta, axes.own_places, single.label_flux,
+                    single.label_weight,
+                )  # fmt: skip
+            elif own_start:
                 at_shift(
                     single.flat_rest, single.weight_rest, delta, axes.emulator_ranges, axes.rest_starts,
                     single.label_flux, single.label_weight,
                 )  # fmt: skip
+            if own_start:
                 estimate(label_tables, single.label_flux, single.label_weight, starts[i, 0])
             counts[i, USED] = weigh(weight, places, delta, rest.interior, rest.variance, continuum, n_term > 0)
             if counts[i, USED] == 0:

@@ -13,6 +13,7 @@ from payneflow.fitting.engine.cholesky import solve_factored
 from payneflow.fitting.engine.continuum import build_terms
 from payneflow.fitting.engine.label_pass import build_network
 from payneflow.fitting.engine.shift import build_resample, build_shift
+from payneflow.fitting.engine.uneven import build_to_even
 from payneflow.simd import CACHE_LINE, get, like, load_line, part, put, registers_like, store, total
 
 STAY, SHIFT, RESAMPLE = range(3)  # data on the networks' own pixels, unmoved; moved by a velocity; on another axis
@@ -89,13 +90,17 @@ def build_normal(n_parameter, n_term):
 
 
 @cache
-def build_general_pass(n_label, n_neurons, n_term, move, velocity):
-    """The pass of a fit of labels, a velocity (or none) and continua of n_term terms; `move`: STAY, SHIFT, RESAMPLE."""
+def build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven):
+    """The pass of a fit of labels, a velocity (or none) and continua of n_term terms.
+
+    `move`: STAY, SHIFT, RESAMPLE; `uneven`: whether the emulator's axis is to be made even first.
+    """
     n_parameter = n_label + 1 if velocity else n_label
     n_matrix = n_parameter * (n_parameter + 1) // 2
     n_sum = 1 + n_parameter + n_matrix + n_parameter * n_term
     spectrum = build_spectrum(n_label, n_neurons)
     shift, resample = build_shift(n_label), build_resample(n_label)
+    to_even = build_to_even(n_label)
     solve_terms = build_terms(max(n_term, 1))
     normal = build_normal(n_parameter, n_term)
 
@@ -112,7 +117,13 @@ def build_general_pass(n_label, n_neurons, n_term, move, velocity):
         ranges, starts = problem.axes.ranges, problem.axes.rest_starts
         n_data, n_rest = len(flux), len(rest) // (1 + n_label)
         delta = x[n_label] if velocity else 0.0
-        spectrum(problem.weights, problem.axes.emulator_ranges, starts, x, rest, n_rest)
+        if uneven:
+            own, own_ranges = problem.memory.own, problem.axes.emulator_ranges
+            n_own = len(own) // (1 + n_label)
+            spectrum(problem.weights, own_ranges, own_ranges[:, 0], x, own, n_own)
+            to_even(own, n_own, problem.axes.firsts, problem.axes.weights, rest, n_rest)
+        else:
+            spectrum(problem.weights, problem.axes.emulator_ranges, starts, x, rest, n_rest)
         if move == SHIFT:
             shift(rest, n_rest, starts, moved, n_data, ranges, problem.taps, delta)
         if move == RESAMPLE:

@@ -1,10 +1,10 @@
 """The emulator moved to the pixels of the data: eight taps of a Kaiser-windowed sinc around every place.
 
-The rest axis is the networks' own: `log_step` in ln(wavelength) from pixel to pixel within each detector segment, and
-`pad` places of nothing on both sides of it, so that data may lie anywhere within a shift of the segment. A velocity v
-moves the data by `delta = ln((1 + v/c) / (1 - v/c)) / 2 / log_step` places: the flux of a data pixel at place p is the
-emulator's at p - delta. Flux error of the interpolation 3e-5 on spectra of R = 22 500 sampled with 3 pixels a
-resolution element; four taps would bias velocities by 0.1 km/s.
+The rest axis is the networks' own, or one near it (uneven.py): `log_step` in ln(wavelength) from place to place within
+each detector segment, and `pad` places of nothing on both sides of it, so that data may lie anywhere within a shift of
+the segment. A velocity v moves the data by `delta = ln((1 + v/c) / (1 - v/c)) / 2 / log_step` places: the flux of a
+data pixel at place p is the emulator's at p - delta. Flux error of the interpolation 3e-5 on spectra of R = 22 500
+sampled with 3 pixels a resolution element; four taps would bias velocities by 0.1 km/s.
 """
 
 from functools import cache
@@ -13,14 +13,16 @@ import numpy as np
 
 from payneflow.errors import SpectraError
 from payneflow.fitting.engine.emulator import LINE, Emulator, PaddedAxis
+from payneflow.fitting.engine.uneven import tap_weights_at
 from payneflow.simd import CACHE_LINE, LANES, inlined, like, load, load_line, part, store
-from payneflow.wavelength import GAP
+from payneflow.wavelength import GAP, even_step
 
 C_KM_S = 299792.458  # speed of light, exact
 TAPS, HALF = LANES, LANES // 2
 KAISER_BETA = 7.0  # shape of the window: the least bias of velocities, 0.4 m/s
 INTERVALS = 64  # of the tap table: cubic polynomials between them, error 2e-8
 UNEVEN = 0.02  # places by which an axis may deviate from even steps in ln(wavelength)
+SAME_PLACE = 1e-6  # places: a pixel so near a place is there
 NOWHERE = -1.0  # place of a data pixel beyond all segments
 
 
@@ -47,35 +49,70 @@ def tap_table() -> np.ndarray:
 
 
 class RestAxis:
-    """The emulator's segments, each with `pad` places of nothing on both sides.
+    """The emulator's segments in even steps of ln(wavelength), each with `pad` places of nothing on both sides.
 
     It serves velocities up to `fastest` km/s and fits that move by `window` km/s from where they start; without
-    `moves` nothing is padded. `starts`: (n_segment,) place of each segment's first pixel. `good`: (n_place,) 1 where
+    `moves` nothing is padded, and the places are the networks' own pixels. So they are, too, where these are even in
+    ln(wavelength); else, `uneven`, the emulator is interpolated (uneven.py): `firsts` (n_place,) and `weights`
+    (n_place, 8) of the emulator's places.
+    `starts`, `length`: (n_segment,) place of each segment's first pixel, and its places. `good`: (n_place,) 1 where
     there is a network. `interior`: (n_place,) 1 where there is also one at `margin` places to either side: where the
-    emulator may be moved to. Raises SpectraError where the networks' wavelengths are not even in ln(wavelength).
+    emulator may be moved to. Raises SpectraError where the steps of the axis differ too much.
     """
 
     def __init__(self, emulator: Emulator, wavelength: np.ndarray, fastest: float, window: float, moves: bool):
         axis = emulator.axis
+        self.segments = axis.segments
         self.log_wavelength = np.log(wavelength)
         self.log_step = float(np.median(np.diff(self.log_wavelength)))
+        self.uneven = moves and not _is_even(axis, self.log_wavelength, self.log_step)
+        self._count = np.diff(axis.segments, axis=1)[:, 0]
+        if self.uneven:
+            self.log_step, can_be_even = even_step(wavelength)
+            if not can_be_even:
+                raise SpectraError(
+                    f"the steps of the networks' wavelengths {wavelength[0]:.2f} ... {wavelength[-1]:.2f} A differ too "
+                    "much for velocities and other wavelength axes. Train networks on a more even axis, or fit labels "
+                    "alone on their own pixels."
+                )
+            first, last = self.log_wavelength[axis.segments[:, 0]], self.log_wavelength[axis.segments[:, 1] - 1]
+            self._count = ((last - first) / self.log_step + SAME_PLACE).astype(int) + 1
+        self.length = -(-self._count // LINE) * LINE
         self.margin = self.pad = 0
         if moves:
-            _check_even(axis, self.log_wavelength, self.log_step)
             self.margin = int(np.ceil(to_places(window, self.log_step))) + HALF
             least = int(np.ceil(to_places(fastest, self.log_step))) + self.margin + 2 * LINE
             self.pad = -(-least // LINE) * LINE
-        length = np.diff(axis.ranges, axis=1)[:, 0]
-        self.starts = np.cumsum(length + 2 * self.pad) - length - self.pad
-        self.n_place = int(self.starts[-1] + length[-1] + self.pad)
-        self.segments = axis.segments
-        self.good = self.laid(axis, (~emulator.dead).astype(float))
+        self.starts = np.cumsum(self.length + 2 * self.pad) - self.length - self.pad
+        self.n_place = int(self.starts[-1] + self.length[-1] + self.pad)
+        n_tap = self.n_place if self.uneven else 0
+        self.firsts, self.weights = np.zeros(n_tap, np.int64), np.zeros((n_tap, TAPS))
+        alive = (~emulator.dead).astype(float)
+        if self.uneven:
+            self._interpolate(axis)
+            taps = self.firsts[:, None] + np.arange(TAPS)
+            used = self.weights != 0.0
+            self.good = (used.any(axis=1) & (alive[taps] + ~used > 0).all(axis=1)).astype(float)
+            self.variance = (np.abs(self.weights) * emulator.variance[taps]).sum(axis=1)
+            self.variance /= np.maximum(np.abs(self.weights).sum(axis=1), 1.0)
+        else:
+            self.good, self.variance = self.laid(axis, alive), self.laid(axis, emulator.variance)
         reach = np.ones(2 * self.margin + 1)
         self.interior = (np.convolve(self.good, reach, mode="same") > len(reach) - 0.5).astype(float)
-        self.variance = self.laid(axis, emulator.variance)
+
+    def _interpolate(self, axis: PaddedAxis) -> None:
+        for (first, stop), (place, _), start, count in zip(
+            axis.segments, axis.ranges, self.starts, self._count, strict=True
+        ):
+            own = self.log_wavelength[first:stop]
+            wanted = np.minimum(own[0] + self.log_step * np.arange(count), own[-1])
+            firsts, weights = tap_weights_at(own, wanted, tap_weights)
+            self.firsts[start : start + count], self.weights[start : start + count] = place + firsts, weights
 
     def laid(self, axis: PaddedAxis, padded: np.ndarray) -> np.ndarray:
         """Values (n_place of the padded axis,) -> (n_place,)."""
+        if self.uneven:
+            return (padded[self.firsts[:, None] + np.arange(TAPS)] * self.weights).sum(axis=1)
         result = np.zeros(self.n_place)
         for (first, end), start in zip(axis.ranges, self.starts, strict=True):
             result[start : start + end - first] = padded[first:end]
@@ -84,6 +121,9 @@ class RestAxis:
     def own_places(self, axis: PaddedAxis) -> np.ndarray:
         """(n_pixel,) places of the networks' own pixels."""
         pixels = zip(axis.segments, self.starts, strict=True)
+        if self.uneven:
+            own = ((self.log_wavelength[first:stop], start) for (first, stop), start in pixels)
+            return np.concatenate([start + (log - log[0]) / self.log_step for log, start in own])
         return np.concatenate([start + np.arange(float(stop - first)) for (first, stop), start in pixels])
 
     def neighbours(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,23 +151,21 @@ class RestAxis:
         """(n,) places of wavelengths (n,) in the nearest segment, NOWHERE farther from it than the pad."""
         log_wavelength = np.log(wavelength)
         best, nearest = np.full(len(wavelength), NOWHERE), np.full(len(wavelength), np.inf)
-        for (first, stop), start in zip(self.segments, self.starts, strict=True):
+        for (first, _), start, count in zip(self.segments, self.starts, self._count, strict=True):
             within = (log_wavelength - self.log_wavelength[first]) / self.log_step
-            beyond = np.maximum(np.maximum(-within, within - (stop - first - 1)), 0.0)
+            beyond = np.maximum(np.maximum(-within, within - (count - 1)), 0.0)
             closer = (beyond < nearest) & (beyond < self.pad - TAPS)
             best[closer], nearest[closer] = start + within[closer], beyond[closer]
         return best
 
 
-def _check_even(axis: PaddedAxis, log_wavelength: np.ndarray, log_step: float) -> None:
+def _is_even(axis: PaddedAxis, log_wavelength: np.ndarray, log_step: float) -> bool:
+    """Are the pixels of each segment in steps of `log_step`?"""
     for first, stop in axis.segments:
         within = (log_wavelength[first:stop] - log_wavelength[first]) / log_step
         if np.abs(within - np.arange(stop - first)).max() > UNEVEN:
-            raise SpectraError(
-                f"the networks' wavelengths {np.exp(log_wavelength[first]):.2f} ... "
-                f"{np.exp(log_wavelength[stop - 1]):.2f} A are not even in ln(wavelength), as velocities and other "
-                "wavelength axes ask for. Train networks on a grid that is, or fit labels alone on their own pixels."
-            )
+            return False
+    return True
 
 
 def to_places(velocity: float | np.ndarray, log_step: float) -> float | np.ndarray:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from payneflow.scaling import FluxScale
 from payneflow.settings import LmSettings
 from payneflow.training.lanes import PixelTask, Trainer, flux_to_learn, train_pixels
 from payneflow.training.lm.limits import TEMPLATE_DAMPING, TEMPLATE_ITERATIONS, TEMPLATE_STARTS
@@ -23,16 +24,18 @@ def make(
     return LmTrainer(scaled_labels, preparation, settings, seed), StartsPolicy(settings)
 
 
-def prepare(scaled_labels: np.ndarray, flux: np.ndarray, settings: LmSettings, seed: int) -> Preparation:
+def prepare(
+    scaled_labels: np.ndarray, flux: np.ndarray, settings: LmSettings, seed: int, flux_scale: FluxScale
+) -> Preparation:
     """Virtual spectra, and templates, which are trained here; see `payneflow.training.trainers.prepare`."""
-    virtual = make_virtual_spectra(scaled_labels, flux, seed, None if settings.virtual_weight else 0)
+    virtual = make_virtual_spectra(scaled_labels, flux, seed, None if settings.virtual_weight else 0, flux_scale)
     alone = Preparation(virtual, Templates.none(scaled_labels.shape[1]), virtual.note)
     pixels = template_pixels(flux.shape[1])
     if not len(pixels):
         return alone
     careful = replace(settings, n_starts=TEMPLATE_STARTS, max_iterations=TEMPLATE_ITERATIONS, damping=TEMPLATE_DAMPING)
     trainer, policy = make(scaled_labels, alone, careful, seed)
-    template_flux = flux[:, pixels]
+    template_flux = flux_scale.share(flux[:, pixels])
     to_learn = flux_to_learn(template_flux, virtual.flux(template_flux))
     tasks = [PixelTask(int(pixel), to_learn[i], PixelProgress()) for i, pixel in enumerate(pixels)]
     for _ in train_pixels(trainer, policy, tasks):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from payneflow.kriging import kriging_lengths, kriging_matrix, weighted_sums
+from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.statistics import evenly
 from payneflow.training.lm.limits import LARGEST_KRIGING, LARGEST_VIRTUAL, VIRTUAL_PER_TRAINING
 
@@ -39,11 +40,11 @@ class VirtualSpectra:
         return weighted_sums(self.matrix, np.ascontiguousarray(training_flux, dtype=np.float64))
 
 
-def make_virtual_spectra(labels, flux, seed, n_virtual=None):
+def make_virtual_spectra(labels, flux, seed, n_virtual=None, flux_scale=PUBLISHED_FLUX):
     """The virtual spectra of a grid: `n_virtual` of them, by default half as many as training spectra.
 
-    labels (n_train, n_label) scaled to x', flux (n_train, n_pixel), training spectra only; of the flux, which may lie
-    in a file, a sample of spectra and pixels is read.
+    labels (n_train, n_label) scaled to x', flux (n_train, n_pixel) on `flux_scale`, training spectra only; of the flux,
+    which may lie in a file, a sample of spectra and pixels is read.
     """
     n_train, n_label = labels.shape
     if n_virtual is None:
@@ -55,7 +56,8 @@ def make_virtual_spectra(labels, flux, seed, n_virtual=None):
         return VirtualSpectra.none(n_train, n_label, note)
     rows = evenly(n_train, SEARCH_SPECTRA)
     columns = evenly(flux.shape[1], SEARCH_PIXELS)
-    lengths, nugget = kriging_lengths(labels[rows], np.ascontiguousarray(flux[rows][:, columns]))
+    sample = flux_scale.share(flux[rows][:, columns])
+    lengths, nugget = kriging_lengths(labels[rows], np.ascontiguousarray(sample))
     virtual = labels_in_gaps(labels, n_virtual, seed)
     matrix = kriging_matrix(labels, virtual, lengths, nugget)
     shown = ", ".join(f"{length:.2f}" for length in lengths)

@@ -1,0 +1,94 @@
+"""What a label may be called, and what its columns are called in a FITS file."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from hypothesis import given
+from hypothesis import strategies as st
+from known_networks import line_networks
+
+from payneflow import fit_spectra, read_networks
+from payneflow.errors import SettingsError
+from payneflow.fitting import FitSettings, add_true_labels
+from payneflow.fitting.many import fit_batches
+from payneflow.fitting.results import read_results, write_results
+from payneflow.label_names import COLUMNS, ascii_columns, problems_of_names
+from payneflow.spectra import Spectra
+
+STRANGE = ("[α/Fe]", "星 = 'x' \"y\"", "#first", "e\u0301", "É", "-v sin i", "$\\foo$", "{a}; b: <c>", "[α-Fe]", "⊙")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["Teff", "RV"], "column 'RV'"),
+        (["snr", "Teff"], "column 'SNR'"),
+        (["Flags"], "column 'flags'"),
+        (["chi2"], "'chi2'"),
+        (["n_pixel"], "'n_pixel'"),
+        (["ｐath"], "'path'"),
+        (["logg", "Teff", "logg_error"], "column of 'logg' that holds its error"),
+        (["TEFF_TRUE", "Teff"], "column of 'Teff' that holds its truth"),
+        (["\u00e9", "e\u0301"], "reads as that of label 0"),
+        (["log\ng"], "line break"),
+        (["a\u200b"], "cannot be printed"),
+    ],
+)
+def test_names_that_cannot_be_those_of_labels(names, said):
+    ((_, problem),) = problems_of_names(names)
+    assert said in problem
+
+
+def test_all_other_names_are_those_of_labels():
+    assert not list(problems_of_names([*STRANGE, "Teff", "teff", "error", "_error", "SNR band", "RVs", "covariances"]))
+
+
+def test_columns_are_all_that_a_table_of_fits_has():
+    networks = line_networks(2, 3, n_pixel=200, seed=1)
+    flux = networks.predict(networks.scaler.unscale(np.full((1, 2), 0.5)))
+    own = {f"{name}{ending}" for name in networks.label_names for ending in ("", "_error")}
+    wanted = FitSettings(velocity=True, max_velocity=50.0)
+    fits = fit_spectra(networks, flux, 0.01, settings=wanted, identifier=np.array(["star"]))
+    text = np.array(["x"])
+    batch = Spectra(text, networks.wavelength, flux, np.full(flux.shape, 0.01), text, np.array([""]), True, {})
+    batches = fit_batches(networks, [batch], wanted)
+    assert ({*fits.colnames, *batches.colnames} - own) | {"spectrum"} == set(COLUMNS)
+
+
+@given(st.lists(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=80), max_size=6))
+def test_fits_can_hold_every_name(names):
+    columns = ascii_columns([*dict.fromkeys(names), *COLUMNS])
+    assert columns[-len(COLUMNS) :] == list(COLUMNS) or not any(map(str.isascii, names))
+    assert len({name.casefold() for name in columns}) == len(columns)
+    assert all(name.isascii() and name.isprintable() and 0 < len(name) <= 68 for name in columns)
+
+
+def test_what_names_become_in_fits():
+    assert ascii_columns(["[α/Fe]", "Ω_error", "é", "星"]) == ["alpha_Fe", "Omega_error", "e", "u661f"]
+    assert ascii_columns(["[SNR]", "[α]", "alpha", "SNR"]) == ["SNR_2", "alpha", "alpha_2", "SNR"]
+
+
+def test_strange_names_go_from_a_network_file_to_tables(tmp_path):
+    networks = line_networks(len(STRANGE), 3, n_pixel=400, seed=4)
+    units = ("dex", "Å", "°C", "μm", "log(g)", "km/s", "%", "weird €", 'a"b', "")
+    replace(networks, label_names=STRANGE, label_units=units).write(tmp_path / "networks.npz")
+    networks = read_networks(tmp_path / "networks.npz")
+    assert networks.label_names == STRANGE and networks.label_units == units
+    labels = networks.scaler.unscale(np.full((2, len(STRANGE)), 0.4))
+    wanted = FitSettings(fixed={STRANGE[1]: None})
+    fits = fit_spectra(networks, networks.predict(labels), 0.01, settings=wanted, start=labels)
+    add_true_labels(fits, networks, labels, np.arange(2))
+    write_results(fits, tmp_path / "fits")
+    text, binary = read_results(tmp_path / "fits.ecsv"), Table.read(tmp_path / "fits.fits")
+    assert text.colnames == fits.colnames and text.meta["label_names"] == list(STRANGE)
+    assert len(binary.colnames) == len(fits.colnames)
+    for name, column in zip(fits.colnames, binary.colnames, strict=True):
+        assert np.allclose(binary[column], fits[name], equal_nan=True) and np.allclose(text[name], fits[name])
+
+
+def test_networks_of_old_whose_labels_clash_are_not_fitted_with():
+    networks = replace(line_networks(2, 3, n_pixel=60, seed=1), label_names=("Teff", "SNR"))
+    with pytest.raises(SettingsError, match=r"label 'SNR', as is the column 'SNR'.*replace\(networks, label_names="):
+        fit_spectra(networks, np.ones((1, 60)), 0.01)
