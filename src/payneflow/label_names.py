@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 # of a table of fits (fitting/table.py, fitting/many.py), beside those of the labels
 COLUMNS = ("spectrum", "identifier", "path", "RV", "RV_error", "covariance", "SNR", "chi2", "dof", "iterations")
-COLUMNS += ("n_pixel", "n_masked", "extra_scatter", "flags")
+COLUMNS += ("n_pixel", "n_masked", "n_outlier", "mismatch", "mismatch_kind", "extra_scatter", "flags")
 ERROR, TRUE = "_error", "_true"  # what follows a label's name in the names of the columns that belong to it
 LONGEST = 60  # letters of a column's name in FITS, whose cards hold 68
 

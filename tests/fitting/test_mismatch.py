@@ -43,7 +43,7 @@ def simulated(amplitude=None, n=N, seed=0):
 def test_noise_alone_is_found_to_be_a_mismatch_in_less_than_one_of_a_hundred_fits():
     found, _, covariance = simulated()
     assert found.found.mean() < 0.01
-    assert set(found.kind[~found.found]) == {""}
+    assert set(found.kind[~found.found]) == {"none"}
     ratio = np.einsum("nii->ni", found.covariance).mean(axis=0) / np.diag(covariance)
     assert (ratio < 0.6).all(), "errors of good stars hardly widen"
 

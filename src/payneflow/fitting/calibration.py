@@ -152,7 +152,7 @@ def read_label_errors(path: str | Path) -> LabelErrors:
     what = "label errors, as `payneflow calibrate` writes them"
     stored = read_npz(path, CalibrationError, what)
     keys = {**_KEYS, "format_version": ("i",), "provenance": ("U",)}
-    if int(stored.get("format_version", 1)) > 1:
+    if "amplitudes" in stored or int(stored.get("format_version", 1)) == FORMAT_VERSION:
         keys |= _MEASURED
     missing = [key for key in keys if key not in stored]
     if missing:

@@ -39,6 +39,7 @@ KINDS = {  # what a mismatch looks like, and the alternatives that say so
     "companion": [COMPANION],
 }
 EXPLAINED = 0.25  # of what chi2 has beyond noise: less, and the residual is of no kind that has a name
+NONE = "none"  # not empty, which readers of tables take for masked
 SCATTER = "scatter"  # chi2: residuals of no such kind, or errors that are too small
 
 
@@ -181,7 +182,7 @@ class HeldBackScatter:
 class Mismatch:
     """Of n fits: is the star another than the model describes, by how many sigma, of which kind, and what it may do.
 
-    `found` (n,) bool; `sigma` (n,) of the test it fails most clearly; `kind` (n,) text, empty where none is found;
+    `found` (n,) bool; `sigma` (n,) of the test it fails most clearly; `kind` (n,) text, NONE where none is found;
     `covariance` (n, n_parameter, n_parameter) to be added to the formal one.
     """
 
@@ -281,4 +282,4 @@ def _kinds(alone: np.ndarray, named: np.ndarray, found: np.ndarray) -> np.ndarra
     size[:, COMPANION] = np.maximum(alone[:, COMPANION], 0.0)
     by_kind = np.stack([size[:, columns].max(axis=1) for columns in KINDS.values()])
     names = np.where(named, np.array(list(KINDS))[by_kind.argmax(axis=0)], SCATTER)
-    return np.where(found, names, "")
+    return np.where(found, names, NONE)

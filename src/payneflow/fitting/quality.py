@@ -20,7 +20,7 @@ from payneflow.fitting.engine.minimiser import STUCK
 from payneflow.fitting.engine.outliers import MANY
 from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
 from payneflow.fitting.flags import FitFlag
-from payneflow.fitting.mismatch import LINEAR, EmulatorScatter, Scores, find_mismatch
+from payneflow.fitting.mismatch import LINEAR, NONE, EmulatorScatter, Scores, find_mismatch
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
@@ -167,7 +167,7 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     if layout.has_velocity:
         velocity, velocity_error = x[:, layout.velocity], error[:, layout.velocity]
     labels = layout.labels
-    sigma, kind = np.full(len(x), np.nan), np.full(len(x), "", dtype="U10")
+    sigma, kind = np.full(len(x), np.nan), np.full(len(x), NONE, dtype="U10")
     sigma[good], kind[good] = mismatch.sigma, mismatch.kind
     return Quality(x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, sigma, kind)
 

@@ -128,4 +128,4 @@ def test_a_fit_of_a_fixed_label_scores_as_well(networks):
     flux = networks.predict_scaled(np.array([[0.5, 0.5]]))
     label = networks.scaler.unscale(np.array([0.5, 0.5]))[0]
     table = fit_spectra(networks, flux, NOISE, settings=FitSettings(fixed={"label0": float(label)}))
-    assert np.isfinite(table["mismatch"]).all() and table["mismatch_kind"][0] == ""
+    assert np.isfinite(table["mismatch"]).all() and table["mismatch_kind"][0] == "none"
