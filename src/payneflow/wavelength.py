@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
+BEYOND = 0.004  # relative; 1200 km/s, more than any star moves
 LOWEST_IN_AIR = 2000.0  # Angstrom; below, air absorbs and all wavelengths are in vacuum
 STEP_SHARE = 0.05  # of the steps of an axis that may be shorter than the even ones it is taken to
 MOST_PLACES = 20  # of those, for each pixel
@@ -30,11 +31,13 @@ def segments(wavelength: np.ndarray) -> list[tuple[int, int]]:
 def segments_by(gaps_of: np.ndarray, wavelength: np.ndarray) -> list[tuple[int, int]]:
     """The segments of `wavelength` (n_pixel,), cut in the middle of each gap that `gaps_of` (n,) has; both increase.
 
+    What lies farther beyond its ends than any star moves is apart, too.
+
     Observed spectra lack pixels for many reasons; where their detectors end, the axis of the networks says.
     """
     after = after_gaps(gaps_of)
-    middle = 0.5 * (gaps_of[after - 1] + gaps_of[after])
-    edges = np.unique([0, *np.searchsorted(wavelength, middle), len(wavelength)]).tolist()
+    cuts = [gaps_of[0] * (1 - BEYOND), *0.5 * (gaps_of[after - 1] + gaps_of[after]), gaps_of[-1] * (1 + BEYOND)]
+    edges = np.unique([0, *np.searchsorted(wavelength, cuts), len(wavelength)]).tolist()
     return list(pairwise(edges))
 
 

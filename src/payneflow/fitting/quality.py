@@ -123,6 +123,8 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     failed = ~(np.isfinite(fits.chi2) & np.isfinite(fits.x).all(axis=1) & solved & (dof > 0))
     reduced = np.divide(fits.chi2, dof, out=np.ones(len(dof)), where=~failed)
     good = np.flatnonzero(~failed)
+    if label_errors is not None:
+        label_errors.check(networks, settings.mode(networks.label_names))
     mismatch = _mismatch_of(networks, fits, formal, dof, good, label_errors, exclude)
     x, covariance = fits.x.copy(), formal.copy()
     covariance[good] += mismatch.covariance
@@ -139,17 +141,20 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         covariance[:, :, column] *= slope[:, None]
     flags = np.zeros(len(dof), np.int64)
     if label_errors is not None:
-        label_errors.check(networks, settings.mode(networks.label_names))
         scaled = fits.x[good, layout.labels]
         correction, added = label_errors.estimate(scaled, None if exclude is None else np.asarray(exclude)[good])
         x[good] -= np.where(at_bound[good] | ~free, 0.0, correction)
         covariance[good] += added
         flags[good[label_errors.far(scaled)]] |= FitFlag.FAR_FROM_TRAINING
     error = np.sqrt(np.einsum("nii->ni", covariance))
-    outside = (x - error > TRAINING_MOST) | (x + error < TRAINING_LEAST)
+    # by the errors of the labels that the star would have were it what the model describes
+    surely = error[:, layout.labels].copy()
+    widened = np.einsum("nii->ni", mismatch.covariance)[:, layout.labels]
+    surely[good] = np.sqrt(np.maximum(surely[good] ** 2 - widened, 0.0))
+    outside = (x[:, layout.labels] - surely > TRAINING_MOST) | (x[:, layout.labels] + surely < TRAINING_LEAST)
     flags[ended >= STUCK] |= FitFlag.NOT_CONVERGED
     flags[at_bound.any(axis=1)] |= FitFlag.AT_BOUND
-    flags[outside[:, layout.labels].any(axis=1)] |= FitFlag.OUTSIDE_TRAINING
+    flags[outside.any(axis=1)] |= FitFlag.OUTSIDE_TRAINING
     flags[good[mismatch.found]] |= FitFlag.MODEL_MISMATCH
     flags[used < FEW * (free.sum() + linear)] |= FitFlag.FEW_PIXELS
     flags[fits.counts[:, OUTLIERS] > MANY * used] |= FitFlag.MANY_OUTLIERS

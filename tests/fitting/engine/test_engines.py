@@ -401,6 +401,9 @@ class ConstantErrors:
     def far(self, scaled):
         return scaled[:, 0] > 0.5
 
+    def emulator_scatter(self, scaled, exclude=None):
+        """Not measured."""
+
 
 def test_calibrated_errors_correct_and_widen(networks, stars):
     spectra = stars[2].copy()
