@@ -50,7 +50,8 @@ def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, qu
     described = "sigma by which the spectrum differs from every model, beyond noise and the networks' own errors"
     _add(table, "mismatch", quality.mismatch_sigma, described)
     described = f"what the difference looks like where MODEL_MISMATCH is set: {', '.join([*KINDS, SCATTER])}; else none"
-    _add(table, "mismatch_kind", quality.mismatch_kind, described)
+    kind = np.array(quality.mismatch_kind.tolist(), dtype=str)  # as wide as its longest text, as it is read back
+    _add(table, "mismatch_kind", kind, described)
     meanings = "; ".join(f"{int(flag)} {flag.name}: {meaning}" for flag, meaning in FLAG_MEANINGS.items())
     _add(table, "flags", quality.flags, f"sum of {meanings}")
     table.meta["label_names"] = list(networks.label_names)
