@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -114,7 +115,6 @@ def test_an_array_of_the_grid_says_which_train(tmp_path, kind):
 
 
 def test_an_array_of_an_hdf5_grid_says_which_train(tmp_path):
-    h5py = pytest.importorskip("h5py")
     arrays, trains = good(), np.arange(12) > 4
     with h5py.File(tmp_path / "grid.h5", "w") as file:
         for key, array in arrays.items():

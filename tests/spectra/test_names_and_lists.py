@@ -89,6 +89,8 @@ def test_the_home_directory_goes_by_its_sign(tmp_path, monkeypatch):
         (["/x.npz", "/a/x.npz"], ["/x", "a/x"]),
         (["a/x.npz", "a/x.fits"], ["x.npz", "x.fits"]),
         (["a/x.npz", "b/x.npz", "b/x.fits"], ["a/x.npz", "b/x.npz", "b/x.fits"]),
+        (["a/x.npz", "a/x.fits", "b/x.npz.gz"], ["a/x.npz", "x.fits", "b/x.npz.gz"]),
+        (["a", "..a", "a/..a"], ["a", ".", "a/."]),
     ],
 )
 def test_files_of_one_stem_are_told_apart(tmp_path, paths, names):

@@ -1,6 +1,6 @@
 """Names of spectra that have none of their own: those of their files, such that no two of them are the same."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,14 +20,15 @@ def names_of_files(paths: Sequence[Path]) -> list[str]:
         if len(places) > 1:
             for place, name in zip(places, _told_apart([paths[place] for place in places]), strict=True):
                 names[place] = name
-    return names
+    counts = Counter(names)  # a name with its ending may be another's without
+    return [str(path) if counts[name] > 1 else name for path, name in zip(paths, names, strict=True)]
 
 
 def _told_apart(paths: list[Path]) -> list[str]:
     deepest = max(len(path.parts) for path in paths)
     for last in ("stem", "name"):
         for depth in range(deepest):
-            names = [str(Path(*_directories(path, depth), getattr(path, last))) for path in paths]
+            names = ["/".join((*_directories(path, depth), getattr(path, last))) for path in paths]
             if len(set(names)) == len(names):
                 return names
     return [str(path) for path in paths]
