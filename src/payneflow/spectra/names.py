@@ -28,7 +28,7 @@ def _told_apart(paths: list[Path]) -> list[str]:
     deepest = max(len(path.parts) for path in paths)
     for last in ("stem", "name"):
         for depth in range(deepest):
-            names = ["/".join((*_directories(path, depth), getattr(path, last))) for path in paths]
+            names = [_joined(_directories(path, depth), getattr(path, last)) for path in paths]
             if len(set(names)) == len(names):
                 return names
     return [str(path) for path in paths]
@@ -37,6 +37,11 @@ def _told_apart(paths: list[Path]) -> list[str]:
 def _directories(path: Path, depth: int) -> tuple[str, ...]:
     """The last `depth` directories of a path, or all it has."""
     return path.parts[max(0, len(path.parts) - 1 - depth) : -1]
+
+
+def _joined(directories: tuple[str, ...], name: str) -> str:
+    """As a path, in which a name of one dot stays what it is."""
+    return "/".join((*directories, name)).replace("//", "/")
 
 
 def names_of_rows(name: str, rows: range, n_spectrum: int) -> np.ndarray:
