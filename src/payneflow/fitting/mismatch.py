@@ -133,9 +133,12 @@ class HeldBackScatter:
         """At scaled labels (n, n_label). `own` (n,): the held-back spectrum that each fit is of, -1: none."""
         weight = self._weights(scaled, own)
         covariance = self._covariance(weight) * self._growth
+        return EmulatorScatter(covariance, self._excess(weight) * self._growth_of_excess)
+
+    def _excess(self, weight: np.ndarray) -> np.ndarray:
+        """(n,): the largest excess near by, or the mean where that is more."""
         most = np.maximum(self.excess, 0.0)
-        excess = np.maximum((weight * most).max(axis=1) / weight.max(axis=1), weight @ most / weight.sum(axis=1))
-        return EmulatorScatter(covariance, excess * self._growth_of_excess)
+        return np.maximum((weight * most).max(axis=1) / weight.max(axis=1), weight @ most / weight.sum(axis=1))
 
     def _weights(self, scaled: np.ndarray, own: np.ndarray | None) -> np.ndarray:
         square = ((scaled[:, None, :] - self.scaled) ** 2).sum(axis=2)
@@ -173,8 +176,7 @@ class HeldBackScatter:
         """The same for the excess."""
         weight = self._weights(self.scaled, np.arange(len(self.scaled)))
         most = np.maximum(self.excess, 0.0)
-        excess = np.maximum((weight * most).max(axis=1) / weight.max(axis=1), weight @ most / weight.sum(axis=1))
-        share = most / np.maximum(excess, 1e-300)
+        share = most / np.maximum(self._excess(weight), 1e-300)
         return max(float(np.quantile(share, 1.0 - OUTLYING)), 1.0) if most.any() else 1.0
 
 
