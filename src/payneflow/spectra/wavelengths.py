@@ -6,7 +6,7 @@ import numpy as np
 
 from payneflow.errors import SpectraError
 from payneflow.spectra.layout import WAVELENGTH_UNITS
-from payneflow.wavelength import LOWEST_IN_AIR, air_to_vacuum
+from payneflow.wavelength import BEYOND, LOWEST_IN_AIR, air_to_vacuum
 
 ANGSTROM_IN = {"Angstrom": 1.0, "nm": 10.0, "um": 1e4, "m": 1e10}
 SAME_WAVELENGTH = 1e-9  # relative; 0.3 m/s, far below what any spectrum can tell
@@ -14,7 +14,6 @@ HALF_OF_LAST_DECIMAL = 0.5001e-3  # Angstrom; of wavelengths that are written wi
 SINGLE = 2.0**-24  # relative; half of the last bit of a float32
 MOST_OF_A_STEP = 0.25  # of an axis whose wavelengths can be told from each other in spite of rounding
 EVENLY = 0.1  # of the largest rounding: more is a shift, on the mean
-REACH = 0.004  # relative; data so far outside the networks are kept: 1200 km/s, more than any star moves
 
 
 def rising_axis(
@@ -98,7 +97,7 @@ def check_overlap(place: str, stored: np.ndarray, wavelength: np.ndarray, networ
 
 def within_reach(wavelength: np.ndarray, networks: np.ndarray) -> slice:
     """The pixels of an increasing axis (n_pixel,) that any star's networks can reach, with room for its velocity."""
-    low, high = networks.min() * (1 - REACH), networks.max() * (1 + REACH)
+    low, high = networks.min() * (1 - BEYOND), networks.max() * (1 + BEYOND)
     return slice(int(np.searchsorted(wavelength, low)), int(np.searchsorted(wavelength, high, side="right")))
 
 
