@@ -52,7 +52,9 @@ BENCHMARKS = RESULTS / "benchmarks"
 
 try:
     TRAINING = run.plan_training(config, SITE)
-    check_labels(SETTINGS.fit.settings, config["grid"], SETTINGS.grid_keys, SETTINGS.reading, config["seed"])
+    check_labels(
+        SETTINGS.fit.settings, config["grid"], SETTINGS.grid_keys, SETTINGS.reading, config["seed"], config["pixels"]
+    )
     SHARDS = run.plan_fits(config["fit"])
     # now, because Snakemake takes stock of a directory once: a link made later would be missing
     SHARD_FILES = {name: run.files_of_shard(shard, GRID) for name, shard in SHARDS.items()}
