@@ -152,7 +152,7 @@ def test_the_grid_tells_it_before_anything_is_trained(fine):
 def test_a_calibration_sees_what_interpolating_the_networks_does(fine):
     """The pixels of all networks are perfect; between them the coarse ones are wrong."""
     grid = grid_of(fine)
-    coarse = thinned(fine, 4, emulator_rms=np.full(300, 0.02))
+    coarse = thinned(fine, 3, emulator_rms=np.full(400, 0.03))
     velocity = {}
     for name, networks in (("fine", fine), ("coarse", coarse)):
         errors = measure_label_errors(networks, grid, MOVES)

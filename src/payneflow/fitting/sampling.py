@@ -81,6 +81,12 @@ def problem_of_grid(grid: SpectralGrid, pixels: range) -> str:
     return _problem(grid.wavelength, np.asarray(grid.flux[rows]), pixels, grid.flux_scale.width)
 
 
+def notes_of_grid(grid: SpectralGrid, pixels: range) -> list[str]:
+    """What who trains networks of these pixels of a grid should know of them: a sentence, or none."""
+    problem = problem_of_grid(grid, pixels)
+    return [f"the pixels are {problem}. Fit neither velocities nor other wavelengths with them"] if problem else []
+
+
 def problem_of_grid_file(path: str | Path, keys: GridKeys, reading: GridReading, pixels: range) -> str:
     """The same of a grid file, of whose flux only some spectra are read. Raises GridError as `read_some_flux` does."""
     wavelength, flux = read_some_flux(path, keys, _some_rows)
