@@ -2,6 +2,7 @@
 
 import copy
 
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -109,6 +110,33 @@ def test_a_velocity_is_refused_before_training_where_the_axis_cannot_be_shifted(
         SettingsError, match=r"fit\.velocity is true, but the steps of wavelength in .*grid\.npz differ"
     ):
         check_labels(FitSettings(velocity=True), *taken)
+
+
+@pytest.mark.parametrize("form", ["npz", "compressed", "hdf5"])
+def test_a_velocity_is_refused_before_training_where_the_pixels_do_not_sample_the_lines(tmp_path, form):
+    pixel, lines = np.arange(300), np.random.default_rng(1).uniform(0, 300, 60)
+    shape = np.exp(-0.5 * ((pixel[:, None] - lines) / 1.7) ** 2).sum(axis=1)
+    flux = 1.0 - np.random.default_rng(2).uniform(0.05, 0.15, (24, 1)) * shape
+    path = write_small_grid(tmp_path / "grid.npz", n_pixel=300, Y_u_all=flux.astype(np.float32))
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    if form == "compressed":
+        np.savez_compressed(path, **arrays)
+    elif form == "hdf5":
+        with h5py.File(path, "w") as file:
+            for key, array in arrays.items():
+                file[key] = array.tolist() if array.dtype.kind == "U" else array
+    taken, wanted = (path, GridKeys(), GridReading(), 0), FitSettings(velocity=True)
+    check_labels(wanted, *taken)
+    check_labels(wanted, *taken, "100:200")
+    check_labels(FitSettings(), *taken, "::4")
+    said = r"the pixels '::4' of .*grid\.npz are too far apart for their lines: .* pixels: \"::\", or set velocity"
+    with pytest.raises(SettingsError, match=said):
+        check_labels(wanted, *taken, "::4")
+    with np.load(write_small_grid(tmp_path / "coarse.npz", n_pixel=100)) as stored:
+        np.savez(path, **stored)
+    with pytest.raises(SettingsError, match=r"the pixels of .* Use a finer grid, or set velocity: false"):
+        check_labels(wanted, *taken)
 
 
 def test_how_a_grid_is_taken_is_checked():

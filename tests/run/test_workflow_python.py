@@ -14,6 +14,7 @@ from payneflow.cli import fitting
 from payneflow.errors import PayneflowError, SettingsError
 from payneflow.files import read_list, write_list
 from payneflow.run import workflow
+from payneflow.spectra.shards import Shard
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 
@@ -96,6 +97,27 @@ def test_spectra_may_be_one_text_or_several(tmp_path):
             "--plan",
             shard.digest,
         ]
+
+
+def test_spectra_on_other_wavelengths_are_refused_before_training_where_pixels_are_too_far_apart(tmp_path):
+    pixel, lines = np.arange(300), np.random.default_rng(1).uniform(0, 300, 60)
+    flux = (
+        1.0 - 0.1 * np.exp(-0.5 * ((pixel[:, None] - lines) / 1.7) ** 2).sum(axis=1) * np.linspace(0.5, 1, 24)[:, None]
+    )
+    grid = write_small_grid(tmp_path / "grid.npz", n_pixel=300, Y_u_all=flux.astype(np.float32))
+    own = np.load(grid)["wavelength"]
+    for name, wavelength in (("own", own), ("other", own + 0.07)):
+        np.savez(tmp_path / f"{name}.npz", wavelength=wavelength, flux=flux[0], flux_error=np.full(300, 0.01))
+    (tmp_path / "broken.npz").write_text("")
+
+    def check(name, pixels):
+        shards = {"one": Shard(range(1), (tmp_path / f"{name}.npz",), range(1), ("star",)) if name else None}
+        workflow.check_other_wavelengths({**CONFIG, "grid": str(grid), "pixels": pixels}, shards)
+
+    for name, pixels in (("own", "::"), ("own", "::4"), ("other", "::"), ("broken", "::4"), ("", "::4")):
+        check(name, pixels)
+    with pytest.raises(SettingsError, match="other.npz has other wavelengths .* pixels '::4' of .* are too far apart"):
+        check("other", "::4")
 
 
 def test_how_the_grid_is_taken_is_said_where_it_is_not_as_published():

@@ -103,6 +103,78 @@ def test_other_samplings_are_those_of_wcslib(tmp_path, algorithm):
     assert found == pytest.approx(expected[: len(found)], rel=1e-12)
 
 
+# a grism that has 300 grooves a mm, in first order, at 27 degrees
+GRISM = {"PV1_0": 3e5, "PV1_1": 1.0, "PV1_2": 27.0, "PV1_3": 1.765, "PV1_4": -1.077e6, "PV1_5": 0.0, "PV1_6": 0.0}
+
+
+@pytest.mark.parametrize("unit", ["nm", "Angstrom"])
+def test_a_grism_disperses_by_its_equation(tmp_path, unit):
+    """FITS Paper III, section 5: sin b = G m w - n sin a, and pixels are even in the tangent of b - b_r."""
+    a_unit = {"nm": 1e-9, "Angstrom": 1e-10}[unit]
+    reference, step = 1.5321e-6, 2.1e-11
+    keywords = {
+        "CTYPE1": "WAVE-GRI",
+        "CUNIT1": unit,
+        "CRVAL1": reference / a_unit,
+        "CDELT1": step / a_unit,
+        "CRPIX1": 90,
+    }
+    found = read(save(tmp_path / "a.fits", **keywords, **GRISM), wavelength_unit=unit)
+    n_r, slope, alpha = GRISM["PV1_3"], GRISM["PV1_4"], np.deg2rad(GRISM["PV1_2"])
+
+    def sine(wavelength):
+        return GRISM["PV1_0"] * wavelength - (n_r + slope * (wavelength - reference)) * np.sin(alpha)
+
+    def tangent(wavelength):
+        return np.tan(np.arcsin(sine(wavelength)) - np.arcsin(sine(reference)))
+
+    slope_at = (tangent(reference + 1e-12) - tangent(reference - 1e-12)) / 2e-12
+    pixel = np.arange(N) - 89.0
+    inside = np.arange(len(found))
+    assert len(found) > 0.9 * N
+    first = round((found[0] * 1e-10 - reference) / step) + 89
+    assert tangent(found * 1e-10) == pytest.approx(slope_at * step * pixel[first + inside], rel=1e-6, abs=1e-12)
+
+
+def save_tabular(path, indexed, unit="nm", **keywords):
+    """Uneven wavelengths in the table of FITS Paper III, section 6, of pixels or of an index."""
+    axis = 15302.0 + 0.2 * np.arange(N) + 1e-4 * np.arange(N) ** 2
+    columns = [fits.Column("COORD", f"{N}D", dim=f"(1,{N})", array=(axis / 10).reshape(1, N, 1), unit=unit)]
+    header = {"CTYPE1": "WAVE-TAB", "CRPIX1": 1.0, "CRVAL1": 1.0, "CDELT1": 1.0, "PS1_0": "TABLE", "PS1_1": "COORD"}
+    if indexed:
+        columns.append(fits.Column("INDEX", f"{N}D", array=(40.0 + 3.0 * np.arange(N))[None]))
+        header |= {"PS1_2": "INDEX", "CRVAL1": 40.0, "CDELT1": 3.0}
+    flux = fits.ImageHDU(np.ones(N), fits.Header({**header, **keywords}), name="STAR")
+    table = fits.BinTableHDU.from_columns(columns, name="TABLE")
+    fits.HDUList([fits.PrimaryHDU(), flux, fits.ImageHDU(np.full(N, 0.01), name="err"), table]).writeto(path)
+    return axis
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_table_gives_wavelengths_in_its_own_unit(tmp_path, indexed):
+    axis = save_tabular(tmp_path / "a.fits", indexed)
+    assert read(tmp_path / "a.fits", wavelength_unit="nm") == pytest.approx(axis, rel=1e-13)
+    says = (
+        "HDU STAR has PS1_0 TABLE, whose TUNIT1 is nm, .*wavelength_unit: nm.*the layout has wavelength_unit: Angstrom"
+    )
+    with pytest.raises(SpectraError, match=says):
+        read(tmp_path / "a.fits")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "says"),
+    [
+        ({"PS1_0": "NOWHERE"}, "keywords CRVAL1, .*PS1_0, PS1_1.* make no wavelength axis"),
+        ({"PS1_1": "NOTHING"}, "make no wavelength axis"),
+        ({"CRPIX1": 3.0}, "give pixel 0 no wavelength, the first of 2 of 200"),
+    ],
+)
+def test_a_table_that_does_not_give_them_is_refused(tmp_path, keywords, says):
+    save_tabular(tmp_path / "a.fits", indexed=False, **keywords)
+    with pytest.raises(SpectraError, match=f"a.fits: HDU STAR: its .*{says}"):
+        read(tmp_path / "a.fits", wavelength_unit="nm")
+
+
 def test_even_wavelengths_are_the_same_to_the_bit(tmp_path):
     assert np.array_equal(read(save(tmp_path / "a.fits", **LINEAR)), EVEN)
 
@@ -164,7 +236,9 @@ LOG10 = {"wavelength_unit": "log10_Angstrom"}
         ({"CTYPE1": "WAVE", "DC_FLAG": 1}, {}, "DC-FLAG 1, which says that the axis is log10"),
         ({"DC_FLAG": 0}, LOG10, "DC-FLAG 0, which says that the axis is linear"),
         ({"DC_FLAG": -1}, {}, "DC-FLAG -1, which says that the wavelengths are not calibrated"),
-        ({"CTYPE1": "WAVE-TAB"}, {}, "CTYPE1 WAVE-TAB, wavelengths from a table or a grism's equation"),
+        ({"CTYPE1": "WAVE-GRI"}, {}, "CTYPE1 WAVE-GRI, a grism, and PV1_0 0; expected a number, not 0, of its grooves"),
+        ({"CTYPE1": "AWAV-GRA", "PV1_0": 3e5}, {"medium": "air"}, "CTYPE1 AWAV-GRA, a grism, and PV1_1 0"),
+        ({"CTYPE2": "WAVE", "CTYPE1": "LINEAR"}, {}, "CTYPE2 WAVE: its wavelengths run along axis 2; expected .* 1"),
         ({"VACUUM": "F"}, {}, "VACUUM F, .*in air"),
         ({"LTV1": -20.0}, {}, "LTV1 -20 and LTM1_1 1: it is a section .* it has CRPIX1 1.*the section, -19 if"),
         ({"LTM1_1": 0.5}, {}, "LTV1 0 and LTM1_1 0.5"),

@@ -52,8 +52,12 @@ BENCHMARKS = RESULTS / "benchmarks"
 
 try:
     TRAINING = run.plan_training(config, SITE)
-    check_labels(SETTINGS.fit.settings, config["grid"], SETTINGS.grid_keys, SETTINGS.reading, config["seed"])
     SHARDS = run.plan_fits(config["fit"])
+    if workflow.is_main_process:  # jobs need not read the grid again
+        check_labels(
+            SETTINGS.fit.settings, config["grid"], SETTINGS.grid_keys, SETTINGS.reading, config["seed"], config["pixels"]
+        )
+        run.check_other_wavelengths(config, SHARDS)
     # now, because Snakemake takes stock of a directory once: a link made later would be missing
     SHARD_FILES = {name: run.files_of_shard(shard, GRID) for name, shard in SHARDS.items()}
     ENVIRONMENT = run.environment_of(config["trainer"], RESULTS, None if WITH_CONDA else CHECKOUT)

@@ -13,12 +13,13 @@ from payneflow.training.trainers import DEFAULT, TRAINERS, make_settings
 def check(given: argparse.Namespace) -> None:
     """Say what a grid holds, or what is wrong with it."""
     from payneflow.files import whole_file
+    from payneflow.fitting.sampling import notes_of_grid
     from payneflow.grid import read_grid
     from payneflow.grid.summary import summarise, summary_text
 
-    summary = summarise(
-        read_grid(given.grid, options.grid_keys_of(given), options.grid_reading_of(given), seed=given.seed)
-    )
+    grid = read_grid(given.grid, options.grid_keys_of(given), options.grid_reading_of(given), seed=given.seed)
+    summary = summarise(grid)
+    summary["notes"] += notes_of_grid(grid, range(len(grid.wavelength)))
     print(summary_text(summary))
     if given.summary:
         with whole_file(given.summary) as temporary:
@@ -28,7 +29,9 @@ def check(given: argparse.Namespace) -> None:
 def split(given: argparse.Namespace) -> None:
     """Cut the selected pixels of a grid into chunk files that are trained independently."""
     from payneflow.chunks.chunk import read_preparation_note
+    from payneflow.chunks.selection import parse_pixels
     from payneflow.chunks.split import split_grid
+    from payneflow.fitting.sampling import notes_of_grid
     from payneflow.grid import read_grid
 
     grid = read_grid(given.grid, options.grid_keys_of(given), options.grid_reading_of(given), seed=given.seed)
@@ -36,6 +39,8 @@ def split(given: argparse.Namespace) -> None:
     paths = split_grid(grid, given.pixels, given.chunk_size, given.output, given.trainer, settings, given.seed)
     print(f"{len(paths)} chunk files in {given.output}, {paths[0].stem} to {paths[-1].stem}")
     print(f"trainer {given.trainer}: {read_preparation_note(paths[0])}")
+    for note in notes_of_grid(grid, parse_pixels(given.pixels, len(grid.wavelength))):
+        print(f"note: {note}")
 
 
 def train(given: argparse.Namespace) -> None:

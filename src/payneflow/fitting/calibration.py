@@ -15,6 +15,7 @@ from payneflow.errors import CalibrationError
 from payneflow.files import read_npz, write_npz
 from payneflow.fitting.fit import search_spectra
 from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
+from payneflow.fitting.moved_stars import known_velocities, moved_stars
 from payneflow.fitting.parameters import ParameterLayout, Parameters
 from payneflow.fitting.quality import emulator_amplitudes, quality_of
 from payneflow.fitting.settings import FitSettings
@@ -40,9 +41,11 @@ def measure_label_errors(
     they were not trained. Of a large grid up to 320 spectra of each set are fitted, evenly spread. A label that
     `settings` fixes is fixed at each spectrum's true value; priors take no part. A spectrum whose fit fails is left
     out, and counted in the provenance; so is one whose labels cannot be its own (`ruinous`), whose row is named there.
+    Where a velocity is fitted, each spectrum has one that is known, a fraction of a pixel (moved_stars.py).
     `progress` is called with the number of fits done.
     Raises NetworkFileError where labels or wavelengths of grid and networks differ, CalibrationError where the networks
-    were trained on another grid or too few held-back spectra could be fitted.
+    were trained on another grid or too few held-back spectra could be fitted, SpectraError where the networks' pixels
+    are too far apart for a velocity.
     """
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
     if networks.provenance.get("grid_sha256", grid.sha256) != grid.sha256:
@@ -54,14 +57,19 @@ def measure_label_errors(
     rows = np.sort(np.concatenate([_evenly(half, MOST_OF_A_HALF) for half in (split.training_rows, split.test_rows)]))
     true = grid.labels[rows]
     mode = replace(settings, fixed=dict.fromkeys(settings.fixed), priors={})
-    flux = grid.flux[rows][:, columns]
+    velocity = np.zeros(len(rows))
+    if settings.velocity:
+        velocity = known_velocities(len(rows), networks.wavelength, settings.max_velocity)
+        flux = moved_stars(np.asarray(grid.flux[rows], dtype=float), grid.wavelength, velocity, columns)
+    else:
+        flux = grid.flux[rows][:, columns]
     error = FLUX_ERROR * networks.flux_scale.width
     fits = search_spectra(networks, flux, error, settings=mode, start=true, progress=progress)
     quality = quality_of(networks, mode, fits)
     scaled = networks.scaler.scale(grid.labels)
     parameters = Parameters.of(networks, settings)
     free, layout = parameters.free, parameters.layout
-    errors = layout.joined(free[layout.labels] * (quality.scaled - scaled[rows]), quality.velocity)
+    errors = layout.joined(free[layout.labels] * (quality.scaled - scaled[rows]), quality.velocity - velocity)
     amplitudes, excess = emulator_amplitudes(networks, mode, fits, FLUX_ERROR)
     good = np.isfinite(errors).all(axis=1)
     if not good.any():

@@ -13,6 +13,7 @@ from payneflow.fitting.engine.starts import spread
 from payneflow.fitting.flux_units import check_continuum, in_own_units, in_shares, networks_of_shares
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
 from payneflow.fitting.quality import Fits, quality_of
+from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.table import results_table
 from payneflow.label_names import problems_of_names
@@ -54,7 +55,8 @@ def fit_spectra(
     `progress` is called with the number of fits done.
 
     Returns one row a spectrum, see `results_table`. A fit that fails is NaN and flagged FAILED; it never stops others.
-    Raises SpectraError where shapes do not fit, SettingsError where a setting names what the networks do not have.
+    Raises SpectraError where shapes do not fit, or where the networks' pixels are too far apart for a velocity or for
+    other wavelengths; SettingsError where a setting names what the networks do not have.
     """
     _check_names(networks)
     n = np.shape(flux)[0] if np.ndim(flux) > 1 else 1
@@ -93,6 +95,8 @@ def search_spectra(
     flux, flux_error = _checked(networks, flux, flux_error, axis)
     starts, own_start = _starts(networks, settings, start, len(flux))
     engine = engine_for(networks_of_shares(networks), settings, axis, own_start)
+    if settings.velocity or axis is not None:
+        check_sampling(networks, settings.velocity)
     fits = engine.no_fits(len(flux))
     shares = in_shares(networks, flux, flux_error)
     _fit_blocks(engine, *shares, starts, fits, processes, progress)

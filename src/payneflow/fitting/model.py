@@ -8,8 +8,10 @@ import numpy as np
 from payneflow.errors import SpectraError
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import PaddedAxis, emulator_of
-from payneflow.fitting.engine.shift import HALF, NOWHERE, RestAxis, tap_weights, to_places
+from payneflow.fitting.engine.shift import NOWHERE, RestAxis, to_places
+from payneflow.fitting.engine.taps import HALF, tap_weights
 from payneflow.fitting.quality import VELOCITY_WINDOW
+from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 from payneflow.spectra.bad_pixels import good_pixels
@@ -24,7 +26,7 @@ class SpectralModel:
 
     Of `settings` it takes whether there is a velocity (and `max_velocity`), how many terms a continuum has, and whether
     the emulator's own error is part of the noise. Raises SpectraError where the networks must be moved and the
-    steps of their wavelengths differ too much.
+    steps of their wavelengths differ too much, or are too wide for their lines.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class SpectralModel:
         self._moves = settings.velocity or wavelength is not None
         fastest, window = (settings.max_velocity, VELOCITY_WINDOW) if settings.velocity else (0.0, 0.0)
         self._rest = RestAxis(self._emulator, own, fastest, window, self._moves)
+        if self._moves:
+            check_sampling(networks, settings.velocity)
         self.wavelength = own if wavelength is None else np.asarray(wavelength, dtype=float)
         on_own = wavelength is None
         self._places = self._rest.own_places(self._emulator.axis) if on_own else self._rest.place(self.wavelength)

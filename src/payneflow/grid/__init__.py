@@ -3,7 +3,14 @@
 from payneflow.grid.layout import GridKeys
 from payneflow.grid.reading import GridReading
 from payneflow.grid.sets import TEST, TRAINING, Split, count_test, count_training
-from payneflow.grid.spectral_grid import SpectralGrid, default_names, read_grid, read_labels, read_wavelength
+from payneflow.grid.spectral_grid import (
+    SpectralGrid,
+    default_names,
+    read_grid,
+    read_labels,
+    read_some_flux,
+    read_wavelength,
+)
 from payneflow.grid.stored import count_pixels, grid_shape, grid_split
 
 __all__ = [
@@ -21,5 +28,6 @@ __all__ = [
     "grid_split",
     "read_grid",
     "read_labels",
+    "read_some_flux",
     "read_wavelength",
 ]

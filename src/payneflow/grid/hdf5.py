@@ -120,6 +120,10 @@ class Hdf5Store:
             unit = (self._file[key].chunks or (1,))[0]
         return StoredFlux(self._path, key, self.header(key), unit)
 
+    def some(self, key: str, rows: np.ndarray) -> np.ndarray:
+        """Increasing rows of the flux, (n, n_pixel), in memory."""
+        return self.flux(key)[rows, :]
+
 
 class StoredFlux:
     """Flux (n_spectrum, n_pixel) in an HDF5 file, indexed as if it were an array in memory.

@@ -33,3 +33,9 @@ class NpzStore:
     def flux(self, key: str) -> np.ndarray:
         """The flux, whole: (n_spectrum, n_pixel), contiguous, of the dtype it is trained as."""
         return np.ascontiguousarray(self.read(key), dtype=self.header(key).trained_dtype)
+
+    def some(self, key: str, rows: np.ndarray) -> np.ndarray:
+        """Increasing rows of the flux, (n, n_pixel); read alone where the file is not compressed."""
+        if not self._archive.has_rows_in_place(key):
+            return self.flux(key)[rows]
+        return np.stack([self._archive.row(key, int(row)) for row in rows]).astype(self.header(key).trained_dtype)

@@ -6,6 +6,7 @@ so that no later stage has to look again: layout.py judges the headers of the ar
 the split. The flux of an HDF5 grid stays in its file and is looked at block by block.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,22 @@ def read_wavelength(path: str | Path, keys: GridKeys = PUBLISHED) -> np.ndarray:
         wavelength = file.read("wavelength").astype(float)
     check_wavelength(path, keys.wavelength, wavelength)
     return wavelength
+
+
+def read_some_flux(
+    path: str | Path, keys: GridKeys, rows_of: Callable[[int], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The wavelengths of a grid file (n_pixel,), as they are stored, checked, and some of its flux, not checked.
+
+    `rows_of(n_spectrum)`: the increasing rows that are wanted; where the file allows it nothing else is read.
+    Returns the flux (n, n_pixel). Raises GridError as `read_grid` does for the file and its wavelengths.
+    """
+    path = Path(path)
+    with GridFile(path, keys) as file:
+        wavelength = file.read("wavelength").astype(float)
+        flux = file.some_flux(rows_of(file.shape[0]))
+    check_wavelength(path, keys.wavelength, wavelength)
+    return wavelength, flux
 
 
 def read_labels(

@@ -23,12 +23,14 @@ class GridStore(Protocol):
     `header(key)` is None where there is no such array, and reads no array. `names()` are the keys of all arrays, those
     that `header` was asked for and found among them. `read(key)` gives an array whole. `flux(key)` gives (n_spectrum,
     n_pixel) of the header's `trained_dtype`, in memory or, as `StoredFlux`, in the file; it outlives the store.
+    `some(key, rows)` gives these increasing rows of it, in memory.
     """
 
     def names(self) -> list[str]: ...
     def header(self, key: str) -> Header | None: ...
     def read(self, key: str) -> np.ndarray: ...
     def flux(self, key: str) -> np.ndarray | StoredFlux: ...
+    def some(self, key: str, rows: np.ndarray) -> np.ndarray: ...
     def close(self) -> None: ...
 
 
@@ -110,6 +112,10 @@ class GridFile:
     def flux(self) -> np.ndarray | StoredFlux:
         """The flux (n_spectrum, n_pixel): that of an npz file in memory, that of an HDF5 file still in the file."""
         return self._store.flux(self.keys.flux)
+
+    def some_flux(self, rows: np.ndarray) -> np.ndarray:
+        """The flux of these increasing rows, (n, n_pixel), in memory; the others are read only where they must be."""
+        return self._store.some(self.keys.flux, rows)
 
 
 def count_pixels(path: str | Path, keys: GridKeys = PUBLISHED) -> int:

@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import Field, Strict
 
+from payneflow.chunks.selection import parse_pixels
 from payneflow.declaration import as_meant, declare, no_such, problems_of, section, sections_of, setting, settings_of
 from payneflow.errors import SettingsError
 from payneflow.fitting.settings import FitSettings
@@ -221,17 +223,17 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def check_labels(fit: FitSettings, grid: str | Path, keys: GridKeys, reading: GridReading, seed: int) -> None:
+def check_labels(
+    fit: FitSettings, grid: str | Path, keys: GridKeys, reading: GridReading, seed: int, pixels: str = "::"
+) -> None:
     """Raise SettingsError where the section `fit` asks for what networks of this grid could not be fitted with.
 
     That is, names no label of the grid, holds one beyond the bounds of a fit, or fits a velocity where the steps of the
-    wavelength axis differ too much. The grid's flux is never read, its labels and wavelengths only where it matters.
+    wavelength axis differ too much, or where the selected `pixels` are too far apart for the lines. Of the grid's flux
+    some spectra are read, for a velocity alone; its labels and wavelengths only where it matters.
     """
-    if fit.velocity and not even_step(read_wavelength(grid, keys))[1]:
-        raise SettingsError(
-            f"fit.velocity is true, but the steps of {keys.wavelength} in {grid} differ too much to be shifted. "
-            "Resample the grid to a more even axis, or set velocity: false."
-        )
+    if fit.velocity:
+        _check_velocity(grid, keys, reading, pixels)
     if not (fit.fixed or fit.priors):
         return
     labels, names, units, split = read_labels(grid, keys, reading, seed=seed)
@@ -239,6 +241,27 @@ def check_labels(fit: FitSettings, grid: str | Path, keys: GridKeys, reading: Gr
     problems = fit.problems_of_labels(f"the spectra of {grid}", names, units, scaler.x_min, scaler.x_max)
     if problems:
         raise SettingsError("\n".join(f"fit.{problem}" for problem in problems))
+
+
+def _check_velocity(grid: str | Path, keys: GridKeys, reading: GridReading, selection: str) -> None:
+    wavelength = read_wavelength(grid, keys)
+    pixels = parse_pixels(selection, len(wavelength))
+    if not even_step(wavelength[np.asarray(pixels)])[1]:
+        raise SettingsError(
+            f"fit.velocity is true, but the steps of {keys.wavelength} in {grid} differ too much to be shifted. "
+            "Resample the grid to a more even axis, or set velocity: false."
+        )
+    from payneflow.fitting.sampling import problem_of_grid_file
+
+    problem = problem_of_grid_file(grid, keys, reading, pixels)
+    if problem:
+        some = len(pixels) < len(wavelength)
+        which, remedy = (
+            (f"pixels {selection!r}", 'Train all pixels, pixels: "::"') if some else ("pixels", "Use a finer grid")
+        )
+        raise SettingsError(
+            f"fit.velocity is true, but the {which} of {grid} are {problem}. {remedy}, or set velocity: false."
+        )
 
 
 # ---------------------------------------------------------------------------------------------- without Snakemake

@@ -80,7 +80,7 @@ def make_plan(
     What the profile sets for rule train_chunk stands above config.yaml. Raises SettingsError or GridError.
     """
     n_spectrum, n_pixel, n_label = shape = grid_shape(config.grid, config.keys)
-    check_labels(config.fit, config.grid, config.keys, config.reading, config.seed)
+    check_labels(config.fit, config.grid, config.keys, config.reading, config.seed, config.pixels)
     n_training = grid_split(config.grid, config.keys, config.reading, config.seed).n_training
     check_size(config.settings, n_training)
     cost = find_cost(config) if find_cost else cost_by_law(config, n_training, n_label)

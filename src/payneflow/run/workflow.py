@@ -7,15 +7,17 @@ import hashlib
 import os
 import re
 import shlex
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from payneflow.chunks.selection import parse_pixels, plan_chunks
-from payneflow.errors import SettingsError
+from payneflow.errors import SettingsError, SpectraError
 from payneflow.figures import REPORT_FIGURES
 from payneflow.files import write_list
-from payneflow.grid import GridKeys, GridReading, grid_shape, grid_split
+from payneflow.grid import GridKeys, GridReading, grid_shape, grid_split, read_wavelength
+from payneflow.grid.checks import in_vacuum
 from payneflow.grid.sets import RANDOM
 from payneflow.run import sizing
 from payneflow.run.config import AUTO
@@ -246,15 +248,53 @@ def plan_fits(fit: Mapping) -> dict:
 
     Raises SpectraError or SettingsError where files or settings cannot be used.
     """
-    from payneflow.spectra import find_files, make_layout, plan_shards
+    from payneflow.spectra import find_files, plan_shards
 
     if not fit["spectra"]:
         return {"test_set": None}
     if fit["start"] == "truth":
         raise SettingsError("fit.start is truth, but the true labels of observed spectra are unknown: use estimate.")
+    shards = plan_shards(find_files(fit["spectra"]), _layout_of(fit), fit["shard_size"])
+    return {shard.name: shard for shard in shards}
+
+
+def _layout_of(fit: Mapping):
+    from payneflow.spectra import make_layout
+
     said = {name: value for name, value in fit["layout"].items() if name != "mask_bits"}
-    layout = make_layout(**said, mask_bits=tuple(fit["layout"]["mask_bits"]), constant_error=fit["flux_error"])
-    return {shard.name: shard for shard in plan_shards(find_files(fit["spectra"]), layout, fit["shard_size"])}
+    return make_layout(**said, mask_bits=tuple(fit["layout"]["mask_bits"]), constant_error=fit["flux_error"])
+
+
+def check_other_wavelengths(config: Mapping, shards: Mapping) -> None:
+    """Raise SettingsError where spectra on other wavelengths than the networks' meet pixels too far apart for that.
+
+    Of the spectra the first is looked at; one that cannot be read is for the job that fits it to complain of.
+    """
+    first = next((shard.paths[0] for shard in shards.values() if shard is not None), None)
+    if first is None:
+        return
+    from payneflow.fitting.sampling import problem_of_grid_file
+    from payneflow.spectra import read_spectra
+
+    keys, reading = GridKeys(**config["grid_keys"]), reading_of(config)
+    stored = read_wavelength(config["grid"], keys)
+    wavelength = in_vacuum(Path(config["grid"]), keys.wavelength, stored, reading.grid_medium)
+    pixels = parse_pixels(config["pixels"], len(wavelength))
+    problem = problem_of_grid_file(config["grid"], keys, reading, pixels)
+    if not problem:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            own = wavelength[pixels.start : pixels.stop : pixels.step]
+            spectra = next(read_spectra([first], _layout_of(config["fit"]), own, selection=range(1)), None)
+        except SpectraError:
+            return
+    if spectra is not None and not spectra.on_networks_axis:
+        raise SettingsError(
+            f"{first} has other wavelengths than the networks will have, and pixels {config['pixels']!r} of "
+            f'{config["grid"]} are {problem}. Train all pixels, pixels: "::", or use a finer grid.'
+        )
 
 
 def files_of_shard(shard, grid: Path) -> list[Path]:

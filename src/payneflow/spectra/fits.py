@@ -197,7 +197,7 @@ class FitsStore:
         place = f"{self._path}: HDU {flux.removesuffix(f':{column}') if column else flux}"
         shape = self._flux_shape()
         if not self._has_apertures():
-            return wavelengths_of_header(place, hdu.header, shape[-1], self.layout)
+            return wavelengths_of_header(place, hdu.header, shape[-1], self.layout, self._file)
         check_said(place, said_of_axis(hdu.header), self.layout)
         if len(shape) > 1:
             return wavelengths_of_apertures(place, hdu.header, shape[-2], shape[-1])

@@ -4,6 +4,7 @@ FITS Papers I and III (Greisen & Calabretta 2002, A&A 395, 1061; Greisen et al. 
 ("The IRAF/NOAO Spectral World Coordinate Systems", Valdes 1993): DC-FLAG, and LTV for sections of images.
 """
 
+import re
 import warnings
 from typing import Any
 
@@ -12,46 +13,61 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from payneflow.errors import SpectraError
-from payneflow.spectra.header_says import check_said, kind_of_axis, said_of_axis
+from payneflow.spectra.header_says import Said, check_said, kind_of_axis, said_of_axis, said_of_unit
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.wavelengths import ANGSTROM_IN
 
-_BY_TABLE = ("TAB", "GRI", "GRA")  # algorithms of FITS Paper III that need more than these keywords
+# Algorithms of FITS Paper III: what is read from a table, in its own unit (section 6), and grisms (section 5)
+_BY_TABLE, _GRISMS = "TAB", ("GRI", "GRA")
+_PARAMETER = re.compile(r"P[SV]1_\d{1,2}")  # of these
 _COPIED = ("CRVAL1", "CRPIX1", "CDELT1", "CD1_1", "PC1_1", "RESTWAV", "RESTFRQ")
 
 
-def wavelengths_of_header(place: str, header: Any, n_pixel: int, layout: SpectraLayout) -> np.ndarray:
+def wavelengths_of_header(
+    place: str, header: Any, n_pixel: int, layout: SpectraLayout, file: fits.HDUList
+) -> np.ndarray:
     """Wavelengths (n_pixel,) in the unit and medium of the layout; `place`: file and HDU, for messages.
 
-    Raises SpectraError where keywords are missing, disagree with the layout or each other, or are no axis.
+    `file`: where the table is that CTYPE1 WAVE-TAB names. Raises SpectraError where keywords are missing, disagree with
+    the layout or each other, or are no axis.
     """
     header = _indexed(header)
     check_said(place, said_of_axis(header), layout)
     _check_complete(place, header)
     _check_section(place, header)
     kind, algorithm = kind_of_axis(header)
-    if algorithm in _BY_TABLE:
-        raise SpectraError(
-            f"{place} has CTYPE1 {header['CTYPE1']}, wavelengths from a table or a grism's equation, which are not "
-            "read here. Name the HDU or column that holds the wavelengths."
-        )
+    _check_first_axis(place, header, kind)
+    if algorithm in _GRISMS:
+        _check_grism(place, header)
     keywords = fits.Header({"NAXIS": 1, "NAXIS1": n_pixel})
     keywords.update({key: header[key] for key in _COPIED if key in header})
     scale = 1.0
-    if algorithm:  # WCS gives metres then; what is linear stays in its unit, to the bit
+    if algorithm in (_BY_TABLE, *_GRISMS):
+        keywords.update({key: header[key] for key in header if _PARAMETER.fullmatch(key)})
+    if algorithm == _BY_TABLE:
+        check_said(place, _said_by_table(header, file), layout)
+        keywords["CTYPE1"] = f"{kind}-{algorithm}"
+    elif algorithm:  # WCS gives metres then; what is linear stays in its unit, to the bit
         unit = layout.wavelength_unit
         keywords.update({"CTYPE1": f"{kind}-{algorithm}", "CUNIT1": unit})
         scale = ANGSTROM_IN["m"] / ANGSTROM_IN[unit]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = WCS(keywords).all_pix2world(np.arange(n_pixel), 0)[0]
+            found = WCS(keywords, fobj=file).all_pix2world(np.arange(n_pixel), 0)[0]
     except Exception as error:  # wcslib raises many kinds
+        used = ", ".join(key for key in keywords if key not in ("NAXIS", "NAXIS1"))
         raise SpectraError(
-            f"{place}: its keywords {', '.join(key for key in _COPIED if key in header)} make no wavelength axis "
-            f"({str(error).strip().splitlines()[-1]}). Correct them, or name the HDU that holds the wavelengths."
+            f"{place}: its keywords {used} make no wavelength axis ({str(error).strip().splitlines()[-1]}). Correct "
+            "them, or name the HDU or column that holds the wavelengths."
         ) from error
-    return found * scale if algorithm else found
+    bad = ~np.isfinite(found)
+    if bad.any():
+        raise SpectraError(
+            f"{place}: its keywords {', '.join(keywords)} give pixel {int(np.argmax(bad))} no wavelength, the first of "
+            f"{int(bad.sum())} of {n_pixel}. Correct them, or name the HDU or column that holds the wavelengths."
+        )
+    return found * scale if scale != 1.0 else found
 
 
 def doubt_of_header(header: Any) -> str:
@@ -78,6 +94,39 @@ def _indexed(header: Any) -> Any:
         if key in header:
             made[f"{key}1"] = header[key]
     return made
+
+
+def _check_first_axis(place: str, header: Any, kind: str) -> None:
+    """Refuse images whose wavelengths run along another axis than the first, that of NAXIS1."""
+    for axis in range(2, 5):
+        other = str(header.get(f"CTYPE{axis}", "")).strip().upper()
+        if other[:4] in ("WAVE", "AWAV") and not kind:
+            raise SpectraError(
+                f"{place} has CTYPE{axis} {other}: its wavelengths run along axis {axis}; expected them along axis 1, "
+                "that of NAXIS1. Turn the image, and its keywords with it."
+            )
+
+
+def _check_grism(place: str, header: Any) -> None:
+    """Refuse a grism without grooves (PV1_0, per metre) or order (PV1_1): FITS Paper III, table 6."""
+    for key in ("PV1_0", "PV1_1"):
+        value = header.get(key, 0)
+        if isinstance(value, str) or value == 0:
+            raise SpectraError(
+                f"{place} has CTYPE1 {header['CTYPE1']}, a grism, and {key} {value!r}; expected a number, not 0, of "
+                "its grooves (PV1_0) and order (PV1_1). Add it, or name the HDU or column that holds the wavelengths."
+            )
+
+
+def _said_by_table(header: Any, file: fits.HDUList) -> list[Said]:
+    """What the table of CTYPE1 WAVE-TAB says of the unit; nothing where it cannot be found, which WCS complains of."""
+    name, version, column = (header.get(key) for key in ("PS1_0", "PV1_1", "PS1_1"))
+    try:
+        table = file[(str(name), int(version or 1))]
+        number = [one.upper() for one in table.columns.names].index(str(column).upper()) + 1
+    except (AttributeError, KeyError, ValueError):
+        return []
+    return said_of_unit(f"PS1_0 {name}, whose TUNIT{number} is", str(table.header.get(f"TUNIT{number}", "")))
 
 
 def _check_complete(place: str, header: Any) -> None:

@@ -14,7 +14,8 @@ from payneflow.fitting.engine.general_pass import RESAMPLE, SHIFT, STAY, build_g
 from payneflow.fitting.engine.label_pass import build_label_pass
 from payneflow.fitting.engine.pixels import middle, select_pixels
 from payneflow.fitting.engine.scatter import extra_scatter
-from payneflow.fitting.engine.shift import RestAxis, tap_table, tap_weights, to_places, to_velocity
+from payneflow.fitting.engine.shift import RestAxis, tap_table, to_places, to_velocity
+from payneflow.fitting.engine.taps import tap_weights
 from payneflow.simd import LANES, aligned, kernel, load_line, power_of_two, store
 
 

@@ -17,17 +17,9 @@ from payneflow.fitting.engine.minimiser import CONVERGED, Box, bounded_step, bui
 from payneflow.fitting.engine.pixels import add_variance
 from payneflow.fitting.engine.scatter import is_needed
 from payneflow.fitting.engine.search import bound, build_search, without_priors
-from payneflow.fitting.engine.shift import (
-    HALF,
-    TAPS,
-    RestAxis,
-    build_resample,
-    build_shift,
-    tap_table,
-    tap_weights,
-    to_places,
-)
+from payneflow.fitting.engine.shift import RestAxis, build_resample, build_shift, tap_table, to_places
 from payneflow.fitting.engine.starts import HIGHEST_ESTIMATE, LOWEST_ESTIMATE, SQUARED, build_estimate
+from payneflow.fitting.engine.taps import HALF, TAPS, tap_weights
 from payneflow.simd import LANES, aligned, part
 
 NETWORKS = line_networks(2, 3)

@@ -12,8 +12,8 @@ from payneflow.errors import SpectraError
 from payneflow.fitting import FitSettings
 from payneflow.fitting.best_fit import best_fits
 from payneflow.fitting.engine.emulator import emulator_of
-from payneflow.fitting.engine.shift import C_KM_S, RestAxis, tap_weights
-from payneflow.fitting.engine.uneven import tap_weights_at
+from payneflow.fitting.engine.shift import C_KM_S, RestAxis
+from payneflow.fitting.engine.taps import tap_weights_at
 from payneflow.weights import PUBLISHED_KEYS
 
 FIRST, LAST, STEP = 15010.0, 15140.0, 1.4e-5  # Angstrom, and the step of the networks all others are made of
@@ -93,7 +93,7 @@ def test_pixels_without_a_network_take_no_part(at):
 def test_weights_interpolate_a_spectrum(axis):
     log = np.log(axis[:250])
     wanted = np.linspace(log[0], log[-1], 1001)
-    firsts, weights = tap_weights_at(log, wanted, tap_weights)
+    firsts, weights = tap_weights_at(log, wanted)
     inside = weights.any(axis=1)
     assert inside[np.searchsorted(wanted, log[4]) : np.searchsorted(wanted, log[-5])].all()
     assert weights[inside].sum(axis=1) == pytest.approx(np.ones(inside.sum()))

@@ -13,29 +13,15 @@ import numpy as np
 
 from payneflow.errors import SpectraError
 from payneflow.fitting.engine.emulator import LINE, Emulator, PaddedAxis
-from payneflow.fitting.engine.uneven import tap_weights_at
+from payneflow.fitting.engine.taps import HALF, TAPS, tap_weights, tap_weights_at
 from payneflow.simd import CACHE_LINE, LANES, inlined, like, load, load_line, part, store
 from payneflow.wavelength import GAP, even_step
 
 C_KM_S = 299792.458  # speed of light, exact
-TAPS, HALF = LANES, LANES // 2
-KAISER_BETA = 7.0  # shape of the window: the least bias of velocities, 0.4 m/s
 INTERVALS = 64  # of the tap table: cubic polynomials between them, error 2e-8
 UNEVEN = 0.02  # places by which an axis may deviate from even steps in ln(wavelength)
 SAME_PLACE = 1e-6  # places: a pixel so near a place is there
 NOWHERE = -1.0  # place of a data pixel beyond all segments
-
-
-def tap_weights(t: np.ndarray) -> np.ndarray:
-    """(n, TAPS) weights of the pixels at -3 ... 4 for values at t (n,) in 0 ... 1; their sum is 1.
-
-    The Kaiser window less its height at the edge: with the edge, the derivative would jump at whole places by 0.7 %,
-    and where a model is poor chi2 would have a false minimum there.
-    """
-    away = np.asarray(t)[:, None] - np.arange(1 - HALF, HALF + 1)
-    window = np.i0(KAISER_BETA * np.sqrt(np.maximum(1.0 - (away / HALF) ** 2, 0.0))) - 1.0
-    weights = np.sinc(away) * window
-    return weights / weights.sum(axis=1, keepdims=True)
 
 
 @cache
@@ -106,7 +92,7 @@ class RestAxis:
         ):
             own = self.log_wavelength[first:stop]
             wanted = np.minimum(own[0] + self.log_step * np.arange(count), own[-1])
-            firsts, weights = tap_weights_at(own, wanted, tap_weights)
+            firsts, weights = tap_weights_at(own, wanted)
             self.firsts[start : start + count], self.weights[start : start + count] = place + firsts, weights
 
     def laid(self, axis: PaddedAxis, padded: np.ndarray) -> np.ndarray:

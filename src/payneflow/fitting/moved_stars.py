@@ -1,0 +1,53 @@
+"""Spectra of a grid as stars at known velocities, for the calibration of fits with a velocity.
+
+Interpolating networks between their pixels is part of what such fits do wrong, so the spectra that measure it lie
+between the pixels, too. They are moved by a spline through all pixels of the grid, which is far better than the eight
+taps of the fits, and knows the pixels that the networks leave out.
+"""
+
+import numpy as np
+from scipy.interpolate import make_interp_spline
+
+from payneflow.fitting.engine.shift import C_KM_S, to_velocity
+from payneflow.fitting.sampling import DEGREE, MARGIN
+from payneflow.wavelength import segments
+
+FRACTIONS = 16  # shifts that differ, evenly spread over a pixel
+KEY = 1  # of the one permutation that says which spectrum is moved by which
+
+
+def known_velocities(n: int, wavelength: np.ndarray, most: float) -> np.ndarray:
+    """Velocities (n,) in km/s, within half a pixel of the networks' `wavelength` (n_pixel,) and half of `most`.
+
+    The error of an interpolation depends on the fraction of a pixel alone: whole pixels would only cost the ends of
+    segments. Which spectrum has which fraction is drawn, the same at every call: rows of a mesh are ordered by label,
+    and no fraction may go with a label.
+    """
+    step = float(np.median(np.diff(np.log(wavelength))))
+    half = min(float(to_velocity(0.5, step)), 0.5 * most)
+    fraction = (np.arange(n) % FRACTIONS + 0.5) / FRACTIONS
+    drawn = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(KEY,))).permutation(fraction)
+    return half * (2.0 * drawn - 1.0)
+
+
+def moved_stars(flux: np.ndarray, wavelength: np.ndarray, velocity: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Spectra (n, n_pixel) on `wavelength` (n_pixel,), Angstrom, as seen at velocities (n,) in km/s: (n, n_column).
+
+    `columns` (n_column,): the pixels that are wanted. NaN where the spectrum comes from beyond its segment of the
+    axis, or from the last MARGIN pixels within it.
+    """
+    moved = np.full((len(flux), len(columns)), np.nan)
+    for first, stop in segments(wavelength):
+        here = np.flatnonzero((columns >= first) & (columns < stop))
+        if stop - first <= max(DEGREE, 2 * MARGIN) or not len(here):
+            continue
+        log = np.log(wavelength[first:stop])
+        step = float(log[-1] - log[0]) / (len(log) - 1)
+        places = (log - log[0]) / step
+        for one in np.unique(velocity):
+            rows = np.flatnonzero(velocity == one)
+            curve = make_interp_spline(places, flux[rows, first:stop].T, k=DEGREE, check_finite=False)
+            wanted = places[columns[here] - first] - np.arctanh(one / C_KM_S) / step
+            inside = (wanted >= places[MARGIN]) & (wanted <= places[-1 - MARGIN])
+            moved[np.ix_(rows, here[inside])] = curve(wanted[inside]).T
+    return moved
