@@ -11,6 +11,7 @@ from known_networks import line_networks, random_networks
 from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import CalibrationError
 from payneflow.fitting.calibration import measure_label_errors, read_label_errors, ruinous, write_label_errors
+from payneflow.fitting.flags import FitFlag
 from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid, Split
@@ -410,6 +411,44 @@ def test_errors_of_many_spectra_are_the_networks_fault_not_their_labels():
     assert not ruinous(np.zeros((40, 3))).any()
 
 
+def bumpy_networks(width, n_pixel):
+    """One label, and pixels each of which knows it only within `width` (scaled) of a place of its own."""
+    place, steep = np.linspace(0.05, 0.95, n_pixel), 2.0 / width
+    edges = np.stack([place - width, place + width], axis=1)
+    return PixelNetworks(
+        w_array_0=np.full((n_pixel, 2, 1), steep),
+        b_array_0=-steep * edges,
+        w_array_1=np.tile([-4.0, 4.0], (n_pixel, 1)),
+        b_array_1=np.full(n_pixel, 2.5),
+        x_min=np.array([4000.0]),
+        x_max=np.array([6000.0]),
+        wavelength=15000.0 + 0.2 * np.arange(n_pixel),
+        label_names=("Teff",),
+        label_units=("K",),
+        emulator_rms=np.full(n_pixel, 1e-3),
+    )
+
+
+@pytest.mark.parametrize(("width", "n_pixel", "several"), [(0.6, 16, False), (0.015, 32, True)])
+def test_calibration_walks_the_path_of_a_star_and_starts_where_that_takes_it(width, n_pixel, several):
+    """Where chi2 has several minima, fits that know no labels get more starts; and so do those of stars."""
+    emulator = bumpy_networks(width, n_pixel)
+    labels = np.random.default_rng(9).uniform(4250, 5750, (100, 1))
+    flux = emulator.predict(labels + 2.0 * np.sin(labels / 300.0))
+    grid = SpectralGrid("grid.npz", emulator.wavelength, flux, labels, ("Teff",), ("K",), "of the grid")
+    errors = measure_label_errors(emulator, grid, FitSettings())
+    assert (errors.n_starts > 1) == several
+    assert np.abs(errors.errors * emulator.scaler.width).max() < 3.0
+    stars = np.random.default_rng(10).uniform(4300, 5700, (200, 1))
+    noisy = emulator.predict(stars + 2.0 * np.sin(stars / 300.0)) + np.random.default_rng(11).normal(
+        0, 3e-3, (200, n_pixel)
+    )
+    fits = fit_spectra(emulator, noisy, 3e-3, label_errors=errors)
+    unsure = (fits["flags"] & FitFlag.STARTS_DISAGREE) > 0
+    assert np.mean(np.abs(fits["Teff"] - stars[:, 0])[~unsure] < 6 * fits["Teff_error"][~unsure]) > 0.98
+    assert unsure.mean() < 0.1
+
+
 def test_what_is_held_back_is_what_the_networks_were_not_trained_on(emulator, grid):
     """Not what the split of the grid says that happens to be given."""
     trains = np.random.default_rng(8).permutation(120) < 70
@@ -450,7 +489,7 @@ def test_a_spectrum_that_cannot_be_fitted_is_left_out_and_counted(emulator, grid
 
 
 def test_a_large_grid_gives_as_many_spectra_of_each_half(emulator, grid, monkeypatch):
-    monkeypatch.setattr("payneflow.fitting.calibration.MOST_OF_A_HALF", 20)
+    monkeypatch.setattr("payneflow.fitting.calibration.MOST_OF_A_SET", 20)
     done = []
     errors = measure_label_errors(emulator, grid, FitSettings(), done.append)
     assert errors.held_back.sum() == 20 and len(errors.rows) == 40 and done[-1] == 40

@@ -31,6 +31,15 @@ def calibrate(given: argparse.Namespace) -> None:
             f"{', '.join(map(str, wrong))} cannot be those of the spectrum, and take no part. Correct or remove them.",
             file=sys.stderr,
         )
+    if errors.provenance["astray"]:
+        print(
+            f"warning: {errors.provenance['astray']} of {errors.provenance['fitted']} fits end in another minimum than "
+            f"that of the true labels, from {errors.n_starts} starts. Such fits of stars are flagged at best: "
+            "more pixels, or priors, tell the minima apart.",
+            file=sys.stderr,
+        )
+    if errors.n_starts > 1:
+        print(f"fits with these label errors begin at {errors.n_starts} starts: chi2 has several minima")
     print(f"label errors of {int(errors.held_back.sum())} held-back spectra, fitted in the mode: {errors.mode}")
 
 

@@ -13,11 +13,12 @@ import numpy as np
 from payneflow import __version__
 from payneflow.errors import CalibrationError
 from payneflow.files import read_npz, write_npz
+from payneflow.fitting.engine.search import AS_GOOD
 from payneflow.fitting.fit import search_spectra
 from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
 from payneflow.fitting.moved_stars import known_velocities, moved_stars
 from payneflow.fitting.parameters import ParameterLayout, Parameters
-from payneflow.fitting.quality import emulator_amplitudes, quality_of
+from payneflow.fitting.quality import Fits, emulator_amplitudes, quality_of
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
@@ -28,8 +29,10 @@ FLUX_ERROR = 1 / 300
 # A row of the grid whose error is so many times the rms of all others has other labels than its spectrum: left in, it
 # would correct all stars around it by as much. On the demonstration grid none exceeds 10 times it.
 RUINOUS = 30.0
+ASTRAY = 0.005  # of the fits may end in another minimum than that of the true labels; more, and fits get more starts
+MOST_STARTS = 32
 FEW = 0.05  # of the rows; where more are so far off, the networks are to blame
-MOST_OF_A_HALF = 320  # spectra of each half; a correction costs a fit their number squared (640 in all: 0.1 ms)
+MOST_OF_A_SET = 320  # spectra of each set; a correction costs a fit their number squared (640 in all: 0.1 ms)
 
 
 def measure_label_errors(
@@ -41,7 +44,9 @@ def measure_label_errors(
     they were not trained. Of a large grid up to 320 spectra of each set are fitted, evenly spread. A label that
     `settings` fixes is fixed at each spectrum's true value; priors take no part. A spectrum whose fit fails is left
     out, and counted in the provenance; so is one whose labels cannot be its own (`ruinous`), whose row is named there.
-    Where a velocity is fitted, each spectrum has one that is known, a fraction of a pixel (moved_stars.py).
+    Fits start as those of stars do, whose labels are unknown, and from as many starts as that takes; fits with these
+    label errors have as many. Where a velocity is fitted, each spectrum has one that is known, a fraction of a pixel
+    (moved_stars.py).
     `progress` is called with the number of fits done.
     Raises NetworkFileError where labels or wavelengths of grid and networks differ, CalibrationError where the networks
     were trained on another grid or too few held-back spectra could be fitted, SpectraError where the networks' pixels
@@ -54,7 +59,7 @@ def measure_label_errors(
             "spectra are held back is unknown. Use that grid, or train with this one."
         )
     split = networks.split_of(grid)
-    rows = np.sort(np.concatenate([_evenly(half, MOST_OF_A_HALF) for half in (split.training_rows, split.test_rows)]))
+    rows = np.sort(np.concatenate([_evenly(one, MOST_OF_A_SET) for one in (split.training_rows, split.test_rows)]))
     true = grid.labels[rows]
     mode = replace(settings, fixed=dict.fromkeys(settings.fixed), priors={})
     velocity = np.zeros(len(rows))
@@ -63,15 +68,14 @@ def measure_label_errors(
         flux = moved_stars(np.asarray(grid.flux[rows], dtype=float), grid.wavelength, velocity, columns)
     else:
         flux = grid.flux[rows][:, columns]
-    error = FLUX_ERROR * networks.flux_scale.width
-    fits = search_spectra(networks, flux, error, settings=mode, start=true, progress=progress)
+    fits, n_starts, astray = _as_users_fit(networks, flux, mode, true, progress)
     quality = quality_of(networks, mode, fits)
     scaled = networks.scaler.scale(grid.labels)
     parameters = Parameters.of(networks, settings)
     free, layout = parameters.free, parameters.layout
     errors = layout.joined(free[layout.labels] * (quality.scaled - scaled[rows]), quality.velocity - velocity)
     amplitudes, excess = emulator_amplitudes(networks, mode, fits, FLUX_ERROR)
-    good = np.isfinite(errors).all(axis=1)
+    good = np.isfinite(errors).all(axis=1) & ~astray
     if not good.any():
         raise CalibrationError(
             f"no noiseless spectrum of the grid could be fitted: {len(networks.wavelength)} pixels for "
@@ -101,10 +105,32 @@ def measure_label_errors(
             "fitted": len(rows),
             "left_out": int((~good).sum()),
             "wrong_labels": rows[wrong].tolist(),
+            "n_starts": n_starts,
+            "astray": int(astray.sum()),
             "flux_error": FLUX_ERROR,
             "versions": {"payneflow": __version__, "numpy": np.__version__},
         },
     )
+
+
+def _as_users_fit(
+    networks: PixelNetworks, flux: np.ndarray, mode: FitSettings, true: np.ndarray, progress
+) -> tuple[Fits, int, np.ndarray]:
+    """Fits that know no more than those of stars, from how many starts, and which of them went astray (n,) bool.
+
+    Astray is a fit whose chi2 is higher than that of one from the true labels: it ended in another minimum. Starts are
+    added until few do.
+    """
+    error = FLUX_ERROR * networks.flux_scale.width
+    from_truth = search_spectra(networks, flux, error, settings=mode, start=true)
+    n_starts = mode.n_starts
+    while True:
+        settings = replace(mode, n_starts=n_starts)
+        fits = search_spectra(networks, flux, error, settings=settings, held=true, progress=progress)
+        astray = fits.chi2 > from_truth.chi2 + AS_GOOD
+        if astray.mean() <= ASTRAY or n_starts >= MOST_STARTS:
+            return fits, n_starts, astray
+        n_starts = min(2 * n_starts, MOST_STARTS)
 
 
 def ruinous(errors: np.ndarray) -> np.ndarray:

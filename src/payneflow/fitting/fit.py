@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from queue import SimpleQueue
 
 import numpy as np
@@ -46,9 +47,9 @@ def fit_spectra(
     Masked), or that have no network take no part.
     `wavelength` (n_data,), Angstrom in vacuum: None where the data are on the networks' own pixels.
     `settings`: what is fitted, and how (FitSettings).
-    `label_errors`: what a calibration measured (LabelErrors); without it errors are the formal ones of the photon noise
-    and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the grid of `label_errors` that these
-    spectra themselves are, -1 for none.
+    `label_errors`: what a calibration measured (LabelErrors), with it the starts that fits need; without it errors are
+    the formal ones of the photon noise and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the
+    grid of `label_errors` that these spectra themselves are, -1 for none.
     `start`: labels (n_spectrum, n_label) in their units to start from; "middle": the middle of the training range;
     None: an estimate from the spectrum. `identifier`: (n_spectrum,) names, `spectrum`: (n_spectrum,) numbers for the
     table. `processes`: threads that share the spectra; neither their number nor the order of the spectra changes a bit.
@@ -63,6 +64,8 @@ def fit_spectra(
     _check_rows("identifier", identifier, n)
     _check_rows("spectrum", spectrum, n)
     _check_rows("exclude", exclude, n)
+    if label_errors is not None:  # as many starts as the calibration needed
+        settings = replace(settings, n_starts=max(settings.n_starts, label_errors.n_starts))
     fits = search_spectra(
         networks, flux, flux_error, wavelength, settings=settings, start=start, processes=processes, progress=progress
     )
@@ -85,15 +88,19 @@ def search_spectra(
     *,
     settings: FitSettings = DEFAULT,
     start: np.ndarray | str | None = None,
+    held: np.ndarray | None = None,
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Fits:
-    """What the kernels find, before it is judged; arguments and errors as those of `fit_spectra`."""
+    """What the kernels find, before its quality is known; arguments and errors as those of `fit_spectra`.
+
+    `held`: labels (n_spectrum, n_label) at which those that are fixed to None are held, where `start` says none.
+    """
     settings.check_labels(networks)
     check_continuum(networks, settings)
     axis = _checked_axis(wavelength)
     flux, flux_error = _checked(networks, flux, flux_error, axis)
-    starts, own_start = _starts(networks, settings, start, len(flux))
+    starts, own_start = _starts(networks, settings, start, held, len(flux))
     engine = engine_for(networks_of_shares(networks), settings, axis, own_start)
     if settings.velocity or axis is not None:
         check_sampling(networks, settings.velocity)
@@ -163,30 +170,27 @@ def _check_rows(name: str, values: np.ndarray | None, n: int) -> None:
         raise SpectraError(f"{name} has shape {np.shape(values)}, expected ({n},), one for each spectrum.")
 
 
-def _starts(networks, settings, start, n) -> tuple[np.ndarray, bool]:
+def _starts(networks, settings, start, held, n) -> tuple[np.ndarray, bool]:
     """Scaled labels (n, n_start, n_label) to start from, and whether the first is to be an estimate instead."""
     n_label = len(networks.x_min)
-    more = spread(settings.n_starts, n_label)  # its first point is the middle
-    starts = np.tile(more, (n, 1, 1))
+    starts = np.tile(spread(settings.n_starts, n_label), (n, 1, 1))  # the first of each is the middle
+    own = start is None or isinstance(start, str)
+    if own and start not in (None, "middle"):
+        raise SettingsError(f'start is {start!r}: expected labels, "middle" or None.')
+    if not own and np.shape(start) != (n, n_label):
+        raise SpectraError(f"start has shape {np.shape(start)}, expected {(n, n_label)}, the labels to start from.")
+    if not own:
+        starts[:, 0] = np.clip(networks.scaler.scale(start), LOWEST_LABEL, HIGHEST_LABEL)
+    held = start if held is None and not own else held
     for name, value in settings.fixed.items():
         j = networks.label_names.index(name)
         if value is not None:
             starts[:, :, j] = networks.scaler.scale_one(j, value)
-        elif start is None or isinstance(start, str):
+        elif held is None:
             raise SpectraError(f"fixed {name} is None, each spectrum's own value in start; start is {start!r}.")
-    if start is None or isinstance(start, str):
-        if start not in (None, "middle"):
-            raise SettingsError(f'start is {start!r}: expected labels, "middle" or None.')
-        return starts, start is None
-    if np.shape(start) != (n, n_label):
-        raise SpectraError(f"start has shape {np.shape(start)}, expected {(n, n_label)}, the labels to start from.")
-    given = networks.scaler.scale(start)
-    for j, name in enumerate(networks.label_names):
-        if name not in settings.fixed:
-            starts[:, 0, j] = np.clip(given[:, j], LOWEST_LABEL, HIGHEST_LABEL)
-        elif settings.fixed[name] is None:
-            starts[:, :, j] = given[:, j, None]
-    return starts, False
+        else:
+            starts[:, :, j] = networks.scaler.scale(held)[:, j, None]
+    return starts, start is None
 
 
 def _fit_blocks(engine, flux, flux_error, starts, fits: Fits, processes: int, progress) -> None:

@@ -80,6 +80,11 @@ class LabelErrors:
         return self.scaled.shape[1]
 
     @property
+    def n_starts(self) -> int:
+        """Starts from which the fits of the calibration found the minimum of the true labels."""
+        return int(self.provenance.get("n_starts", 1))
+
+    @property
     def layout(self) -> ParameterLayout:
         """Which column of `errors`, of corrections and of covariances is which parameter."""
         return ParameterLayout.of_width(self.n_label, self.errors.shape[1])
