@@ -9,10 +9,10 @@ from smooth_stars import networks, stars  # noqa: F401 - fixtures
 
 from payneflow.errors import SpectraError
 from payneflow.fitting import FitSettings, SpectralModel, fit_spectra
-from payneflow.fitting.bad_pixels import good_pixels
 from payneflow.fitting.engine.contract import FitEngine
 from payneflow.fitting.engine.engines import engine_for
 from payneflow.fitting.engine.pixels import select_pixels
+from payneflow.spectra.bad_pixels import good_pixels
 
 
 def test_predicts_what_the_formula_of_the_networks_gives(networks):
@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_refused(networks, stars):
         model.log_likelihood(networks.x_min, stars[0][0, :7], 0.01)
 
 
-NASTY = st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-300, 1e-3, 1.0, 99.0, 100.0, 101.0, 1e10, 1e30])
+NASTY = st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-300, 1e-6, 1e-3, 1.0, 99.0, 100.0, 101.0, 1e10, 1e30])
 PIXELS = st.lists(
     st.tuples(NASTY | st.floats(-10, 10), NASTY | st.floats(0, 200), st.booleans()), min_size=16, max_size=16
 )
@@ -69,3 +69,16 @@ def test_numpy_and_the_kernel_count_the_same_pixels(pixels):
     n, _ = select_pixels(flux, error, usable, np.empty(16), weight, np.empty(16, np.float32))
     good = good_pixels(flux, error, usable > 0)
     assert n == good.sum() and ((weight > 0) <= good).all()
+
+
+def test_what_masks_are_filled_with_says_nothing_about_the_flux():
+    """More than half of the pixels hold 0: their errors, and the others', are still compared with the star's flux."""
+    flux, error = np.where(np.arange(16) < 10, 0.0, 1.0), np.full(16, 0.01)
+    error[15] = 101.0
+    assert good_pixels(flux, error).tolist() == [True] * 15 + [False]
+
+
+def test_an_error_that_is_none_is_left_out():
+    flux, error = np.ones(16), np.full(16, 0.01)
+    error[[2, 5, 7]] = 1e-12, 9e-6, 1.1e-5  # the last one is a thousandth of the others, and more
+    assert np.flatnonzero(~good_pixels(flux, error)).tolist() == [2, 5]

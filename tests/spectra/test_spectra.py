@@ -235,9 +235,11 @@ def test_pixels_that_take_no_part_are_counted_once_and_by_reason():
     flux[0, 1:3], error[0, 1] = [np.nan, np.inf], np.nan  # flux comes first
     error[0, 3:7] = [0, -1, np.nan, np.inf]
     error[0, 7:9] = [1e10, 100.1]  # more than 100 times the flux
+    error[0, 9] = 1e-12
     found, counts = flux_errors(flux, error, mask, LAYOUT)
-    assert np.isinf(found[0]).tolist() == [True] * 9 + [False] * 3 and (found[0, 9:] == 0.01).all()
-    assert counts == {"masked": 1, "flux not finite": 2, "error not finite and positive": 4, "error huge": 2}
+    assert np.isinf(found[0]).tolist() == [True] * 10 + [False] * 2 and (found[0, 10:] == 0.01).all()
+    counted = {"masked": 1, "flux not finite": 2, "error not finite and positive": 4, "error huge": 2, "error tiny": 1}
+    assert counts == counted
 
 
 @settings(max_examples=60)

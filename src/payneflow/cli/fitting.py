@@ -201,7 +201,7 @@ def _add_layout(subcommand: argparse.ArgumentParser) -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help='observed spectra, files, quoted patterns ("spectra/*.fits") or @LIST, one a line; right behind NETWORK',
+        help='observed spectra, files, quoted patterns ("spectra/*.fits") or @LIST, one a line; right after NETWORK',
     )
     group = subcommand.add_argument_group("layout of observed spectra", "nothing of it is guessed")
     group.add_argument("--format", choices=list(FORMATS), default=_DEFAULT.format, help="default: %(default)s")

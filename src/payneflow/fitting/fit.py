@@ -41,9 +41,10 @@ def fit_spectra(
     """Least-squares labels of spectra, each fitted on its own.
 
     `flux`: (n_spectrum, n_data). `flux_error`: its 1 sigma errors, the same shape, (n_data,), or one number. Pixels
-    whose flux is not finite, whose error is not finite and positive or is more than 100 times the spectrum's median
-    |flux|, that are masked in `flux` or `flux_error` (numpy.ma, astropy's Masked), or that have no network take no
-    part. `wavelength` (n_data,), Angstrom in vacuum: None where the data are on the networks' own pixels.
+    whose flux is not finite, whose error is not finite and positive, is more than 100 times the spectrum's median
+    |flux| or less than a thousandth of its median error, that are masked in `flux` or `flux_error` (numpy.ma, astropy's
+    Masked), or that have no network take no part.
+    `wavelength` (n_data,), Angstrom in vacuum: None where the data are on the networks' own pixels.
     `settings`: what is fitted, and how (FitSettings).
     `label_errors`: what a calibration measured (LabelErrors); without it errors are the formal ones of the photon noise
     and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the grid of `label_errors` that these

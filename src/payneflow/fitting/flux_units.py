@@ -11,11 +11,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from payneflow.errors import SettingsError
-from payneflow.fitting.bad_pixels import good_pixels
 from payneflow.fitting.quality import Fits
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 from payneflow.scaling import PUBLISHED_FLUX
+from payneflow.spectra.bad_pixels import good_pixels
 
 _SHARES: WeakKeyDictionary[PixelNetworks, PixelNetworks] = WeakKeyDictionary()
 

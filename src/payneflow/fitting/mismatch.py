@@ -21,11 +21,11 @@ from scipy.stats import norm
 from payneflow.fitting.engine.alternatives import COMPANION, CONTINUUM, DILUTION, N_ALTERNATIVE, NARROW, VELOCITY, WIDE
 
 NEAR, SPREAD = 0.12, 1.0  # kernel of held-back spectra in scaled labels, as label_errors.py; weight of their mean
-ALARM = 1.5e-3  # chance that noise alone fails one of the four tests
+ALARM = 1e-3  # chance that noise alone fails one of the four tests
 COMPANIONS = 50.0  # independent velocities at which a companion is looked for
 OUTLYING = 0.01  # share of held-back spectra whose amplitudes may lie beyond what their covariance allows
-DOUBTED = 1.7  # standard deviations of an amplitude that widens no error
-SHORT = 2.0  # times the square of a shift: amplitudes are linear, and fall short where a mismatch is large (measured)
+DOUBTED = 1.4  # standard deviations of an amplitude that widens no error
+SHORT = 2.5  # times the square of a shift: amplitudes are linear, and fall short where a mismatch is large (measured)
 COHERENT = 300.0  # pixels in which the emulator errs alike, where no calibration has measured it (demonstration grid)
 EXCESS = 4.0  # times its mean square error, likewise
 LEAST_EIGENVALUE = 1e-5

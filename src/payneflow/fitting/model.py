@@ -6,7 +6,6 @@ The same model as the engine's kernels, in plain numpy: for samplers, for best-f
 import numpy as np
 
 from payneflow.errors import SpectraError
-from payneflow.fitting.bad_pixels import good_pixels
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import PaddedAxis, emulator_of
 from payneflow.fitting.engine.shift import NOWHERE, RestAxis, to_places
@@ -15,6 +14,7 @@ from payneflow.fitting.quality import VELOCITY_WINDOW
 from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
+from payneflow.spectra.bad_pixels import good_pixels
 from payneflow.spectra.masked import parted
 
 SOLUTIONS = 2  # of the continuum: the emulator's error in the weights is a share of it, so a first one must be known

@@ -157,8 +157,8 @@ def _failure(lines: list[str]) -> str:
     if ours:
         return ours[-1]
     since = next((i for i, line in enumerate(reversed(lines)) if TIMED.search(line)), len(lines))
-    behind = lines[len(lines) - since :]  # what others said after the last word of training
-    return behind[-1] if any(ANY_ERROR.search(line) for line in behind) else ""
+    after = lines[len(lines) - since :]  # what others said after the last word of training
+    return after[-1] if any(ANY_ERROR.search(line) for line in after) else ""
 
 
 def _is_trained(trained: Path, chunk: PixelChunk, source: Path) -> bool:

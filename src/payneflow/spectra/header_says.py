@@ -51,7 +51,7 @@ def check_said(place: str, said: list[Said], layout: SpectraLayout) -> None:
 
 
 def kind_of_axis(header: Any) -> tuple[str, str]:
-    """CTYPE1 as FITS Paper III has it: its type, and the algorithm behind the hyphen; ("", "") for any other text."""
+    """CTYPE1 as FITS Paper III has it: its type, and the algorithm after the hyphen; ("", "") for any other text."""
     text = str(header.get("CTYPE1", "")).strip().upper()
     found = re.fullmatch(r"([A-Z]{4})(?:-+([A-Z0-9]{3}))?", text)
     if not found or found[1] not in ("WAVE", "AWAV", *_NOT_WAVELENGTHS):

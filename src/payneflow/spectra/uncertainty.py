@@ -2,14 +2,13 @@
 
 import numpy as np
 
+from payneflow.spectra.bad_pixels import good_pixels
 from payneflow.spectra.layout import SpectraLayout
 
-HUGE = 100.0  # times the median |flux|: an error above it says that the pixel knows nothing (APOGEE writes 1e10)
 LOWEST_SNR, HIGHEST_SNR = 1.0, 5000.0  # median S/N outside looks as if errors were given as another kind
-SAMPLE = 500  # pixels of a spectrum that its median flux is taken of
 MOST_MASKED = 0.9  # of a file's pixels; with more, the mask is probably the other way round
 
-REASONS = ("masked", "flux not finite", "error not finite and positive", "error huge")
+REASONS = ("masked", "flux not finite", "error not finite and positive", "error huge", "error tiny")
 
 
 def flux_errors(
@@ -24,24 +23,24 @@ def flux_errors(
     for i, row in enumerate(flux):  # one at a time: the temporary arrays of a spectrum stay in the processor's cache
         error = np.full(len(row), layout.constant_error) if given is None else as_sigma(given[i], layout.uncertainty)
         masked = None if mask is None else is_masked(mask[i], layout.mask_bits)
-        highest = HUGE * _typical(row)
-        usable = np.isfinite(row) & (error > 0) & (error <= highest)  # NaN and infinity fail one of these
-        if masked is not None:
-            usable &= ~masked
+        usable = good_pixels(row, error, None if masked is None else ~masked)
         errors[i] = error
         if not usable.all():
             out = ~usable
             errors[i, out] = np.inf
-            _count(counts, row[out], error[out], masked[out] if masked is not None else np.zeros(1, dtype=bool))
+            masked = np.zeros(len(row), dtype=bool) if masked is None else masked
+            middle = np.median(error[usable]) if usable.any() else 0.0
+            _count(counts, row[out], error[out], masked[out], middle)
     return errors, counts
 
 
-def _count(counts: dict[str, int], flux: np.ndarray, error: np.ndarray, masked: np.ndarray) -> None:
-    """Add pixels (n,) that take no part to the counts."""
-    left = ~np.broadcast_to(masked, flux.shape)
+def _count(counts: dict[str, int], flux: np.ndarray, error: np.ndarray, masked: np.ndarray, middle: float) -> None:
+    """Add pixels (n,) that take no part to the counts; `middle`: an error of those that do."""
+    left = ~masked
     finite = left & np.isfinite(flux)
-    huge = finite & np.isfinite(error) & (error > 0)
-    numbers = [flux.size, left.sum(), finite.sum(), huge.sum(), 0]
+    number = finite & np.isfinite(error) & (error > 0)
+    tiny = number & (error < middle)
+    numbers = [flux.size, left.sum(), finite.sum(), number.sum(), tiny.sum(), 0]
     for reason, before, after in zip(REASONS, numbers[:-1], numbers[1:], strict=True):
         counts[reason] += int(before - after)
 
@@ -84,13 +83,3 @@ def median_snr(flux: np.ndarray, sigma: np.ndarray) -> float:
 
 def _both(kind: str) -> tuple[str, str]:
     return ("flux_error", "ivar") if kind == "flux_error" else ("ivar", "flux_error")
-
-
-def _typical(flux: np.ndarray) -> float:
-    """Median |flux| of a spectrum (n_pixel,), over some 500 of its pixels where these will do; NaN without any."""
-    for every in (max(1, len(flux) // SAMPLE), 1):
-        sample = np.abs(flux[::every])
-        sample = sample[np.isfinite(sample)]
-        if len(sample):
-            return float(np.partition(sample, len(sample) // 2)[len(sample) // 2])
-    return np.nan

@@ -40,7 +40,7 @@ class Trainer(Protocol):
 class PixelTask:
     """One pixel to train: its index in the grid, its scaled flux (n_spectrum,) to learn, its progress so far.
 
-    The spectra to learn are the training spectra and, behind them, the virtual ones, if there are any.
+    The spectra to learn are the training spectra and, after them, the virtual ones, if there are any.
     """
 
     pixel: int

@@ -57,7 +57,7 @@ class Runs(NamedTuple):
 
 
 class SgdTrainer:
-    """The published update rule behind the contract of `lanes.Trainer`.
+    """The published update rule as a `lanes.Trainer`.
 
     `scaled_labels`: (n_training, n_label); of a pixel's flux it learns that of the training spectra only. Raises
     SettingsError where a mini-batch needs more spectra than there are.

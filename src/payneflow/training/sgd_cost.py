@@ -1,7 +1,7 @@
 """What the published algorithm costs, in `sgd` and in Theano: numbers only, without loading numba.
 
 Measured on one core of an AMD EPYC (Zen 4, AVX-512); docs/scaling.md has the tables and the commands that print them.
-`n_training`: training spectra, half of the grid.
+`n_training`: training spectra.
 """
 
 from payneflow.settings import SgdSettings

@@ -37,7 +37,7 @@ def make(scaled_labels: np.ndarray, preparation, settings: SgdSettings, seed: in
 
 
 class TheanoTrainer:
-    """The published listing behind the contract of `lanes.Trainer`. `scaled_labels`: (n_training, n_label).
+    """The published listing as a `lanes.Trainer`. `scaled_labels`: (n_training, n_label).
 
     Raises SettingsError where Theano is missing or a mini-batch needs more spectra than there are.
     """

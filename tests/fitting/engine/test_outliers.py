@@ -8,7 +8,14 @@ from known_networks import line_networks
 
 from payneflow import fit_spectra
 from payneflow.fitting import FitFlag, FitSettings
-from payneflow.fitting.engine.outliers import LIMIT, WIDTH_OF_USUAL, largest_size, mark_runs, usual_size
+from payneflow.fitting.engine.outliers import (
+    LIMIT,
+    WIDTH_OF_USUAL,
+    largest_size,
+    leave_out_impossible,
+    mark_runs,
+    usual_size,
+)
 from payneflow.simd import LANES, aligned
 
 NOISE, N_PIXEL = 0.01, 800
@@ -56,6 +63,22 @@ def test_negative_pixels_and_dead_columns_are_left_out(networks, stars):
     assert np.median(table["n_outlier"]) == 4
     pull = (table["label0"] - labels[:, 0]) / table["label0_error"]
     assert 1.4826 * np.median(np.abs(pull)) < 1.15
+
+
+def test_a_hole_does_not_mislead_the_velocity(networks, stars):
+    """Fifteen pixels below zero are no line, however well they go with one at some velocity."""
+    flux = stars[1].copy()
+    flux[:, 400:415] = -0.3
+    table = fit_spectra(networks, flux, NOISE, settings=EVERYTHING)
+    pull = table["RV"] / table["RV_error"]
+    assert np.abs(pull).max() < 5 and np.median(table["n_outlier"]) == 15
+
+
+def test_what_no_star_can_have_is_left_out_before_there_is_a_model():
+    flat = np.array([-1.2, -1.2, -0.99, 0.3, 1.2, 1.2, 3.0])
+    weight = np.array([1e4, 1e2, 1e4, 1e4, 1e4, 1e2, 0.0])
+    leave_out_impossible(flat, weight)
+    assert weight.tolist() == [0.0, 1e2, 1e4, 1e4, 0.0, 1e2, 0.0]
 
 
 def test_lines_of_a_star_that_the_model_does_not_describe_stay(networks, stars):

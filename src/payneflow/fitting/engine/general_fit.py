@@ -26,7 +26,7 @@ from payneflow.fitting.engine.continuum import build_flatten, build_terms, sum_t
 from payneflow.fitting.engine.correlation import build_correlate
 from payneflow.fitting.engine.general_pass import STAY, build_general_pass
 from payneflow.fitting.engine.minimiser import Box
-from payneflow.fitting.engine.outliers import MOST_FITS, leave_out_outliers, no_outliers
+from payneflow.fitting.engine.outliers import MOST_FITS, leave_out_impossible, leave_out_outliers, no_outliers
 from payneflow.fitting.engine.pixels import count_used, select_pixels
 from payneflow.fitting.engine.scatter import extra_scatter, is_needed
 from payneflow.fitting.engine.search import bound, build_search, without_priors
@@ -163,6 +163,7 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
             bound(box, starts[i, 0], lowest, highest)
             delta = 0.0
             if velocity or own_start:
+                leave_out_impossible(flat, flat_weight)
                 to_rest(
                     flat, flat_weight, rest.left, rest.fraction, single.flat_rest, single.weight_rest,
                     single.product_rest,

@@ -4,6 +4,8 @@ A run of pixels is an outlier where all are more than LIMIT sigma from the model
 wider than its errors in most pixels, because errors are too small or the model is another star's, sigma is taken as
 wider, too. A star that the model does not describe has such runs as well, but in the shape of lines, and many: a run as
 wide as a line is left out only where there are few of them, so that a mismatch stays to be seen (mismatch.py).
+
+A velocity and a first estimate are looked for before there is a model. What no star can have is left out of them.
 """
 
 import numpy as np
@@ -19,6 +21,8 @@ MOST_FITS = 6  # of a spectrum, each without the outliers of the one before
 MANY = 0.01  # share of outliers among the pixels beyond which a fit is flagged
 BINS, BINS_A_SIGMA = 1024, 20  # of the histogram that `usual_size` reads
 ELEMENTS = 16  # float32 numbers in a register
+BRIGHTEST = 1.0  # of the continuum, above it: more is a cosmic ray where no model says otherwise
+SURELY = 3.0  # sigma beyond black or BRIGHTEST
 
 
 @part
@@ -76,6 +80,19 @@ def mark_runs(values, ranges, limit, with_lines, marks):
                 elif marks[j] == 0:
                     marks[j] = 2
     return lines
+
+
+@part
+def leave_out_impossible(flat, weight):
+    """Set `weight` (n_place,) to 0 where `flat` (n_place,), flux / continuum - 1, is darker than black or too bright.
+
+    An absorption line does neither; an emission line this bright takes no part in the first estimate alone.
+    """
+    for k in range(len(flat)):
+        if weight[k] > 0.0:
+            noise = SURELY / weight[k] ** 0.5
+            if flat[k] < -1.0 - noise or flat[k] > BRIGHTEST + noise:
+                weight[k] = 0.0
 
 
 @part

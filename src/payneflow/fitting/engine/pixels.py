@@ -18,8 +18,8 @@ from payneflow.simd import (
     total,
     where_less,
 )
+from payneflow.spectra.bad_pixels import HUGE, TINY
 
-HUGE = 100.0  # an error beyond so many times the median |flux| says nothing: a common way to mask a pixel
 SIXTEEN = 16  # float32 numbers in a register
 SIGN_TURNED = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
 
@@ -62,42 +62,76 @@ def _counts(flux, error, usable, i):
 
 
 @part
-def _limit(flux, error, usable, values):
-    """The HUGE error; the median |flux| is found only where it can matter."""
+def _highest(flux, error, usable, values):
+    """The HUGE error; the median |flux| of pixels that are not 0 is found only where it can matter."""
     n, smallest, largest = fill(0.0), fill(np.inf), fill(0.0)
-    half = fill(0.5)
+    half, zero, no_number = fill(0.5), fill(0.0), fill(np.inf)
     for i in range(0, len(flux), LANES):
-        counts = _counts(flux, error, usable, i)
-        size = where_less(half, counts, absolute(load(flux, i)), fill(np.inf))
+        counts, size = _counts(flux, error, usable, i), absolute(load(flux, i))
+        largest = maximum(largest, where_less(half, counts, load(error, i), zero))
+        lit = where_less(zero, size, counts, zero)
+        size = where_less(half, lit, size, no_number)
         store(values, i, narrow(size))
-        n = n + counts
+        n = n + lit
         smallest = minimum(smallest, size)
-        largest = maximum(largest, where_less(half, counts, load(error, i), fill(0.0)))
-    extremes = np.empty(2 * LANES)
-    store(extremes, 0, smallest)
-    store(extremes, LANES, largest)
-    least, most = np.inf, 0.0
-    for k in range(LANES):
-        least, most = min(least, extremes[k]), max(most, extremes[LANES + k])
-    limit = HUGE * least
-    if total(n) > 0.0 and most > limit:
+    limit = HUGE * least_of(smallest)
+    if total(n) > 0.0 and most_of(largest) > limit:
         limit = HUGE * middle(values, int(total(n)))
     return limit
+
+
+@part
+def _lowest(flux, error, usable, highest, values):
+    """The TINY error; the median error of pixels that are not HUGE is found only where it can matter."""
+    n, smallest, largest = fill(0.0), fill(np.inf), fill(0.0)
+    half, zero, no_number, limit = fill(0.5), fill(0.0), fill(np.inf), fill(highest)
+    for i in range(0, len(flux), LANES):
+        e = load(error, i)
+        counts = where_less(limit, e, zero, _counts(flux, error, usable, i))
+        smallest = minimum(smallest, where_less(half, counts, e, no_number))
+        largest = maximum(largest, where_less(half, counts, e, zero))
+    if not least_of(smallest) < TINY * most_of(largest):
+        return 0.0
+    for i in range(0, len(flux), LANES):
+        e = load(error, i)
+        counts = where_less(limit, e, zero, _counts(flux, error, usable, i))
+        store(values, i, narrow(where_less(half, counts, e, no_number)))
+        n = n + counts
+    return TINY * middle(values, int(total(n)))
+
+
+@part
+def least_of(register):
+    """The smallest of eight numbers."""
+    lanes = np.empty(LANES)
+    store(lanes, 0, register)
+    return lanes.min()
+
+
+@part
+def most_of(register):
+    """The largest of eight numbers."""
+    lanes = np.empty(LANES)
+    store(lanes, 0, register)
+    return lanes.max()
 
 
 @part
 def select_pixels(flux, error, usable, y, inverse_variance, values):
     """Flux and 1/error^2 of one spectrum, all on the padded axis; returns the pixels used and their median flux/error.
 
-    A pixel counts where `usable` is 1 (not 0), its flux is finite, and its error finite, positive and not HUGE; every
-    other one gets flux and weight 0. `values` (n_place,) float32 is working memory.
+    A pixel counts where `usable` is 1 (not 0), its flux is finite, and its error finite, positive, not HUGE and not
+    TINY (`good_pixels`); every other one gets flux and weight 0. `values` (n_place,) float32 is working memory.
     """
-    limit = fill(_limit(flux, error, usable, values))
+    highest = _highest(flux, error, usable, values)
+    lowest = _lowest(flux, error, usable, highest, values)
+    least, most = fill(lowest), fill(highest)
     one, zero, half = fill(1.0), fill(0.0), fill(0.5)
     n = zero
     for i in range(0, len(flux), LANES):
         f, e = load(flux, i), load(error, i)
-        counts = where_less(limit, e, zero, _counts(flux, error, usable, i))
+        counts = where_less(most, e, zero, _counts(flux, error, usable, i))
+        counts = where_less(e, least, zero, counts)
         n = n + counts
         store(y, i, where_less(half, counts, f, zero))
         store(inverse_variance, i, where_less(half, counts, one / (e * e), zero))

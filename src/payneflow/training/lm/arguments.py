@@ -59,9 +59,9 @@ class Places(NamedTuple):
 class Networks(NamedTuple):
     """The state of the lanes, which outlasts a call; weights in the layout and coordinates of `to_rows`."""
 
-    weights: np.ndarray  # (n_row) rows; those behind n_weight stay 0
+    weights: np.ndarray  # (n_row) rows; those after n_weight stay 0
     trial: np.ndarray  # (n_row) rows: the weights after the step that is tried
-    penalties: np.ndarray  # (n_row) rows: of the square of each weight; any positive number behind n_weight
+    penalties: np.ndarray  # (n_row) rows: of the square of each weight; any positive number after n_weight
     scalars: np.ndarray  # (N_SCALAR) rows: COST, TRIAL_COST; DEVIATION, TRIAL_DEVIATION in y'; DAMPING; GAIN
     activations: np.ndarray  # (2 * n_spectrum * (n_neurons + 1)) rows: hidden outputs, then the output; two halves, of
     # the weights and of the trial, which change places after each iteration

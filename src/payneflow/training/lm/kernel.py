@@ -89,7 +89,7 @@ def predict(networks, spectra, first, size):
 
 
 @inlined
-def bending(memory, networks, spectra, now, x, size):
+def acceleration(memory, networks, spectra, now, x, size):
     """Write the pull of the second derivatives of the residuals along `step`, of a block from spectrum x on."""
     n_label, n_neurons, outer = size.n_label, size.n_neurons, size.n_hidden
     weights, activations, table = networks.weights, networks.activations, spectra.table
@@ -206,7 +206,7 @@ def solve_bend(memory, networks, spectra, now, size):
     for i in range(LANES * n_row):
         bend[i] = 0.0
     for x in range(0, len(spectra.targets) // LANES, BLOCK):
-        bending(memory, networks, spectra, now, x, size)
+        acceleration(memory, networks, spectra, now, x, size)
         project(bend, memory, networks, spectra, now, x, size)
     solve_lower(factor, bend, n_row)
     for i in range(LANES * n_weight, LANES * n_row):

@@ -28,9 +28,9 @@ MEAN_LEAST, MEAN_MOST = 0.01, 0.99  # of the scaled flux, whose logit is the new
 
 
 class LmTrainer:
-    """Levenberg-Marquardt behind the contract of `lanes.Trainer`; a "lane" of it is a place for a pixel under way.
+    """Levenberg-Marquardt as a `lanes.Trainer`; a "lane" of it is a place for a pixel under way.
 
-    `scaled_labels`: (n_training, n_label). A pixel's flux has the training spectra first and the virtual ones behind.
+    `scaled_labels`: (n_training, n_label). A pixel's flux has the training spectra first, then the virtual ones.
     """
 
     n_lane = PLACES
