@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from payneflow.fitting import FitFlag
+
 SOURCE = ROOT / "src/payneflow"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("resources/*.md")])
 
@@ -112,3 +114,8 @@ def test_no_file_names_a_page_that_is_not_here():
                 places = [ROOT / page, path.parent / page, ROOT / "docs" / page]
                 assert any(place.exists() for place in places), f"{name} names {page}"
             assert not re.search(r"\bDESIGN\b", text) or name == "tests/test_docs.py", name
+
+
+def test_every_flag_of_a_fit_is_on_the_page_of_checks():
+    page = (ROOT / "docs/checks.md").read_text()
+    assert not [flag.name for flag in FitFlag if f"`{flag.name}`" not in page]

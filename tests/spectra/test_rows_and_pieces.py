@@ -177,7 +177,7 @@ def test_stars_with_axes_of_their_own_are_no_pieces(tmp_path):
 def test_orders_that_overlap_lie_between_each_other_and_equal_wavelengths_are_combined(tmp_path):
     between = 10 ** (4.18 + 6e-6 * (np.arange(100, 200) + 0.5))
     axes = np.array([NETWORKS[20:120], between, NETWORKS[180:280]])
-    flux, error = np.arange(300.0).reshape(3, 100), np.full((3, 100), 0.1)
+    flux, error = 100.0 + 0.1 * np.arange(300.0).reshape(3, 100), np.full((3, 100), 0.1)
     np.savez(tmp_path / "a.npz", wavelength=axes, flux=flux, flux_error=error)
     (batch,) = read(tmp_path / "a.npz", rows="one_star")
     order = np.argsort(axes.ravel())
@@ -191,9 +191,27 @@ def test_orders_that_overlap_lie_between_each_other_and_equal_wavelengths_are_co
     one, two = flux[0, 81], flux[1, 1]
     assert batch.flux[0, 81] == pytest.approx((one / 0.01 + two / 0.04) / 125)
     assert batch.flux_error[0, 81] == pytest.approx(125**-0.5)
-    assert batch.flux[0, 83] == flux[0, 83] and batch.flux_error[0, 83] == pytest.approx(0.1)
-    assert batch.flux[0, 84] == flux[1, 4] and batch.flux_error[0, 84] == pytest.approx(0.2)
+    assert batch.flux[0, 83] == pytest.approx(flux[0, 83]) and batch.flux_error[0, 83] == pytest.approx(0.1)
+    assert batch.flux[0, 84] == pytest.approx(flux[1, 4]) and batch.flux_error[0, 84] == pytest.approx(0.2)
     assert np.array_equal(batch.flux[0, :80], flux[0, :80]) and np.array_equal(batch.flux_error[0, :80], error[0, :80])
+
+
+@pytest.mark.parametrize("blaze", [False, True])
+def test_orders_with_their_blaze_give_a_warning(tmp_path, blaze):
+    """Each falls to a half at both ends; in the middle of what two share they are alike."""
+    places = np.array([np.arange(first, first + 100) for first in (0, 70, 140)])
+    flux = 1.0 - 0.5 * blaze * np.linspace(-1, 1, 100) ** 2 * np.ones((3, 1))
+    flux += np.random.default_rng(3).normal(0, 0.02, flux.shape)
+    axes = NETWORKS[places] * (1 + 3e-6 * np.arange(3)[:, None])
+    np.savez(tmp_path / "a.npz", wavelength=axes, flux=flux, flux_error=np.full(flux.shape, 0.02))
+    if not blaze:
+        read(tmp_path / "a.npz", rows="one_star")
+        return
+    says = (
+        r"a.npz: flux: two rows of one star differ by a factor of 1\.[2-9]\d near 15\d+\.\d .* divide each order by its"
+    )
+    with pytest.warns(SpectraWarning, match=says):
+        read(tmp_path / "a.npz", rows="one_star")
 
 
 @settings(max_examples=60)

@@ -4,11 +4,15 @@ Pixels stay what they are: those of pieces that overlap lie between each other, 
 wavelength they are combined, weighted by their inverse variances. No pixel is resampled.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from payneflow.errors import SpectraError
 from payneflow.spectra.wavelengths import SAME_WAVELENGTH
 
+LEVELS = 1.2  # times: two pieces whose flux differs by more where they overlap have not been normalised alike
+THIRDS, LEAST = 3, 5  # parts of an overlap that are compared, and good pixels of each piece there
 MOST_OVERLAP = 0.5  # of the pixels of a row: beyond it rows are several spectra rather than pieces of one
 
 
@@ -20,6 +24,39 @@ def are_pieces(lowest: np.ndarray, highest: np.ndarray) -> bool:
     lowest, highest = lowest[order], highest[order]
     width, shared = highest - lowest, highest[:-1] - lowest[1:]
     return bool((shared < MOST_OVERLAP * np.minimum(width[:-1], width[1:])).all())
+
+
+def doubt_of_levels(wavelengths: list[np.ndarray], flux: np.ndarray, flux_error: np.ndarray) -> str:
+    """What a user should know of pieces that differ where they overlap, as orders with their blaze do; "" else.
+
+    Arguments as those of `joined`. Median fluxes of two neighbours are compared in each third of what they share: the
+    blaze of one falls there while that of the other rises.
+    """
+    edges = np.cumsum([0, *map(len, wavelengths)])
+    pieces = [
+        (own, flux[first:stop], np.isfinite(flux_error[first:stop]))
+        for own, first, stop in zip(wavelengths, edges[:-1], edges[1:], strict=True)
+        if len(own)
+    ]
+    pieces.sort(key=lambda piece: piece[0][0])
+    worst, where = 1.0, 0.0
+    for left, right in pairwise(pieces):
+        cuts = np.linspace(right[0][0], left[0][-1], THIRDS + 1)
+        for low, high in pairwise(cuts):
+            shared = [one[1][one[2] & (one[0] >= low) & (one[0] <= high)] for one in (left, right)]
+            if min(map(len, shared)) < LEAST:
+                continue
+            levels = [np.median(one) for one in shared]
+            ratio = max(levels) / min(levels) if min(levels) > 0 else 1.0
+            if ratio > worst:
+                worst, where = ratio, 0.5 * (low + high)
+    if worst <= LEVELS:
+        return ""
+    return (
+        f"two rows of one star differ by a factor of {worst:.2f} near {where:.1f} Angstrom (vacuum), where they "
+        "overlap. One continuum is fitted to all rows of a detector segment of the networks: divide each order by its "
+        "blaze, or normalise it"
+    )
 
 
 def joined(

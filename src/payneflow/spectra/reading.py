@@ -15,7 +15,7 @@ from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.names import names_of_files, names_of_rows
-from payneflow.spectra.one_star import are_pieces, joined
+from payneflow.spectra.one_star import are_pieces, doubt_of_levels, joined
 from payneflow.spectra.stored import SpectraFile, StoredSpectra
 from payneflow.spectra.uncertainty import MOST_MASKED, REASONS, flux_errors, is_masked, kind_in_doubt
 from payneflow.spectra.wavelengths import check_overlap, columns_of, rising_axis, rounding_of, within_reach
@@ -149,7 +149,7 @@ def _checked(file: SpectraFile, rows: range, networks: np.ndarray, said: set[str
     if file.is_one_star:
         stored = file.read(0, file.n_row)
         _warn_of_doubts(file, stored, said)
-        return [_one_star(file, stored, networks)]
+        return [_one_star(file, stored, networks, said)]
     stored = file.read(rows.start, rows.stop)
     _warn_of_doubts(file, stored, said)
     if stored.wavelength.ndim == 1:
@@ -203,7 +203,7 @@ def _padding(stored: StoredSpectra, kept: np.ndarray, layout: SpectraLayout) -> 
     return flux_errors(np.asarray(stored.flux[:, out], dtype=float), *given, layout)[1]
 
 
-def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray) -> Spectra:
+def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray, said: set[str]) -> Spectra:
     """The one spectrum whose pieces the rows of a file are."""
     wavelengths, places, whole, counts = [], [], [], []
     for row, axis in enumerate(np.atleast_2d(stored.wavelength)):
@@ -229,6 +229,8 @@ def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray) ->
     flux = np.ascontiguousarray(flux, dtype=float)
     flux_error, n_left_out = flux_errors(flux, *rest, file.layout)
     n_left_out = _added([n_left_out, *counts])
+    if "levels" not in said:
+        _warn_once(said, "levels", file.place("flux"), doubt_of_levels(wavelengths, flux[0], flux_error[0]))
     wavelength, flux, flux_error = joined(file.place("wavelength"), wavelengths, flux[0], flux_error[0])
     columns = columns_of(networks, wavelength)
     taken = slice(None) if columns is None else columns
@@ -287,8 +289,14 @@ def _warn_of_doubts(file: SpectraFile, stored: StoredSpectra, said: set[str]) ->
     role = {"uncertainty": layout.uncertainty, "mask": "mask", "rows": "wavelength", "wavelength": "wavelength"}
     for what, doubt in doubts.items():
         if doubt:
-            said.add(what)
-            warnings.warn(SpectraWarning(f"{file.place(role[what])}: {doubt}"), stacklevel=2)
+            _warn_once(said, what, file.place(role[what]), doubt)
+
+
+def _warn_once(said: set[str], what: str, place: str, doubt: str) -> None:
+    """Say a doubt, if there is one, and if nothing of the kind was said before."""
+    if doubt and what not in said:
+        said.add(what)
+        warnings.warn(SpectraWarning(f"{place}: {doubt}"), stacklevel=2)
 
 
 def _look_like_pieces(stored: StoredSpectra) -> bool:
