@@ -25,6 +25,7 @@ from payneflow.statistics import MAD_TO_SIGMA, evenly
 
 SPECTRA = 400  # training spectra that are looked at, at most, evenly spread; they tell the noise to 4 %
 NUGGETS = tuple(10.0**k for k in range(-8, 2))  # of which each pixel has its own
+LEAST_SPECTRA = 30  # fewer do not tell noise from lines
 PIXELS = 512  # worked on at a time
 FARTHEST = 3.0  # standard deviations that a residual counts for at most: an outlier is no noise
 WRONG, MOST_WRONG = 6.0, 0.05  # a spectrum this many times as far off as others, in most pixels, is left out; the part
@@ -37,7 +38,9 @@ class Unexplained(NamedTuple):
     noise: np.ndarray  # standard deviation of what is no smooth function of the labels, in the unit of the flux
     largest: np.ndarray  # largest |flux - prediction from the other spectra|, in that unit
     nugget: np.ndarray  # of the best prediction
-    explained: np.ndarray  # the part of the variance over the spectra that the prediction explains, robust; 0: nothing
+    explained: (
+        np.ndarray
+    )  # the part of the variance over the spectra that the prediction explains; not above 0: nothing
 
 
 def sound_spectra(labels: np.ndarray, flux: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,19 +90,19 @@ class LeaveOneOut:
     def _of_block(self, flux, least):
         flux = flux - flux[0]  # no digits are lost to a large constant
         n_pixel = flux.shape[1]
-        about_the_median = _width(flux - np.median(flux, axis=0))
+        total = _squares_without(flux)
         scores, found = np.full(n_pixel, np.inf), Unexplained(*np.zeros((len(Unexplained._fields), n_pixel)))
         looked_at = np.arange(n_pixel)
         for nugget in NUGGETS:
             sums, precision = self._sums(flux[:, looked_at], nugget)
             typical = _width(sums / np.sqrt(precision)[:, None])
-            variance, largest, score = _judge(sums, precision, (FARTHEST * typical) ** 2)
+            variance, largest, squares, score = _judge(sums, precision, (FARTHEST * typical) ** 2)
             width = np.sqrt(variance * (1 / precision).mean())  # of the residuals
             better = score < scores[looked_at]
             at = looked_at[better]
             scores[at], found.nugget[at] = score[better], nugget
             found.noise[at], found.largest[at] = np.sqrt(nugget * variance[better]), largest[better]
-            found.explained[at] = _share_explained(width[better], about_the_median[at])
+            found.explained[at] = 1 - squares[better] / np.where(total[at] > 0, total[at], np.inf)
             if nugget == NUGGETS[0]:  # with which noise makes the residuals larger than they need be
                 found.noise[looked_at[width < least]] = 0.0
                 looked_at = looked_at[width >= least]
@@ -119,21 +122,32 @@ def _width(residuals):
     return MAD_TO_SIGMA * np.median(np.abs(residuals), axis=0)
 
 
-def _share_explained(width, about_the_median):
-    """(n,) 1 - the ratio of variances; nothing of a constant is left to explain, which counts as all of it."""
-    return 1 - (width / np.where(about_the_median > 0, about_the_median, np.inf)) ** 2
+@kernel
+def _squares_without(flux):
+    """(n_pixel,): sum over spectra of the squares of flux (n, n_pixel) minus the mean of the other spectra."""
+    n, n_pixel = flux.shape
+    mean, squares = np.zeros(n_pixel), np.zeros(n_pixel)
+    for i in range(n):
+        for a in range(n_pixel):
+            mean[a] += flux[i, a] / n
+    for i in range(n):
+        for a in range(n_pixel):
+            residual = (flux[i, a] - mean[a]) * n / (n - 1)
+            squares[a] += residual * residual
+    return squares
 
 
 @kernel
 def _judge(sums, precision, most):
-    """Of sums (n, n_pixel) = inverse covariance times flux: variance of the smooth function, largest residual, score.
+    """Of sums (n, n_pixel) = inverse covariance times flux: variance of the smooth function, residuals, score.
 
     A residual is sum / precision, its variance that of the smooth function / precision (equation 5.12 of Rasmussen &
     Williams); squares of standardised residuals count up to `most` (n_pixel,). The least score, -2 log likelihood
-    without constants, is the best.
+    without constants, is the best. Of the residuals the largest and the sum of squares are given.
     """
     n, n_pixel = sums.shape
     variance, largest, score = np.zeros(n_pixel), np.zeros(n_pixel), np.zeros(n_pixel)
+    squares = np.zeros(n_pixel)
     log_precision = 0.0
     for i in range(n):
         log_precision += math.log(precision[i])
@@ -141,6 +155,7 @@ def _judge(sums, precision, most):
             residual = abs(sums[i, a]) / precision[i]
             variance[a] += min(residual * residual * precision[i], most[a]) / n
             largest[a] = max(largest[a], residual)
+            squares[a] += residual * residual
     for a in range(n_pixel):
         score[a] = n * math.log(variance[a] + VARIANCE_LEAST) - log_precision
-    return variance, largest, score
+    return variance, largest, squares, score

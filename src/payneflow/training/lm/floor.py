@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from payneflow.grid.unexplained import SPECTRA, LeaveOneOut, sound_spectra
+from payneflow.grid.unexplained import LEAST_SPECTRA, SPECTRA, LeaveOneOut, sound_spectra
 from payneflow.kriging import SLOPE_PIXELS
 from payneflow.scaling import PUBLISHED_FLUX, FluxScale
 from payneflow.statistics import evenly
 
 LARGEST_OF_NOISE = 3.0  # standard deviations: the largest deviation of some hundred spectra with normal noise
-LEAST_SPECTRA = 30  # training spectra; fewer do not tell noise from lines
 
 
 class PixelFloors(NamedTuple):

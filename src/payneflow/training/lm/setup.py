@@ -51,4 +51,8 @@ def prepare(
     if not weights:
         return alone
     templates = make_templates(np.array(weights), scaled_labels.shape[1])
-    return Preparation(virtual, templates, f"{virtual.note}; {len(templates)} templates", floor)
+    note = f"{virtual.note}; {len(templates)} templates"
+    n_noisy = int((floors.noise > 0).sum())
+    if n_noisy:
+        note += f"; a floor of noise in {n_noisy} of the {len(pixels)} pixels of the templates"
+    return Preparation(virtual, templates, note, floor)
