@@ -24,7 +24,7 @@ from payneflow.simd import kernel
 from payneflow.statistics import MAD_TO_SIGMA, evenly
 
 SPECTRA = 400  # training spectra that are looked at, at most, evenly spread; they tell the noise to 4 %
-NUGGETS = tuple(10.0**k for k in range(-8, 2))  # of which each pixel has its own
+NUGGETS = tuple(10.0**k for k in range(-10, 2))  # of which each pixel has its own
 LEAST_SPECTRA = 30  # fewer do not tell noise from lines
 PIXELS = 512  # worked on at a time
 FARTHEST = 3.0  # standard deviations that a residual counts for at most: an outlier is no noise
