@@ -117,8 +117,12 @@ def measure(case: Case, settings: Settings, preparation: Preparation, seed: int 
     trainer, policy = make_trainer(case.labels, preparation, settings, seed)
     begin = time.process_time()
     flux = case.flux[:, case.pixels]
-    to_learn = flux_to_learn(flux, preparation.virtual.flux(flux))
-    tasks = [PixelTask(int(pixel), to_learn[i], PixelProgress()) for i, pixel in enumerate(case.pixels)]
+    floors = preparation.floor.of(flux[preparation.floor.rows])
+    to_learn = flux_to_learn(flux, preparation.virtual.flux(flux, floors.nugget))
+    tasks = [
+        PixelTask(int(pixel), to_learn[i], PixelProgress(), floors.noise[i], floors.deviation[i])
+        for i, pixel in enumerate(case.pixels)
+    ]
     for _ in train_pixels(trainer, policy, tasks):
         pass
     milliseconds = (time.process_time() - begin) / len(tasks) * 1e3

@@ -1,4 +1,4 @@
-"""Kriging: its covariance, its linear algebra against numpy, and the walk that looks for how smooth a function is."""
+"""Kriging: its covariance, its linear algebra against numpy, and what looks for how smooth a function is."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,11 @@ import pytest
 from payneflow.kriging import (
     COLUMNS,
     cholesky,
+    descended_lengths,
     kriging_lengths,
     kriging_matrix,
     matern,
+    misfit_and_slope,
     solve,
     solve_lower,
     solve_upper,
@@ -125,3 +127,50 @@ def test_a_label_without_effect_gets_a_long_length():
     flux = np.exp(-labels @ np.array([[1.0, 2.5], [0.0, 0.0], [0.7, 0.1]]))  # the middle label does nothing
     lengths, _ = kriging_lengths(labels, flux)
     assert lengths[1] > 3 * lengths[0]
+
+
+def noisy_bumps(n, n_pixel, noise, seed=0):
+    """Scaled labels (n, 3) and flux (n, n_pixel) of lines that are deep in a part of the grid, with normal noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.uniform(0.1, 0.9, (n, 3))
+    distance = labels @ rng.normal(size=(3, n_pixel)) - rng.uniform(-0.5, 0.5, n_pixel)
+    flux = 1 - rng.uniform(0.01, 0.5, n_pixel) * np.exp(-((3 * distance) ** 2))
+    return labels, flux + noise * rng.normal(size=flux.shape)
+
+
+@pytest.mark.parametrize("at", [[1.5, 1.5, 1.5, 1e-3], [0.4, 2.0, 9.0, 1e-1], [5.0, 0.7, 1.0, 1e-5]])
+def test_the_slope_is_that_of_the_misfit(at):
+    labels, flux = noisy_bumps(40, 7, 0.01)
+    centred, at, step = flux - flux.mean(0), np.array(at), 1e-4
+    _, slope = misfit_and_slope(labels, centred, at)
+    for i in range(4):
+        up, down = (np.where(np.arange(4) == i, at * np.exp(sign * step), at) for sign in (1, -1))
+        ends = [misfit_and_slope(labels, centred, one)[0] for one in (up, down)]
+        assert slope[i] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4, abs=1e-4)
+
+
+def test_the_misfit_of_a_singular_matrix_is_infinite():
+    labels = np.full((9, 2), 0.3)
+    misfit, slope = misfit_and_slope(labels, np.random.default_rng(0).normal(size=(9, 4)), np.array([1.0, 1.0, 1e-30]))
+    assert misfit == np.inf and (slope == 0).all()
+
+
+def test_noise_is_found_where_the_walk_alone_ends_in_a_local_optimum(monkeypatch):
+    labels, flux = noisy_bumps(80, 40, 0.01)
+    found = np.append(*kriging_lengths(labels, flux))
+    monkeypatch.setattr("payneflow.kriging.CLEAR_GAIN", np.inf)
+    walked = np.append(*kriging_lengths(labels, flux))
+    gain = misfit_of(labels, flux, walked) - misfit_of(labels, flux, found)
+    assert gain > 5 and found[-1] > 5 * walked[-1]
+    assert np.array_equal(found, np.append(*descended_lengths(labels, flux)))
+
+
+def test_what_the_walk_finds_stays_where_no_optimum_is_clearly_better(monkeypatch):
+    labels, flux = noisy_bumps(60, 20, 0.0)
+    found = np.append(*kriging_lengths(labels, flux))
+    monkeypatch.setattr("payneflow.kriging.descended_lengths", lambda *_: (found[:-1] * 1.001, found[-1]))
+    assert np.array_equal(np.append(*kriging_lengths(labels, flux)), found)
+
+
+def misfit_of(labels, flux, at):
+    return misfit_and_slope(labels, flux - flux.mean(0), at)[0]

@@ -23,7 +23,7 @@ from payneflow.grid import blocks as grid_blocks
 from payneflow.grid.blocks import for_each_block, rows_at_once
 from payneflow.grid.hdf5 import is_hdf5
 from payneflow.grid.summary import summarise
-from payneflow.training.lm.virtual_spectra import VirtualSpectra
+from payneflow.training.lm.preparation import Preparation
 
 
 def write_hdf5(path: Path, arrays: dict[str, np.ndarray], **storage) -> Path:
@@ -443,7 +443,7 @@ def test_a_chunk_file_that_was_not_fed_to_the_end_never_gets_its_name(tmp_path):
         flux = np.ones((10, 6)).view(Failing)
         pieces = [Piece(tmp_path / f"{i}.npz", range(2 * i, 2 * i + 2), {"chunk": str(i)}) for i in range(3)]
         with pytest.raises(GridError, match="damaged here"):
-            write_pieces(pieces, flux, VirtualSpectra.none(5, 3, ""), Split.alternate(10))
+            write_pieces(pieces, flux, Preparation.nothing(5, 3), Split.alternate(10))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -43,9 +43,9 @@ def drive(script, **settings):
     return drive_with(PublishedPolicy(SgdSettings(**settings)), script)
 
 
-def drive_with(policy, script):
+def drive_with(policy, script, **of_pixel):
     trainer = ScriptedTrainer(*script)
-    task = PixelTask(0, np.zeros(3), PixelProgress())
+    task = PixelTask(0, np.zeros(3), PixelProgress(), **of_pixel)
     changes = list(train_pixels(trainer, policy, [task]))
     assert len(changes) == len(trainer.runs) == len(script), "every scripted run is used, and no other"
     return task.progress, trainer
@@ -234,3 +234,34 @@ def test_undefined_trials_are_passed_over_and_only_undefined_ones_fail():
     assert progress.stage is Stage.FAILED and progress.best_weights is None
     progress, _ = drive_starts([(0.1, 1.0), (np.inf, 1.0)], n_starts=1, max_rounds=1)
     assert progress.stage is Stage.FAILED
+
+
+def drive_noisy(script, **of_pixel):
+    """Deviations of loops that follow one trial each, of a pixel with noise or a floor."""
+    runs = [run for deviation in script for run in ((np.nan, 0.1, 1.0), (np.nan, deviation, 1.0))]
+    return drive_with(StartsPolicy(LmSettings(n_starts=1)), runs, **of_pixel)
+
+
+def test_a_pixel_at_its_floor_gets_no_new_starts():
+    for deviation in (0.02, 0.019):
+        progress, _ = drive_noisy([deviation], noise=0.006, floor=0.02)
+        assert (progress.stage, progress.loops, progress.deviation) == (Stage.NOISE_FLOOR, 1, deviation)
+
+
+def test_a_pixel_above_its_floor_gets_new_starts():
+    assert drive_noisy([0.03, 0.02], floor=0.02)[0].stage is Stage.NOISE_FLOOR
+    assert drive_noisy([0.03] * 4, floor=0.02)[0].stage is Stage.MAX_LOOPS
+
+
+def test_a_pixel_that_converges_is_at_no_floor():
+    assert drive_noisy([0.003], floor=0.02)[0].stage is Stage.CONVERGED
+    assert drive_noisy([0.1, 0.002], floor=0.001)[0].stage is Stage.CONVERGED
+
+
+def test_every_run_knows_the_noise_of_its_pixel():
+    assert [run.noise for run in drive_noisy([0.03, 0.02], noise=0.006, floor=0.02)[1].runs] == [0.006] * 4
+
+
+def test_the_published_policy_knows_no_floor():
+    progress, _ = drive_with(PublishedPolicy(SgdSettings(max_iter=2)), [(GOOD, 0.1)] * 3, noise=0.006, floor=0.2)
+    assert progress.stage is Stage.MAX_LOOPS

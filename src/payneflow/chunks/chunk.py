@@ -15,12 +15,12 @@ from payneflow.training.lm.templates import Templates
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
 from payneflow.training.trainers import Settings, read_settings_record
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _WHAT = "a chunk file made by payneflow split"
 TRAINING_KEY = "prepared_for"  # trainer, settings and seed (JSON); of lm, chunks of earlier versions have them, too
 _TEXTS = ("grid_sha256", "preparation_note", "split_name", "grid_medium")
 _ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_names", "label_units", "requested")
-_ARRAYS += ("trains", "flux_scale", "virtual_labels", "virtual_flux", "template_w0", "template_b0")
+_ARRAYS += ("trains", "flux_scale", "virtual_labels", "virtual_flux", "template_w0", "template_b0", "noise", "floor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,8 @@ class Chunk:
     spectrum trains, as `split_name`, the setting, says; `flux_scale` (2,): the flux that is share 0 and share 1 for
     the networks.
     What was drawn from the whole grid (training/preparation.py): `virtual_labels` (n_virtual, n_label) scaled,
-    `virtual_flux` (n_virtual, n), `template_w0` and `template_b0`; `preparation_note` says how. `trainer`, `settings`
+    `virtual_flux` (n_virtual, n), `template_w0` and `template_b0`; `preparation_note` says how. `noise`, `floor`
+    (n,): those of the pixels (`PixelTask`). `trainer`, `settings`
     and `seed` are what this was drawn for, and what the pixels are trained with.
     """
 
@@ -53,6 +54,8 @@ class Chunk:
     virtual_flux: np.ndarray
     template_w0: np.ndarray
     template_b0: np.ndarray
+    noise: np.ndarray
+    floor: np.ndarray
     grid_sha256: str
     preparation_note: str
     split_name: str

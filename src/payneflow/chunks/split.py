@@ -21,7 +21,7 @@ from payneflow.files import whole_file
 from payneflow.grid import SpectralGrid, Split
 from payneflow.grid.blocks import for_each_block
 from payneflow.settings import settings_record
-from payneflow.training.lm.virtual_spectra import VirtualSpectra
+from payneflow.training.lm.preparation import Preparation
 from payneflow.training.trainers import Settings, check_size, prepare
 
 MOST_OPEN = 128  # files written at a time; systems allow 256 or more
@@ -81,7 +81,7 @@ def split_grid(
         )
         for chunk in chunks
     ]
-    write_pieces(pieces, grid.flux, preparation.virtual, grid.split)
+    write_pieces(pieces, grid.flux, preparation, grid.split)
     return [piece.path for piece in pieces]
 
 
@@ -90,23 +90,33 @@ def split_grid(
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A chunk file to be written: where, which pixels of the grid, and all its arrays but real and virtual flux."""
+    """A chunk file to be written: where, which pixels, all its arrays but real and virtual flux and floors."""
 
     path: Path
     pixels: range
     arrays: dict[str, np.ndarray | str | int]
 
 
-def write_pieces(pieces: list[Piece], flux, virtual: VirtualSpectra, split: Split) -> None:
+def write_pieces(pieces: list[Piece], flux, preparation: Preparation, split: Split) -> None:
     """Write the files of all pieces, of flux (n_spectrum, n_pixel) in memory or in a file, each whole or not at all.
 
     Raises PayneflowError where one cannot be written, GridError where the flux cannot be read.
     """
-    held = split.n_training * flux.dtype.itemsize if len(virtual.labels) else 0  # bytes a pixel
+    to_hold = _spectra_to_hold(preparation, split)
+    held = int(to_hold.sum()) * flux.dtype.itemsize  # bytes a pixel
     for some in _passes(pieces, MOST_HELD // held if held else None):
         with ExitStack() as stack:
-            growing = [stack.enter_context(_growing_chunk(piece, flux, virtual, split)) for piece in some]
+            growing = [stack.enter_context(_growing_chunk(piece, flux, preparation, to_hold)) for piece in some]
             for_each_block(flux, *(chunk.take for chunk in growing))
+
+
+def _spectra_to_hold(preparation: Preparation, split: Split) -> np.ndarray:
+    """(n_spectrum,) bool: those whose flux virtual spectra and floors are made of."""
+    if len(preparation.virtual.labels):
+        return split.trains
+    to_hold = np.zeros(len(split.trains), dtype=bool)
+    to_hold[split.training_rows[preparation.floor.rows]] = True
+    return to_hold
 
 
 def _passes(pieces: list[Piece], most_pixels: int | None) -> Iterator[list[Piece]]:
@@ -136,10 +146,9 @@ class _GrowingChunk:
 
 
 @contextmanager
-def _growing_chunk(piece: Piece, flux, virtual: VirtualSpectra, split: Split) -> Iterator[_GrowingChunk]:
+def _growing_chunk(piece: Piece, flux, preparation: Preparation, to_hold: np.ndarray) -> Iterator[_GrowingChunk]:
     """The chunk file of `piece`, to be fed with all blocks of the flux; only then does it get its place and name."""
-    kriging = len(virtual.labels) > 0
-    to_hold = split.trains & kriging
+    virtual, floor = preparation.virtual, preparation.floor
     with whole_file(piece.path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for key, array in piece.arrays.items():
             _write(archive, key, array)
@@ -149,8 +158,13 @@ def _growing_chunk(piece: Piece, flux, virtual: VirtualSpectra, split: Split) ->
             np.lib.format.write_array_header_1_0(stream, header)
             chunk = _GrowingChunk(piece.pixels, stream, to_hold)
             yield chunk
+        held = np.concatenate(chunk.held)
+        kriging = len(virtual.labels) > 0
+        floors = floor.of(held[floor.rows] if kriging else held)
         nothing = np.empty((0, len(piece.pixels)))
-        _write(archive, "virtual_flux", virtual.flux(np.concatenate(chunk.held)) if kriging else nothing)
+        _write(archive, "virtual_flux", virtual.flux(held, floors.nugget) if kriging else nothing)
+        _write(archive, "noise", floors.noise)
+        _write(archive, "floor", floors.deviation)
 
 
 def _write(archive: zipfile.ZipFile, key: str, array) -> None:

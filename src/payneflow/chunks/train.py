@@ -80,7 +80,8 @@ def _train_chunk(
     engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, chunk.settings, chunk.seed))
     length = n_weight(chunk.settings.n_neurons, chunk.labels.shape[1])
     flux = flux_to_learn(*map(chunk.scale.share, (chunk.flux[chunk.split.training], chunk.virtual_flux)))
-    tasks = [PixelTask(int(pixel), flux[i], progress[i]) for i, pixel in enumerate(chunk.pixels)]
+    floors = zip(chunk.noise.tolist(), chunk.floor.tolist(), strict=True)
+    tasks = [PixelTask(int(chunk.pixels[i]), flux[i], progress[i], *floor) for i, floor in enumerate(floors)]
 
     def save() -> None:
         try:

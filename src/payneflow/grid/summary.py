@@ -4,6 +4,7 @@ import numpy as np
 
 from payneflow.grid import SpectralGrid, default_names
 from payneflow.grid.blocks import for_each_block
+from payneflow.grid.explained import measure_explained, said_of
 from payneflow.grid.reading import VACUUM
 from payneflow.grid.sets import Split
 from payneflow.scaling import PUBLISHED_FLUX
@@ -13,7 +14,12 @@ FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more of
 
 
 def summarise(grid: SpectralGrid) -> dict:
-    """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader."""
+    """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader.
+
+    `explained`: how far the labels explain the flux (explained.py); `warnings`: what of that the user should know.
+    Raises GridError where they explain nothing.
+    """
+    explained = measure_explained(grid)
     wavelength = {
         "unit": "Angstrom",
         "medium": "vacuum",
@@ -36,7 +42,9 @@ def summarise(grid: SpectralGrid) -> dict:
         "wavelength": wavelength,
         "flux": _flux_summary(grid),
         "labels": [_label_summary(grid, i) for i in range(len(grid.label_names))],
+        "explained": explained,
         "notes": _notes(grid),
+        "warnings": [said for said in [said_of(explained)] if said],
     }
 
 
@@ -112,6 +120,7 @@ def summary_text(summary: dict) -> str:
     lines.append(f"labels      {summary['n_label']}")
     lines += [_label_line(label) for label in summary["labels"]]
     lines += [f"note        {note}" for note in summary["notes"]]
+    lines += [f"warning     {warning}" for warning in summary["warnings"]]
     return "\n".join(lines)
 
 

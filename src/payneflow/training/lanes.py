@@ -7,7 +7,7 @@ next one takes its lane, so that one stubborn pixel does not hold up the rest.
 import time
 from collections.abc import Iterable, Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -40,12 +40,16 @@ class Trainer(Protocol):
 class PixelTask:
     """One pixel to train: its index in the grid, its scaled flux (n_spectrum,) to learn, its progress so far.
 
-    The spectra to learn are the training spectra and, after them, the virtual ones, if there are any.
+    The spectra to learn are the training spectra and, after them, the virtual ones, if there are any. `noise` is the
+    standard deviation of what the labels do not explain, `floor` a deviation that is near enough because of it, both as
+    deviations are given; 0: as good as none.
     """
 
     pixel: int
     flux: np.ndarray
     progress: PixelProgress
+    noise: float = 0.0
+    floor: float = 0.0
 
 
 def flux_to_learn(training_flux: np.ndarray, virtual_flux: np.ndarray) -> np.ndarray:
@@ -80,7 +84,7 @@ def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask | N
         for lane, outcome in outcomes:
             task = busy[lane]
             judged = copy(task.progress)
-            policy.judge(judged, outcome)
+            policy.judge(judged, replace(outcome, floor=task.floor))
             task.progress = judged  # all at once: what Ctrl-C makes training save was judged or was not
             if task.progress.ended:
                 del busy[lane]
@@ -92,6 +96,6 @@ def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask | N
 
 def _start(trainer: Trainer, policy: Policy, lane: int, task: PixelTask) -> None:
     progress = task.progress
-    run = policy.next_run(progress)
+    run = replace(policy.next_run(progress), noise=task.noise)
     weights = trainer.new_network(task.pixel, progress.restarts, task.flux) if run.trial else progress.weights
     trainer.start(lane, task.flux, weights, run)

@@ -6,7 +6,7 @@ A pixel starts with a trial, a short run of a new network, and goes on with loop
 - `PublishedPolicy` (sgd): a trial that hardly improves has stalled and is restarted with a new network; then loop
   after loop goes on with that network, at half the step size when it gets slow. Every run ends with a validation.
 - `StartsPolicy` (lm): several trials, of which the one of smallest cost goes on for one loop, which ends with a
-  validation; where that is not enough, new trials and another loop.
+  validation; where that is not enough, nor all that the labels explain, new trials and another loop.
 
 This module decides only: it neither knows how a network is trained nor holds any spectra.
 """
@@ -29,6 +29,7 @@ class Stage(StrEnum):
     TRIAL = "trial"
     LOOP = "loop"
     CONVERGED = "converged"
+    NOISE_FLOOR = "noise_floor"
     STEP_TOO_SMALL = "step_too_small"
     MAX_LOOPS = "max_loops"
     STALLED = "stalled"
@@ -37,6 +38,7 @@ class Stage(StrEnum):
 
 ENDS = {
     Stage.CONVERGED: "the deviation fell below trunc_diff",
+    Stage.NOISE_FLOOR: "the deviation is what the labels leave unexplained: noise, or a label that is missing",
     Stage.STEP_TOO_SMALL: "the step size fell to min_eta before that: more neurons, or a smaller min_eta, may help",
     Stage.MAX_LOOPS: "the loops were used up before that: more of them (sgd) or more neurons may help",
     Stage.STALLED: "no trial ever improved: is the flux of this pixel noise, or constant?",
@@ -49,13 +51,15 @@ class Run:
     """What a trainer does next with a pixel: at most `steps` steps (epochs, iterations) of size `step_size`.
 
     `number` is unique among the runs of one pixel and the same for all pixels: it picks the shuffled order. `trial` is
-    True for the first run of a new network. For Levenberg-Marquardt `step_size` is the damping it starts with.
+    True for the first run of a new network. For Levenberg-Marquardt `step_size` is the damping it starts with. `noise`:
+    that of the pixel (`PixelTask`), which `train_pixels` adds.
     """
 
     number: int
     steps: int
     step_size: float
     trial: bool
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class Outcome:
     """How a run ended.
 
     `weights` (n_weight,); `improvement`, the relative improvement of the cost; `cost`, as it is at the end;
-    `deviation`, over the training spectra in flux units; `steps`, how many were taken.
+    `deviation`, over the training spectra in flux units; `steps`, how many were taken; `floor`, that of the pixel
+    (`PixelTask`), which `train_pixels` adds.
     """
 
     weights: np.ndarray
@@ -71,6 +76,7 @@ class Outcome:
     cost: float
     deviation: float
     steps: int
+    floor: float = 0.0
 
     @property
     def is_finite(self) -> bool:
@@ -222,6 +228,8 @@ class StartsPolicy:
         progress.weights, progress.cost, progress.trials = None, np.inf, 0
         if progress.deviation <= self.settings.trunc_diff:
             progress.stage = Stage.CONVERGED
+        elif progress.deviation <= outcome.floor:
+            progress.stage = Stage.NOISE_FLOOR
         elif progress.loops >= self.settings.max_rounds:
             progress.stage = Stage.FAILED if progress.best_weights is None else Stage.MAX_LOOPS
         else:

@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from payneflow.scaling import unscale_deviation
+from payneflow.scaling import SPAN, unscale_deviation
 from payneflow.simd import LANES, aligned
 from payneflow.training.lm.arguments import (
     COST,
@@ -21,6 +21,8 @@ from payneflow.training.lm.kernel import build
 from payneflow.training.lm.layout import BLOCK, LABEL_CENTRE, LABEL_SCALE, TILE, Layout, from_rows, to_rows, whole
 from payneflow.training.policy import Outcome
 
+WEIGHT_SPREAD = 1.0  # standard deviation of the weights, in the coordinates u, of networks that smooth flux asks for
+
 
 class LaneEngine:
     """Eight networks under way on the same spectra, each its own pixel.
@@ -32,6 +34,7 @@ class LaneEngine:
     def __init__(self, labels, spectrum_weights, n_train, n_neurons, penalty):
         n_spectrum, n_label = labels.shape
         self.layout = Layout(n_label, n_neurons)
+        self._penalty = penalty
         self.n_given = n_spectrum
         self.spectra = _spectra(self.layout, labels, spectrum_weights, n_train)
         self.places = Places(*self.layout.pairs().T.copy(), self.layout.tiles_of_sums())
@@ -41,14 +44,20 @@ class LaneEngine:
         self._half, self._fresh = 0, True
         self._descend = _compiled(build(n_label, n_neurons), *self._arguments())
 
-    def start(self, lane, weights, flux_scaled, iterations, damping):
-        """Put a network (published layout) into a lane; flux_scaled (n_spectrum,) is y', at most `iterations` to go."""
+    def start(self, lane, weights, flux_scaled, iterations, damping, noise=0.0):
+        """Put a network (published layout) into a lane; flux_scaled (n_spectrum,) is y', at most `iterations` to go.
+
+        `noise`: standard deviation of the flux's, as deviations are given. With it the cost is that of the most
+        probable network, whose weights are about WEIGHT_SPREAD, where `penalty` is not larger.
+        """
         layout, networks, runs = self.layout, self.networks, self._runs
         networks.weights[lane : LANES * layout.n_weight : LANES] = to_rows(weights, layout.n_label)
         targets = self.spectra.targets[lane::LANES]
         targets[: self.n_given] = flux_scaled
         targets[self.n_given :] = 0.5
         networks.scalars[LANES * DAMPING + lane] = damping
+        of_noise = (SPAN * noise / WEIGHT_SPREAD) ** 2
+        networks.penalties[lane : LANES * layout.n_weight : LANES] = max(self._penalty, of_noise)
         runs.limit[lane], runs.count[lane], runs.small[lane] = iterations, 0, 0
         self._fresh = True
 

@@ -4,22 +4,24 @@ It is made when the grid is split and stored with every chunk, so that a pixel's
 flux, never on which other pixels lie in its chunk. The test set is never seen here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from payneflow.training.lm.floor import Floor
 from payneflow.training.lm.templates import Templates
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
 
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """Virtual spectra in the gaps between the training spectra, and templates, networks to start from.
+    """Virtual spectra in the gaps between the training spectra, templates, networks to start from, and the floor.
 
-    Both are empty for a trainer that uses none. `note`: what was done, in a sentence.
+    All are empty for a trainer that uses none. `note`: what was done, in a sentence.
     """
 
     virtual: VirtualSpectra
     templates: Templates
     note: str
+    floor: Floor = field(default_factory=Floor)
 
     @classmethod
     def nothing(cls, n_training: int, n_label: int) -> "Preparation":

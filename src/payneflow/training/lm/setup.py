@@ -7,6 +7,7 @@ import numpy as np
 from payneflow.scaling import FluxScale
 from payneflow.settings import LmSettings
 from payneflow.training.lanes import PixelTask, Trainer, flux_to_learn, train_pixels
+from payneflow.training.lm.floor import find_floor
 from payneflow.training.lm.limits import TEMPLATE_DAMPING, TEMPLATE_ITERATIONS, TEMPLATE_STARTS
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import Templates, make_templates, template_pixels
@@ -27,21 +28,31 @@ def make(
 def prepare(
     scaled_labels: np.ndarray, flux: np.ndarray, settings: LmSettings, seed: int, flux_scale: FluxScale
 ) -> Preparation:
-    """Virtual spectra, and templates, which are trained here; see `payneflow.training.trainers.prepare`."""
+    """Virtual spectra, the floor, and templates, trained here; see `payneflow.training.trainers.prepare`."""
+    floor = find_floor(scaled_labels, flux, settings.trunc_diff, flux_scale)
     virtual = make_virtual_spectra(scaled_labels, flux, seed, None if settings.virtual_weight else 0, flux_scale)
-    alone = Preparation(virtual, Templates.none(scaled_labels.shape[1]), virtual.note)
+    alone = Preparation(virtual, Templates.none(scaled_labels.shape[1]), virtual.note, floor)
     pixels = template_pixels(flux.shape[1])
     if not len(pixels):
         return alone
     careful = replace(settings, n_starts=TEMPLATE_STARTS, max_iterations=TEMPLATE_ITERATIONS, damping=TEMPLATE_DAMPING)
     trainer, policy = make(scaled_labels, alone, careful, seed)
-    template_flux = flux_scale.share(flux[:, pixels])
-    to_learn = flux_to_learn(template_flux, virtual.flux(template_flux))
-    tasks = [PixelTask(int(pixel), to_learn[i], PixelProgress()) for i, pixel in enumerate(pixels)]
+    template_flux = np.asarray(flux[:, pixels])
+    floors = floor.of(template_flux[floor.rows])
+    template_flux = flux_scale.share(template_flux)
+    to_learn = flux_to_learn(template_flux, virtual.flux(template_flux, floors.nugget))
+    tasks = [
+        PixelTask(int(pixel), to_learn[i], PixelProgress(), floors.noise[i], floors.deviation[i])
+        for i, pixel in enumerate(pixels)
+    ]
     for _ in train_pixels(trainer, policy, tasks):
         pass
     weights = [task.progress.best_weights for task in tasks if task.progress.best_weights is not None]
     if not weights:
         return alone
     templates = make_templates(np.array(weights), scaled_labels.shape[1])
-    return Preparation(virtual, templates, f"{virtual.note}; {len(templates)} templates")
+    note = f"{virtual.note}; {len(templates)} templates"
+    n_noisy = int((floors.noise > 0).sum())
+    if n_noisy:
+        note += f"; a floor of noise in {n_noisy} of the {len(pixels)} pixels of the templates"
+    return Preparation(virtual, templates, note, floor)

@@ -74,7 +74,7 @@ class LmTrainer:
                 if waiting and engine_lane not in places:
                     place, weights, flux, run = waiting.popleft()
                     places[engine_lane] = place
-                    engine.start(engine_lane, weights, flux, run.steps, run.step_size)
+                    engine.start(engine_lane, weights, flux, run.steps, run.step_size, run.noise)
         engine = self._loops if len(self._place_of[self._loops]) >= len(self._place_of[self._trials]) else self._trials
         return [(self._place_of[engine].pop(lane), engine.result(lane)) for lane in engine.advance()]
 

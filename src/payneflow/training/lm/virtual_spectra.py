@@ -6,7 +6,7 @@ Nothing here knows a test spectrum.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,15 +29,31 @@ class VirtualSpectra:
     matrix: np.ndarray  # (n_virtual, n_train)
     lengths: np.ndarray  # (n_label,), scaled labels over which flux changes
     note: str  # what was done, for the log and the provenance
+    training_labels: np.ndarray | None = None  # (n_train, n_label), scaled
+    _matrices: dict[float, np.ndarray] = field(default_factory=dict)  # of pixels with a nugget of their own, by that
 
     @classmethod
     def none(cls, n_training: int, n_label: int, note: str) -> "VirtualSpectra":
         """No virtual spectra at all, and why."""
         return cls(np.empty((0, n_label)), np.empty((0, n_training)), np.full(n_label, np.nan), note)
 
-    def flux(self, training_flux):
-        """Flux (n_virtual, n_pixel) of the virtual spectra from that of the training spectra (n_train, n_pixel)."""
-        return weighted_sums(self.matrix, np.ascontiguousarray(training_flux, dtype=np.float64))
+    def flux(self, training_flux, nugget=None):
+        """Flux (n_virtual, n_pixel) of the virtual spectra from that of the training spectra (n_train, n_pixel).
+
+        `nugget` (n_pixel,): of the pixels that have one of their own, 0 for the others (training/lm/floor.py).
+        """
+        training_flux = np.ascontiguousarray(training_flux, dtype=np.float64)
+        flux = weighted_sums(self.matrix, training_flux)
+        for own in np.unique(nugget) if nugget is not None and len(self.labels) else ():
+            if own > 0:
+                pixels = np.flatnonzero(nugget == own)
+                flux[:, pixels] = weighted_sums(self._matrix_of(own), np.ascontiguousarray(training_flux[:, pixels]))
+        return flux
+
+    def _matrix_of(self, nugget):
+        if nugget not in self._matrices:
+            self._matrices[nugget] = kriging_matrix(self.training_labels, self.labels, self.lengths, nugget)
+        return self._matrices[nugget]
 
 
 def make_virtual_spectra(labels, flux, seed, n_virtual=None, flux_scale=PUBLISHED_FLUX):
@@ -62,7 +78,7 @@ def make_virtual_spectra(labels, flux, seed, n_virtual=None, flux_scale=PUBLISHE
     matrix = kriging_matrix(labels, virtual, lengths, nugget)
     shown = ", ".join(f"{length:.2f}" for length in lengths)
     note = f"{n_virtual} virtual spectra by kriging from {n_train}; lengths {shown} of x', nugget {nugget:.0e}"
-    return VirtualSpectra(virtual, matrix, lengths, note)
+    return VirtualSpectra(virtual, matrix, lengths, note, labels)
 
 
 def labels_in_gaps(labels, n, seed):
