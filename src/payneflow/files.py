@@ -9,6 +9,7 @@ import hashlib
 import io
 import math
 import os
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -23,7 +24,10 @@ from payneflow.errors import PayneflowError
 
 SMALL = 2**16  # bytes of an array whose bytes may well be held twice
 NPY_1 = b"\x93NUMPY\x01\x00"  # how an array of npy version 1.0 begins
+LONGEST_HEADER = 10_000  # bytes of an npy header; numpy reads no longer ones
 LOCAL_HEADER = 30  # bytes of a zip member's own header before its name; bytes 26 to 29 are two lengths
+MOST_PROVED = 2**28  # bytes of an array read by rows whose checksum is worked out first, 0.3 s; larger ones go without
+BLOCK = 2**20  # bytes that are read at a time for a checksum
 
 
 @contextmanager
@@ -58,6 +62,24 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def refuse_special(path: str | Path, kind: type[PayneflowError], what: str) -> None:
+    """Raise `kind` where `path`, to be read, is a directory, a pipe or a device: `what` is a file that is expected.
+
+    A pipe that nobody writes to would be waited for without end. A path that is not there is left to whoever opens it.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return
+    if stat.S_ISDIR(mode):
+        raise kind(f"{path}: a directory; expected {what}: name the file inside it.")
+    if not stat.S_ISREG(mode):
+        raise kind(f"{path}: a {_SPECIAL.get(stat.S_IFMT(mode), 'device')}, no file; expected {what}.")
+
+
+_SPECIAL = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
 def write_list(path: str | Path, paths: Iterable[str | Path]) -> None:
@@ -119,26 +141,28 @@ class NpzArchive:
 
     def __init__(self, path: str | Path, kind: type[PayneflowError], what: str):
         self.path, self._kind, self._what = Path(path), kind, what
+        refuse_special(self.path, kind, what)
         with self._problems_said():
             self._stream = open(self.path, "rb")  # noqa: SIM115 - closed by close()
         try:
             with self._problems_said():
-                self._archive = self._load()
+                self._archive = self._opened()
         except BaseException:
             self._stream.close()
             raise
-        self._members = {info.filename.removesuffix(".npy"): info for info in self._archive.zip.infolist()}
+        self._members = {info.filename.removesuffix(".npy"): info for info in self._archive.infolist()}
         self._headers: dict[str, ArrayHeader] = {}
+        self._proved: set[str] = set()
 
-    def _load(self) -> np.lib.npyio.NpzFile:
+    def _opened(self) -> zipfile.ZipFile:
         if not self._stream.read(1):
             raise self._kind(f"{self.path}: the file is empty; expected {self._what}.")
         if not zipfile.is_zipfile(self._stream):
             raise self._kind(
                 f"{self.path}: not an npz file, or a truncated one; expected {self._what}, as np.savez writes it."
             )
-        self._stream.seek(0)
-        return np.load(self._stream, allow_pickle=False)
+        self._size = self._stream.seek(0, os.SEEK_END)
+        return zipfile.ZipFile(self._stream)
 
     def __enter__(self) -> "NpzArchive":
         return self
@@ -156,17 +180,31 @@ class NpzArchive:
     def __contains__(self, key: str) -> bool:
         return key in self._members
 
-    def read(self, key: str) -> np.ndarray:
-        """The array `key`, whole."""
-        with self._problems_said(key):
-            array = self._read_small(self._members[key]) if key in self._members else None
-            return self._archive[key] if array is None else array
+    def member(self, key: str) -> zipfile.ZipInfo:
+        """What the directory of the archive says of the array `key`: sizes and checksum, among others."""
+        return self._members[key]
 
-    def _read_small(self, member: zipfile.ZipInfo) -> np.ndarray | None:
+    def is_small(self, key: str) -> bool:
+        """Is this array so small, and stored as it is, that reading it takes no memory to speak of?"""
+        member = self._members[key]
+        return member.compress_type == zipfile.ZIP_STORED and member.file_size <= SMALL and not member.flag_bits & 1
+
+    def read(self, key: str) -> np.ndarray:
+        """The array `key`, whole. Its bytes are proved by the checksum of the archive."""
+        with self._problems_said(key):
+            array = self._read_small(key)
+            return self._read_any(key) if array is None else array
+
+    def _read_any(self, key: str) -> np.ndarray:
+        self.header(key)  # proves that what follows reads all bytes, to the end of which zipfile knows their checksum
+        with self._archive.open(self._members[key]) as stream:
+            return np.lib.format.read_array(stream, allow_pickle=False)
+
+    def _read_small(self, key: str) -> np.ndarray | None:
         """A small plain array as numpy reads it, in a tenth of the time; None where it is anything else."""
-        encrypted = member.flag_bits & 1
-        if member.compress_type != zipfile.ZIP_STORED or member.file_size > SMALL or encrypted:
+        if not self.is_small(key):
             return None
+        member = self._members[key]
         self._stream.seek(self._data_offset(member))
         content = self._stream.read(member.file_size)
         if zlib.crc32(content) != member.CRC:
@@ -176,30 +214,52 @@ class NpzArchive:
         begin = 10 + int.from_bytes(content[8:10], "little")
         shape, fortran, dtype = _parse_npy_1(content[:begin])
         size = math.prod(shape)
-        if dtype.hasobject or size * dtype.itemsize <= 0:
+        if dtype.hasobject or size * dtype.itemsize != len(content) - begin or min(shape, default=1) < 1:
             return None
         flat = np.frombuffer(content, dtype, size, begin).copy()
         return flat.reshape(shape[::-1]).transpose() if fortran else flat.reshape(shape)
 
     def header(self, key: str) -> ArrayHeader:
-        """What the header of the array `key` says; the array is not read."""
+        """What the header of the array `key` says; the array is not read. It has as many bytes as that says."""
         if key not in self._headers:
             try:
-                self._headers[key] = self._read_header(self._members[key])
+                header = self._read_header(self._members[key])
             except Exception as error:  # the zip, zlib and npy decoders raise a dozen kinds on damaged bytes
                 raise self._kind(
                     f"{self.path}: {key}: not a readable array ({error}). Is the file truncated? Make it again."
                 ) from error
+            self._check_size(key, header)
+            self._headers[key] = header
         return self._headers[key]
 
     def _read_header(self, member: zipfile.ZipInfo) -> ArrayHeader:
-        with self._archive.zip.open(member) as stream:
+        with self._archive.open(member) as stream:
             # Versions above 1.0 have a longer length field; 3.0 differs from 2.0 by non-ASCII field names only.
-            first = np.lib.format.read_magic(stream) == (1, 0)
-            read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(stream)
+            begin = stream.read(len(NPY_1))
+            width, read = (2, np.lib.format.read_array_header_1_0)
+            if begin != NPY_1:
+                np.lib.format.read_magic(io.BytesIO(begin))
+                width, read = (4, np.lib.format.read_array_header_2_0)
+            length = stream.read(width)
+            if int.from_bytes(length, "little") > LONGEST_HEADER:
+                raise ValueError("its header is too long")
+            header = length + stream.read(int.from_bytes(length, "little"))
+            shape, fortran, dtype = read(io.BytesIO(header))
             compressed = member.compress_type != zipfile.ZIP_STORED
-            return ArrayHeader(shape, fortran, dtype, stream.tell(), member.file_size, compressed)
+            return ArrayHeader(shape, fortran, dtype, len(begin) + len(header), member.file_size, compressed)
+
+    def _check_size(self, key: str, header: ArrayHeader) -> None:
+        """Refuse an array whose header and directory differ in size, or that ends behind the end of the file."""
+        if header.dtype.hasobject:  # never read; whoever asks for it is told so
+            return
+        expected = header.begin + math.prod(header.shape) * header.dtype.itemsize
+        if header.stored != expected or min(header.shape, default=0) < 0:
+            raise self._kind(
+                f"{self.path}: {key} takes {header.stored} bytes; expected {expected} for its shape {header.shape} "
+                f"and dtype {header.dtype}. Is the file damaged? Make it again."
+            )
+        if not header.compressed and self._data_offset(self._members[key]) + header.stored > self._size:
+            raise self._kind(f"{self.path}: {key} ends behind the end of the file. Is it truncated? Make it again.")
 
     def has_rows_in_place(self, key: str) -> bool:
         """Does each row of the array lie at a known place of the file, so that `rows` can read it alone?"""
@@ -209,12 +269,22 @@ class NpzArchive:
     def rows(self, key: str, first: int, last: int) -> np.ndarray:
         """Rows `first` ... `last` - 1 of an array whose rows lie in place; nothing else of it is read."""
         header = self.header(key)
-        length = int(np.prod(header.shape[1:]))
+        self._prove(key)
+        length = math.prod(header.shape[1:])
         self._stream.seek(self._data_offset(self._members[key]) + header.begin + first * length * header.dtype.itemsize)
         array = np.fromfile(self._stream, header.dtype, (last - first) * length)
         if array.size != (last - first) * length:
             raise self._kind(f"{self.path}: {key} ends before row {last}. Was the file changed meanwhile?")
         return array.reshape(last - first, *header.shape[1:])
+
+    def _prove(self, key: str) -> None:
+        """Compare the bytes of an array that is read by rows with their checksum, once, unless that takes too long."""
+        if key in self._proved or self._members[key].file_size > MOST_PROVED:
+            return
+        with self._problems_said(key), self._archive.open(self._members[key]) as stream:
+            while stream.read(BLOCK):
+                pass
+        self._proved.add(key)
 
     def row(self, key: str, row: int) -> np.ndarray:
         """One row of an array, read alone where that is possible."""
@@ -237,8 +307,6 @@ class NpzArchive:
             raise
         except FileNotFoundError as error:
             raise self._kind(f"{path}: no such file; expected {what}.") from error
-        except IsADirectoryError as error:
-            raise self._kind(f"{path}: a directory; expected {what}: name the file inside it.") from error
         except PermissionError as error:
             raise self._kind(f"{path}: no permission to read {what}.") from error
         except Exception as error:  # the zip, zlib and npy decoders raise a dozen kinds on damaged bytes

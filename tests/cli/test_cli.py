@@ -14,6 +14,7 @@ from payneflow import __version__, cli
 from payneflow.declaration import settings_of
 from payneflow.fitting import FitSettings
 from payneflow.spectra import find_files, find_shard, make_layout
+from payneflow.stored_arrays import write_arrays
 from payneflow.training.trainers import TRAINERS
 
 SUBCOMMANDS = [
@@ -107,7 +108,7 @@ def test_a_mini_batch_larger_than_the_training_set_is_refused_in_a_chunk_too(tmp
     assert cli.main(["split", str(grid), "--output", str(chunk.parent), "--trainer", "sgd"]) == 0
     stored = dict(np.load(chunk))
     stored["prepared_for"] = str(stored["prepared_for"]).replace('"mini_batch_size": 2', '"mini_batch_size": 99')
-    np.savez(chunk, **stored)
+    write_arrays(chunk, stored)
     assert cli.main(["train", str(chunk), "--output", str(tmp_path / "t.npz")]) == 2
     assert "only 12 training" in capsys.readouterr().err
 

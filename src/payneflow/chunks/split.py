@@ -21,6 +21,7 @@ from payneflow.files import whole_file
 from payneflow.grid import SpectralGrid, Split
 from payneflow.grid.blocks import for_each_block
 from payneflow.settings import settings_record
+from payneflow.stored_arrays import write_checksum
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
 from payneflow.training.trainers import Settings, check_size, prepare
 
@@ -151,6 +152,7 @@ def _growing_chunk(piece: Piece, flux, virtual: VirtualSpectra, split: Split) ->
             yield chunk
         nothing = np.empty((0, len(piece.pixels)))
         _write(archive, "virtual_flux", virtual.flux(np.concatenate(chunk.held)) if kriging else nothing)
+        write_checksum(archive)
 
 
 def _write(archive: zipfile.ZipFile, key: str, array) -> None:
