@@ -219,11 +219,14 @@ PIXELS_OF_NETWORKS = (
     Array("wavelength", "f", ("n_pixel",), finite=True, positive=True, increasing=True),
     Array("emulator_rms", "f", ("n_pixel",), least=0.0, formerly="flux_error"),
 )
+NAMES_OF_LABELS = (
+    Array("label_names", "U", ("n_label",), unique=True),
+    Array("label_units", "U", ("n_label",)),
+)
 LABELS_OF_NETWORKS = (
     Array("x_min", "f", ("n_label",), finite=True),
     Array("x_max", "f", ("n_label",), finite=True),
-    Array("label_names", "U", ("n_label",), unique=True),
-    Array("label_units", "U", ("n_label",)),
+    *NAMES_OF_LABELS,
 )
 _FILE = FileOf(
     what="a network file",

@@ -118,6 +118,13 @@ class FileOf:
         self._judge_shape(archive.path, array, values.shape, values.dtype, sizes)
         return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
+    def whole(self, archive: NpzArchive, key: str) -> np.ndarray:
+        """The array `key` of a file that `opened` gave, judged."""
+        array = next(array for array in self.arrays if array.key == key)
+        values = self._read_one(archive, array, {})
+        self._judge_values(archive.path, array, values)
+        return values
+
     def _present(self, archive: NpzArchive, version: int, keys: tuple[str, ...] | None) -> list[Array]:
         """The arrays to be read that are there; refuses a file in which one of them is missing."""
         wanted = [array for array in self.arrays if keys is None or array.key in keys]
@@ -162,12 +169,12 @@ class FileOf:
     def _judge_shape(
         self, path: str | Path, array: Array, shape: tuple[int, ...], dtype: np.dtype, sizes: dict[str, int]
     ) -> None:
-        fits = len(shape) == len(array.shape)
+        fits, before = len(shape) == len(array.shape), dict(sizes)
         for said, n in zip(array.shape, shape, strict=False) if fits else ():
             fits &= n == (sizes.setdefault(said, n) if isinstance(said, str) else said)
             fits &= n > 0 or said in self.may_be_none
         if not fits:
-            known = _as_shape(sizes.get(said, said) if isinstance(said, str) else said for said in array.shape)
+            known = _as_shape(before.get(said, said) if isinstance(said, str) else said for said in array.shape)
             named = f": {_as_shape(array.shape)}" if array.shape else ""
             raise self.error(f"{path}: {array.key} has shape {shape}, expected {known}{named}. {self.again}")
         right = dtype.kind == array.kind or (array.kind == "i" and dtype.kind == "u")

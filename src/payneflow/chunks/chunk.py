@@ -25,11 +25,13 @@ _ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_na
 _ARRAYS += ("trains", "flux_scale", "virtual_labels", "virtual_flux", "template_w0", "template_b0")
 
 
-def problem_of_trains(stored: Arrays) -> str:
-    """Both sets have enough spectra."""
+def _problem_of_sets(stored: Arrays) -> str:
+    """Both sets have enough spectra, and what trains is finite."""
     trains = stored["trains"]
-    enough = trains.sum() >= MIN_TRAINING and (~trains).sum() >= MIN_TEST
-    return "" if enough else f"trains has {trains.sum()} training spectra of {len(trains)}: a set is too small"
+    if trains.sum() < MIN_TRAINING or (~trains).sum() < MIN_TEST:
+        return f"trains has {trains.sum()} training spectra of {len(trains)}: a set is too small"
+    torn = next((key for key in ("flux", "labels") if not np.isfinite(stored[key][trains]).all()), None)
+    return "" if torn is None else f"{torn} of the training spectra is not finite everywhere"
 
 
 _FILE = FileOf(
@@ -44,15 +46,15 @@ _FILE = FileOf(
         *ORIGIN_OF_CHUNK,
         *LABELS_OF_NETWORKS,
         Array("wavelength", "f", ("n_pixel",), finite=True, positive=True, increasing=True),
-        Array("flux", "f", ("n_spectrum", "n_pixel"), finite=True),
-        Array("labels", "f", ("n_spectrum", "n_label"), finite=True),
+        Array("flux", "f", ("n_spectrum", "n_pixel")),
+        Array("labels", "f", ("n_spectrum", "n_label")),
         Array("virtual_labels", "f", ("n_virtual", "n_label"), finite=True),
         Array("virtual_flux", "f", ("n_virtual", "n_pixel"), finite=True),
         Array("template_w0", "f", ("n_template", "n_neurons", "n_label"), finite=True),
         Array("template_b0", "f", ("n_template", "n_neurons"), finite=True),
         Array(TRAINING_KEY, "U"),
     ),
-    relations=(problem_of_range, problem_of_flux_scale, problem_of_requested, problem_of_trains),
+    relations=(problem_of_range, problem_of_flux_scale, problem_of_requested, _problem_of_sets),
 )
 
 

@@ -7,15 +7,7 @@ import numpy as np
 from astropy.table import Table
 
 from payneflow.errors import PayneflowError
-from payneflow.files import read_npz
 from payneflow.scaling import PUBLISHED_FLUX, FluxScale
-
-
-def read_evaluation(path: str | Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read evaluation.npz, which must hold the arrays `keys`."""
-    evaluation = read_npz(path, PayneflowError, "an evaluation file")
-    require(path, evaluation, keys, "key", "an evaluation file")
-    return evaluation
 
 
 def flux_scale_of(evaluation: dict[str, np.ndarray]) -> tuple[FluxScale, str]:

@@ -12,9 +12,9 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from payneflow.errors import SpectraError, SpectraWarning
-from payneflow.files import write_npz
 from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
 from payneflow.fitting.best_fit import BestFits, best_fits
+from payneflow.fitting.best_fit_file import BEST_FITS
 from payneflow.fitting.label_errors import digest
 from payneflow.fitting.results import read_results
 from payneflow.grid import SpectralGrid
@@ -168,7 +168,7 @@ def write_best_fits(
         for name in names
     }
     results = _results(_joined(tables) if reported is None else reported)
-    write_npz(path, {"wavelength": parts[0][0].wavelength, **stacked, **results})
+    BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **results})
     return len(stacked["flux"])
 
 
