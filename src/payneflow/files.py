@@ -23,6 +23,7 @@ import numpy as np
 from payneflow.errors import PayneflowError
 
 SMALL = 2**16  # bytes of an array whose bytes may well be held twice
+MOST_HELD = 2**18  # bytes of a file that is read at once
 NPY_1 = b"\x93NUMPY\x01\x00"  # how an array of npy version 1.0 begins
 LONGEST_HEADER = 10_000  # bytes of an npy header; numpy reads no longer ones
 LOCAL_HEADER = 30  # bytes of a zip member's own header before its name; bytes 26 to 29 are two lengths
@@ -153,6 +154,7 @@ class NpzArchive:
         self._members = {info.filename.removesuffix(".npy"): info for info in self._archive.infolist()}
         self._headers: dict[str, ArrayHeader] = {}
         self._proved: set[str] = set()
+        self._held: bytes | None = None
 
     def _opened(self) -> zipfile.ZipFile:
         if not self._stream.read(1):
@@ -191,9 +193,12 @@ class NpzArchive:
 
     def read(self, key: str) -> np.ndarray:
         """The array `key`, whole. Its bytes are proved by the checksum of the archive."""
-        with self._problems_said(key):
+        try:
             array = self._read_small(key)
             return self._read_any(key) if array is None else array
+        except Exception as error:  # thousands of chunks have thirty arrays each: a context manager takes its time
+            with self._problems_said(key):
+                raise error
 
     def _read_any(self, key: str) -> np.ndarray:
         self.header(key)  # proves that what follows reads all bytes, to the end of which zipfile knows their checksum
@@ -205,8 +210,7 @@ class NpzArchive:
         if not self.is_small(key):
             return None
         member = self._members[key]
-        self._stream.seek(self._data_offset(member))
-        content = self._stream.read(member.file_size)
+        content = self._bytes(self._data_offset(member), member.file_size)
         if zlib.crc32(content) != member.CRC:
             raise zipfile.BadZipFile(f"Bad CRC-32 for file {member.filename!r}")
         if content[:8] != NPY_1:
@@ -292,10 +296,19 @@ class NpzArchive:
 
     def _data_offset(self, member: zipfile.ZipInfo) -> int:
         """Where a member's bytes begin: after its local header, whose extra field the directory does not know."""
-        place = member.header_offset
-        self._stream.seek(place)
-        header = self._stream.read(LOCAL_HEADER)
-        return place + LOCAL_HEADER + sum(int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
+        header = self._bytes(member.header_offset, LOCAL_HEADER)
+        lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+        return member.header_offset + LOCAL_HEADER + lengths
+
+    def _bytes(self, first: int, n: int) -> bytes:
+        """`n` bytes of the file; a small file is held as a whole."""
+        if self._size > MOST_HELD:
+            self._stream.seek(first)
+            return self._stream.read(n)
+        if self._held is None:
+            self._stream.seek(0)
+            self._held = self._stream.read()
+        return self._held[first : first + n]
 
     @contextmanager
     def _problems_said(self, key: str | None = None) -> Iterator[None]:

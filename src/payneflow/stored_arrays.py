@@ -169,12 +169,14 @@ class FileOf:
     def _judge_shape(
         self, path: str | Path, array: Array, shape: tuple[int, ...], dtype: np.dtype, sizes: dict[str, int]
     ) -> None:
-        fits, before = len(shape) == len(array.shape), dict(sizes)
-        for said, n in zip(array.shape, shape, strict=False) if fits else ():
-            fits &= n == (sizes.setdefault(said, n) if isinstance(said, str) else said)
-            fits &= n > 0 or said in self.may_be_none
+        fits, new = len(shape) == len(array.shape), []
+        for said, n in zip(array.shape, shape, strict=False) if fits and shape else ():
+            if said not in sizes and isinstance(said, str):
+                sizes[said] = n
+                new.append(said)
+            fits &= n == sizes.get(said, said) and (n > 0 or said in self.may_be_none)
         if not fits:
-            known = _as_shape(before.get(said, said) if isinstance(said, str) else said for said in array.shape)
+            known = _as_shape(said if said in new else sizes.get(said, said) for said in array.shape)
             named = f": {_as_shape(array.shape)}" if array.shape else ""
             raise self.error(f"{path}: {array.key} has shape {shape}, expected {known}{named}. {self.again}")
         right = dtype.kind == array.kind or (array.kind == "i" and dtype.kind == "u")
@@ -214,6 +216,8 @@ def _as_shape(lengths) -> str:
 
 def _problem(array: Array, values: np.ndarray) -> str:
     """What is wrong with the values of an array, as a predicate; "" where nothing is."""
+    if array.kind == "U":
+        return _problem_of_texts(array, values.ravel().tolist())
     if array.kind == "f" and not array.infinite:
         good = np.isfinite(values) if array.finite else ~np.isinf(values)
         if not good.all():
@@ -227,8 +231,6 @@ def _problem(array: Array, values: np.ndarray) -> str:
     if array.increasing and not (values[1:] > values[:-1]).all():
         place = int(np.argmin(values[1:] > values[:-1]))
         return f"does not increase: {values[place]} is followed by {values[place + 1]} at {place + 1}"
-    if array.kind == "U":
-        return _problem_of_texts(array, values.ravel().tolist())
     if array.unique and len(np.unique(values)) < values.size:
         return "has an entry twice"
     return ""
@@ -259,8 +261,8 @@ def _problem_of_json(text: str) -> str:
 
 def checksum_of(members) -> str:
     """The checksum of the members of a zip file (zipfile.ZipInfo), in hexadecimal; that of the checksum is left out."""
-    said = sorted((info.filename, info.file_size, info.CRC) for info in members)
-    lines = (f"{name} {size} {crc:08x}\n" for name, size, crc in said if name != f"{CHECKSUM}.npy")
+    own = f"{CHECKSUM}.npy"
+    lines = sorted(f"{one.filename} {one.file_size} {one.CRC:08x}\n" for one in members if one.filename != own)
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
