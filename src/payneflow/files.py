@@ -9,12 +9,15 @@ import hashlib
 import io
 import math
 import os
+import platform
+import re
 import stat
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +31,9 @@ NPY_1 = b"\x93NUMPY\x01\x00"  # how an array of npy version 1.0 begins
 LONGEST_HEADER = 10_000  # bytes of an npy header; numpy reads no longer ones
 LOCAL_HEADER = 30  # bytes of a zip member's own header before its name; bytes 26 to 29 are two lengths
 MOST_PROVED = 2**28  # bytes of an array read by rows whose checksum is worked out first, 0.3 s; larger ones go without
+LONGEST_NAME = 255  # bytes of a file's name on all common file systems
+RANDOM_LETTERS = 8  # of the names that mkstemp gives
+FORSAKEN = 86400  # seconds since another machine last wrote to a temporary file: its writer has ended
 BLOCK = 2**20  # bytes that are read at a time for a checksum
 
 
@@ -35,21 +41,24 @@ BLOCK = 2**20  # bytes that are read at a time for a checksum
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write to; on success it becomes `path`, on any failure it is removed.
 
-    The temporary name keeps the ending of `path`, because many writers choose the format by it.
-    Raises PayneflowError naming the file where it cannot be written (no permission, disk full).
+    The temporary name keeps the ending of `path`, because many writers choose the format by it, and says who writes:
+    what killed writers have left in that directory is removed first. A link is followed; a file that is written anew
+    keeps its permissions.
+    Raises PayneflowError naming the file where it cannot be written (no permission, disk full), or is no file.
     """
     path = Path(path)
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        place = Path(os.path.realpath(path))
+        mode = _mode_of(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_behind(place.parent)
+        temporary = _temporary_beside(place)
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
+        temporary.replace(place)
         temporary = None
     except OSError as error:
         reason = error.strerror or str(error)
@@ -57,6 +66,102 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _mode_of(path: Path) -> int | None:
+    """The permissions of a file that is to be written anew; None where there is none yet.
+
+    Raises PayneflowError where that is no file, or must not be written.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        special = _SPECIAL.get(stat.S_IFMT(mode), "device")
+        raise PayneflowError(f"{path}: a {special}, which is not overwritten. Name a file to be written.")
+    if not os.access(path, os.W_OK):
+        raise PayneflowError(f"{path}: protected from being written. Name another file, or change its permissions.")
+    return stat.S_IMODE(mode)
+
+
+def check_outputs(outputs: Iterable[str | Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Raise PayneflowError, before any work, where an output cannot be written, or is an input of the same command.
+
+    None stands for a file that the command was not asked for.
+    """
+    written: set[str] = set()
+    read = [Path(one) for one in inputs if one is not None]
+    for output in [Path(one) for one in outputs if one is not None]:
+        _check_name(output)
+        if _mode_of(output) is not None and any(one.exists() and one.samefile(output) for one in read):
+            raise PayneflowError(f"{output}: an input of this command, which it would overwrite. Name another file.")
+        if os.path.realpath(output) in written:
+            raise PayneflowError(f"{output}: named for two outputs. Name two files.")
+        written.add(os.path.realpath(output))
+
+
+def _check_name(output: Path) -> None:
+    try:
+        output.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # the name is too long, links go round in a circle, a file for a directory
+        reason = getattr(error, "strerror", None) or error
+        raise PayneflowError(f"{output}: cannot be written: {reason}. Name another file.") from error
+
+
+# ------------------------------------------------------------------------------------------------- temporary names
+
+
+def _temporary_beside(place: Path) -> Path:
+    """A new empty file in the same directory, whose name says which process of which machine writes it."""
+    writer = f".{_machine()}-{os.getpid()}."
+    longest = LONGEST_NAME - len(os.fsencode(f".{writer}{place.suffix}")) - RANDOM_LETTERS
+    stem = os.fsencode(place.stem)[: max(longest, 0)].decode("utf-8", "ignore")
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{stem}{writer}", suffix=place.suffix)
+    os.close(handle)
+    return Path(name)
+
+
+_TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-(\d+)\.\w{8}(\.[^.]*)?$", re.DOTALL)  # machine, process
+_seen: set[Path] = set()
+
+
+def _remove_left_behind(directory: Path) -> None:
+    """Remove temporary files whose writers were killed; a directory is looked through once a process."""
+    if directory in _seen:
+        return
+    _seen.add(directory)
+    with os.scandir(directory) as entries:
+        found = [(Path(entry), match) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
+    for path, match in found:
+        with suppress(OSError):  # another process may remove it as well
+            if _is_gone(match[1], int(match[2]), path):
+                path.unlink(missing_ok=True)
+
+
+def _is_gone(machine: str, process: int, path: Path) -> bool:
+    """Has the writer of a temporary file ended? Of another machine's nothing is known but when it last wrote."""
+    if machine != _machine():
+        return time.time() - path.stat().st_mtime > FORSAKEN
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@functools.cache
+def _machine() -> str:
+    """Eight letters for this machine, and for what of it knows its processes by number: containers do not share it."""
+    try:
+        processes = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it is no path
+    except OSError:
+        processes = ""
+    return hashlib.sha256(f"{platform.node()} {processes}".encode()).hexdigest()[:8]
 
 
 def _umask() -> int:
@@ -80,7 +185,8 @@ def refuse_special(path: str | Path, kind: type[PayneflowError], what: str) -> N
         raise kind(f"{path}: a {_SPECIAL.get(stat.S_IFMT(mode), 'device')}, no file; expected {what}.")
 
 
-_SPECIAL = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+_OF_THIS_PROCESS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # pipes that a shell has opened, with a writer
+_SPECIAL = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFDIR: "directory"}
 
 
 def write_list(path: str | Path, paths: Iterable[str | Path]) -> None:
@@ -101,14 +207,17 @@ def read_list(path: str | Path) -> list[str]:
 
     Raises PayneflowError where the file cannot be read or holds no path.
     """
+    what = "a list file: one path a line"
+    if not str(path).startswith(_OF_THIS_PROCESS):
+        refuse_special(path, PayneflowError, what)
     try:
         text = Path(path).read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
-        raise PayneflowError(f"{path}: {error.strerror}; expected a list file: one path a line.") from None
+        raise PayneflowError(f"{path}: {error.strerror}; expected {what}.") from None
     paths = [line.removesuffix("\r") for line in text.split("\n")]
     paths = [line for line in paths if line.strip()]
     if not paths:
-        raise PayneflowError(f"{path}: holds no path; expected a list file: one path a line.")
+        raise PayneflowError(f"{path}: holds no path; expected {what}.")
     return paths
 
 
