@@ -1,31 +1,60 @@
 """The parser of the whole command line, and how a command ends: status 0, 2 or 130 and never a traceback."""
 
 import argparse
+import io
 import os
 import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import TextIO
 
 from payneflow import __version__
 from payneflow.cli import fitting, running, training
 from payneflow.errors import PayneflowError
 
-BROKEN_PIPE = 141  # what shells say of a command that SIGPIPE has ended
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `payneflow ARGUMENTS`; returns the exit status: 0, or 2 after an error the user can act on.
 
-    Where nobody reads what it prints, as with `| head`, it ends quietly; with 141 where it could not end its work.
+    Where nobody reads on what it prints, as with `| head`, it does its work to the end, quietly.
     """
-    try:
-        status = _run(arguments)
-    except BrokenPipeError:
-        status = BROKEN_PIPE
-    except SystemExit:  # --help and --version, and what is no command
-        _flush()
-        raise
-    return max(status, _flush())
+    printed = _Printed(sys.stdout)
+    with redirect_stdout(printed):
+        try:
+            status = _run(arguments)
+        finally:  # also after --help, which ends by SystemExit
+            printed.flush()
+    if printed.problem:
+        print(f"payneflow: error: standard output cannot be written: {printed.problem}.", file=sys.stderr)
+        return status or 2
+    return status
+
+
+class _Printed(io.TextIOBase):
+    """Standard output, into which one may print when nobody reads on; `problem`: what else went wrong with it."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self.problem = stream, ""
+
+    def write(self, text: str) -> int:
+        with self._undisturbed():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._undisturbed():
+            self._stream.flush()
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.problem = self.problem or error.strerror or str(error)
+            with suppress(OSError, ValueError):  # what is left in the buffer goes nowhere, also at the end of Python
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -40,20 +69,6 @@ def _run(arguments: list[str] | None) -> int:
         print(f"payneflow {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
-
-
-def _flush() -> int:
-    """Bring out what is left to be printed; 2 where that cannot be written, 0 also where nobody reads it."""
-    try:
-        sys.stdout.flush()
-        return 0
-    except OSError as error:
-        with suppress(OSError, ValueError):  # or Python would say so once more at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return 0
-        print(f"payneflow: error: standard output cannot be written: {error.strerror}.", file=sys.stderr)
-        return 2
 
 
 def make_parser() -> argparse.ArgumentParser:
