@@ -196,7 +196,7 @@ def test_what_is_no_table_of_fits_is_refused(tmp_path, content, says):
 
 def test_another_table_is_no_table_of_fits(tmp_path):
     Table({"a": [1]}).write(tmp_path / "x.ecsv")
-    with pytest.raises(SpectraError, match=r"x.ecsv: no label_names, flags, mode; expected fits"):
+    with pytest.raises(SpectraError, match=r"x.ecsv: no entry in meta label_names, flags, mode; fits"):
         read_results(tmp_path / "x.ecsv")
 
 

@@ -208,6 +208,13 @@ def gather_fits(paths: Sequence[str | Path]) -> Table:
         if table.colnames != first.colnames:
             other = sorted(set(table.colnames) ^ set(first.colnames))
             raise SpectraError(f"{path}: has not the columns of {paths[0]}: {', '.join(other)}. Fit it again.")
+        for name in table.colnames:
+            kinds = [(one[name].dtype.kind, one[name].shape[1:]) for one in (table, first)]
+            if kinds[0] != kinds[1]:
+                raise SpectraError(
+                    f"{path}: its column {name} is {table[name].dtype}, but that of {paths[0]} is {first[name].dtype}; "
+                    "expected shards of one run. Fit them again."
+                )
     return _joined(tables)
 
 
@@ -221,7 +228,8 @@ def _joined(tables: list[Table]) -> Table:
 
 
 def _summed(counts: list[dict[str, int]]) -> dict[str, int]:
-    return {reason: sum(count[reason] for count in counts) for reason in counts[0]}
+    reasons = dict.fromkeys(reason for count in counts for reason in count)
+    return {reason: sum(count.get(reason, 0) for count in counts) for reason in reasons}
 
 
 def _united(parts: list[dict[str, str]]) -> dict[str, str]:
