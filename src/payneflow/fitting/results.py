@@ -66,8 +66,8 @@ def _fits_hdu(table: Table) -> BinTableHDU:
 
 
 def _as_ascii(text: str) -> str:
-    """The text as FITS can hold it: e with an accent becomes \\xe9."""
-    return text.encode("ascii", "backslashreplace").decode()
+    """The text as FITS can hold it: e with an accent becomes \\xe9, a line break \\n."""
+    return re.sub(r"[^ -~]", lambda letter: letter[0].encode("unicode_escape").decode(), text)
 
 
 def _fits_unit(unit: Unit) -> str:
