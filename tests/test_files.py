@@ -1,12 +1,19 @@
-"""Arrays of an npz file: small ones are read without numpy's own reader, and are the same to the last flag."""
+"""Arrays of an npz file: small ones are read without numpy's own reader, and are the same to the last flag.
 
+And files are written whole, over nothing that is none of ours.
+"""
+
+import os
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from payneflow.errors import PayneflowError
-from payneflow.files import SMALL, read_npz, write_npz
+from payneflow.files import SMALL, NpzArchive, check_outputs, read_list, read_npz, whole_file, write_npz
 
 ARRAYS = {
     "text": np.array("é 星"),
@@ -53,3 +60,112 @@ def test_what_is_no_plain_array_is_left_to_numpy_which_refuses_it(tmp_path):
     for name in ("objects", "other"):
         with pytest.raises(PayneflowError, match=f"{name}.npz: one: not a readable npz file"):
             read_npz(tmp_path / f"{name}.npz", PayneflowError, "a file")
+
+
+def test_an_array_of_which_the_header_lies_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "a.npz"
+    write_npz(path, {"matrix": np.zeros((300, 400))})
+    path.write_bytes(path.read_bytes().replace(b"(300, 400)", b"(300, 100)"))
+    with pytest.raises(PayneflowError, match=r"matrix takes 960128 bytes; expected 240128 for its shape \(300, 100\)"):
+        read_npz(path, PayneflowError, "a file")
+
+
+def test_rows_of_a_damaged_array_are_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    write_npz(path, {"matrix": np.arange(120_000.0).reshape(300, 400)})
+    content = bytearray(path.read_bytes())
+    content[content.index(np.float64(70_000.0).tobytes()) + 6] ^= 1
+    path.write_bytes(content)
+    with NpzArchive(path, PayneflowError, "a file") as archive, pytest.raises(PayneflowError, match="Bad CRC-32"):
+        archive.rows("matrix", 0, 1)
+
+
+# --------------------------------------------------------------------------------------------------- files are written
+
+
+def write(path, text="new"):
+    with whole_file(path) as temporary:
+        temporary.write_text(text)
+
+
+def test_a_link_is_followed_and_permissions_are_kept(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there/a.txt", tmp_path / "link.txt"
+    link.symlink_to(target)
+    write(link, "first")
+    target.chmod(0o640)
+    write(link)
+    assert link.is_symlink() and target.read_text() == "new" and target.stat().st_mode & 0o777 == 0o640
+
+
+def test_devices_pipes_and_directories_are_not_overwritten(tmp_path):
+    (tmp_path / "full").symlink_to("/dev/full")
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, what in (("full", "device"), ("directory", "directory"), ("pipe", "pipe")):
+        with pytest.raises(PayneflowError, match=f"{name}: a {what}, which is not overwritten"):
+            write(tmp_path / name)
+        with pytest.raises(PayneflowError, match=f"{name}: a {what}, which is not overwritten"):
+            check_outputs([tmp_path / name], [])
+    assert (tmp_path / "full").is_symlink() and (tmp_path / "pipe").is_fifo()
+
+
+def test_a_name_as_long_as_can_be_is_written_and_a_longer_one_is_refused_before_any_work(tmp_path):
+    name = "é" * 125 + ".txt"
+    check_outputs([tmp_path / name], [])
+    write(tmp_path / name)
+    assert (tmp_path / name).read_text() == "new"
+    with pytest.raises(PayneflowError, match="cannot be written: File name too long"):
+        check_outputs([tmp_path / f"a{name}a"], [])
+
+
+def test_an_output_is_no_input_by_whatever_name(tmp_path):
+    (tmp_path / "a.npz").write_text("a")
+    (tmp_path / "link").symlink_to("a.npz")
+    check_outputs([tmp_path / "b.npz", None], [tmp_path / "a.npz", None])
+    with pytest.raises(PayneflowError, match="link: an input of this command"):
+        check_outputs([tmp_path / "link"], [tmp_path / "a.npz"])
+    with pytest.raises(PayneflowError, match="named for two outputs"):
+        check_outputs([tmp_path / "b", tmp_path / "b"], [])
+
+
+def test_what_a_killed_writer_has_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    code = """
+import os, sys, time
+from payneflow.files import whole_file
+with whole_file(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    time.sleep(1000)
+"""
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a.npz")], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        killed, living = (Path(writer.stdout.readline().strip()) for writer in writers)
+        writers[0].kill()
+        writers[0].wait()
+        assert killed.exists() and living.exists()
+        old = tmp_path / ".b.00000000-1.abcdefgh.npz"  # of another machine
+        fresh, other = old.with_name(".b.00000000-2.abcdefgh.npz"), tmp_path / ".config"
+        for path in (old, fresh, other):
+            path.touch()
+        os.utime(old, (0, 0))
+        write(tmp_path / "c.txt")
+        assert {path.name for path in tmp_path.iterdir()} == {living.name, fresh.name, other.name, "c.txt"}
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
+
+
+def test_a_list_may_come_from_a_pipe_that_a_shell_opened_and_from_no_other(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PayneflowError, match="pipe: a pipe, no file; expected a list file"):
+        read_list(tmp_path / "pipe")
+    reading, writing = os.pipe()
+    os.write(writing, b"a\nb\n")
+    os.close(writing)
+    assert read_list(f"/dev/fd/{reading}") == ["a", "b"]
+    os.close(reading)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from payneflow.files import write_npz
+from payneflow.errors import PayneflowError
 from payneflow.grid import SpectralGrid
-from payneflow.network import PixelNetworks
+from payneflow.network import NAMES_OF_LABELS, PixelNetworks, problem_of_flux_scale
+from payneflow.stored_arrays import Array, FileOf
 from payneflow.weights import PUBLISHED_KEYS
 
 BLOCK_BYTES = 64 * 2**20  # of the errors of all spectra at some pixels, which are looked at together
@@ -72,9 +73,39 @@ def _networks_of(networks: PixelNetworks, pixels: slice) -> PixelNetworks:
     return replace(networks, **{name: getattr(networks, name)[pixels] for name in arrays})
 
 
+_FILE = FileOf(
+    what="an evaluation file",
+    again="Run `payneflow evaluate` again.",
+    error=PayneflowError,
+    version=1,  # still read: files of earlier versions, which say no version and have no checksum
+    checksum_since=1,
+    arrays=(
+        *NAMES_OF_LABELS,
+        Array("wavelength", "f", ("n_pixel",), finite=True, positive=True, increasing=True),
+        Array("flux_scale", "f", (2,), finite=True, optional=True),
+        Array("trunc_diff", "f", optional=True),
+        *(
+            Array(f"{measure}_{name}", "f", ("n_pixel",), least=0.0)  # NaN where a pixel has no network
+            for measure in ("median_deviation", "rms", "largest")
+            for name in SETS
+        ),
+        Array("example_spectrum", "i", least=0),
+        Array("example_labels", "f", ("n_label",), finite=True),
+        Array("example_flux", "f", ("n_pixel",), finite=True),
+        Array("example_prediction", "f", ("n_pixel",)),
+    ),
+    relations=(problem_of_flux_scale,),
+)
+
+
 def write_evaluation(results: dict[str, np.ndarray], path: str | Path) -> None:
     """Write what `evaluate_networks` returned (npz)."""
-    write_npz(path, results)
+    _FILE.write(path, results)
+
+
+def read_evaluation(path: str | Path) -> dict[str, np.ndarray]:
+    """Read what `write_evaluation` wrote. Raises PayneflowError naming file and key where it is no such file."""
+    return _FILE.read(path)
 
 
 def evaluation_text(results: dict[str, np.ndarray]) -> str:

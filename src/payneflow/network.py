@@ -12,16 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import LabelRangeWarning, NetworkFileError
-from payneflow.files import read_npz, write_npz
 from payneflow.grid import GridKeys, GridReading, SpectralGrid, Split, grid_split, read_grid
 from payneflow.grid.layout import PUBLISHED
-from payneflow.grid.reading import AS_PUBLISHED, OF_GRID, VACUUM
+from payneflow.grid.reading import AIR, AS_PUBLISHED, OF_GRID, VACUUM
 from payneflow.scaling import PUBLISHED_FLUX, FluxScale, LabelScaler, unscale_flux, unscale_slope
+from payneflow.stored_arrays import Array, Arrays, FileOf
 from payneflow.weights import PUBLISHED_KEYS
 
-FORMAT_VERSION = (
-    3  # still read: 2, which has no trains and no flux_scale, and 1, which calls emulator_rms flux_error as well
-)
+# Still read: 3, which has no checksum; 2, no trains and no flux_scale, either; 1, which calls emulator_rms flux_error
+FORMAT_VERSION = 4
 
 
 def logistic(z: np.ndarray) -> np.ndarray:
@@ -168,31 +167,98 @@ class PixelNetworks:
         provenance = json.dumps(self.provenance, sort_keys=True)
         split = {} if self.split is None else {"trains": self.split.trains, "split_name": self.split.name}
         split["flux_scale"] = np.array([self.flux_scale.lowest, self.flux_scale.highest])
-        version = np.array(FORMAT_VERSION)
-        write_npz(path, {**arrays, **names, **split, "format_version": version, "provenance": provenance})
+        _FILE.write(path, {**arrays, **names, **split, "provenance": provenance})
 
 
 _ARRAYS = (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength", "emulator_rms")
 
 
+# ------------------------------------------------------------------------------------------------- what a file may be
+
+
+def problem_of_range(stored: Arrays) -> str:
+    """x_min and x_max, (n_label,), which are the range of training labels."""
+    empty = np.flatnonzero(stored["x_max"] <= stored["x_min"])
+    if not len(empty):
+        return ""
+    low, high = stored["x_min"][empty[0]], stored["x_max"][empty[0]]
+    return f"x_max of label {empty[0]} is {high}, expected more than its x_min, {low}"
+
+
+def problem_of_flux_scale(stored: Arrays) -> str:
+    lowest, highest = stored.get("flux_scale", (0.0, 1.0))
+    return "" if highest > lowest else f"flux_scale is ({lowest}, {highest}), expected the lower one first"
+
+
+def problem_of_weights(stored: Arrays) -> str:
+    """A pixel whose training failed has no network: all of its weights are NaN. A network without one has all."""
+    n_pixel = len(stored["b_array_1"])
+    weights = np.concatenate([stored[key].reshape(n_pixel, -1) for key in PUBLISHED_KEYS], axis=1)
+    torn = np.flatnonzero(np.isnan(weights).any(axis=1) & ~np.isnan(weights).all(axis=1))
+    return f"pixel {torn[0]} has some weights that are NaN, and others that are not" if len(torn) else ""
+
+
+def _problem_of_provenance(stored: Arrays) -> str:
+    provenance = json.loads(str(stored["provenance"]))
+    settings = provenance.get("settings", {})
+    if not isinstance(settings, dict) or not isinstance(settings.get("trunc_diff", 0.0), int | float):
+        return "provenance holds settings that are none"
+    medium = provenance.get("grid_medium", VACUUM)
+    return "" if medium in (VACUUM, AIR) else f"provenance has grid_medium {medium!r}, expected {VACUUM} or {AIR}"
+
+
+def _problem_of_split(stored: Arrays) -> str:
+    return "" if ("trains" in stored) == ("split_name" in stored) else "trains and split_name belong together"
+
+
+PIXELS_OF_NETWORKS = (
+    Array("w_array_0", "f", ("n_pixel", "n_neurons", "n_label")),
+    Array("b_array_0", "f", ("n_pixel", "n_neurons")),
+    Array("w_array_1", "f", ("n_pixel", "n_neurons")),
+    Array("b_array_1", "f", ("n_pixel",)),
+    Array("wavelength", "f", ("n_pixel",), finite=True, positive=True, increasing=True),
+    Array("emulator_rms", "f", ("n_pixel",), least=0.0, formerly="flux_error"),
+)
+NAMES_OF_LABELS = (
+    Array("label_names", "U", ("n_label",), unique=True),
+    Array("label_units", "U", ("n_label",)),
+)
+LABELS_OF_NETWORKS = (
+    Array("x_min", "f", ("n_label",), finite=True),
+    Array("x_max", "f", ("n_label",), finite=True),
+    *NAMES_OF_LABELS,
+)
+_FILE = FileOf(
+    what="a network file",
+    again="Make it again with payneflow gather.",
+    error=NetworkFileError,
+    version=FORMAT_VERSION,
+    checksum_since=4,
+    oldest=1,
+    arrays=(
+        *PIXELS_OF_NETWORKS,
+        *LABELS_OF_NETWORKS,
+        Array("provenance", "U", json=True),
+        Array("trains", "b", ("n_spectrum",), since=3, optional=True),
+        Array("split_name", "U", since=3, optional=True),
+        Array("flux_scale", "f", (2,), finite=True, since=3),
+    ),
+    relations=(
+        problem_of_range,
+        problem_of_flux_scale,
+        problem_of_weights,
+        _problem_of_provenance,
+        _problem_of_split,
+    ),
+)
+
+
 def read_networks(path: str | Path) -> PixelNetworks:
     """Read a network file, of this format or an earlier one.
 
-    Raises NetworkFileError naming the key where the file is missing, truncated, of a newer format, or inconsistent.
+    Raises NetworkFileError naming the key where the file is missing, damaged, of a newer format, or inconsistent.
     """
-    stored = read_npz(path, NetworkFileError, "a network file")
-    if "emulator_rms" not in stored and "flux_error" in stored:  # format 1
-        stored["emulator_rms"] = stored.pop("flux_error")
-    expected = (*_ARRAYS, "label_names", "label_units", "format_version", "provenance")
-    missing = [key for key in expected if key not in stored]
-    if missing:
-        raise NetworkFileError(f"{path}: no {', '.join(missing)}; a network file holds {', '.join(expected)}.")
-    if int(stored["format_version"]) > FORMAT_VERSION:
-        raise NetworkFileError(
-            f"{path}: format_version {stored['format_version']} is newer than this payneflow reads ({FORMAT_VERSION}): "
-            "update payneflow."
-        )
-    _check_shapes(path, stored)
+    stored = _FILE.read(path)
     return PixelNetworks(
         **{key: stored[key] for key in _ARRAYS},
         label_names=tuple(str(name) for name in stored["label_names"]),
@@ -201,27 +267,3 @@ def read_networks(path: str | Path) -> PixelNetworks:
         split=Split(str(stored["split_name"]), stored["trains"]) if "trains" in stored else None,
         flux_scale=FluxScale(*map(float, stored["flux_scale"])) if "flux_scale" in stored else PUBLISHED_FLUX,
     )
-
-
-def _check_shapes(path: str | Path, stored: dict[str, np.ndarray]) -> None:
-    if stored["w_array_0"].ndim != 3:
-        shape = stored["w_array_0"].shape
-        raise NetworkFileError(f"{path}: w_array_0 has shape {shape}, expected (n_pixel, n_neurons, n_label).")
-    n_pixel, n_neurons, n_label = stored["w_array_0"].shape
-    shapes = {
-        "b_array_0": (n_pixel, n_neurons),
-        "w_array_1": (n_pixel, n_neurons),
-        "b_array_1": (n_pixel,),
-        "x_min": (n_label,),
-        "x_max": (n_label,),
-        "wavelength": (n_pixel,),
-        "emulator_rms": (n_pixel,),
-        "label_names": (n_label,),
-        "label_units": (n_label,),
-    }
-    for key, shape in shapes.items():
-        if stored[key].shape != shape:
-            raise NetworkFileError(
-                f"{path}: {key} has shape {stored[key].shape}; w_array_0 of shape {(n_pixel, n_neurons, n_label)} "
-                f"asks for {shape}."
-            )

@@ -27,6 +27,7 @@ from payneflow.chunks.trained import TrainedChunk, read_trained_pixels
 from payneflow.errors import ChunkError, PayneflowError, SettingsError
 from payneflow.grid import read_grid
 from payneflow.settings import LmSettings, SgdSettings, TheanoSettings, settings_record
+from payneflow.stored_arrays import write_arrays
 
 QUICK = ["--trainer", "sgd", "--num-epochs", "200", "--trial-epochs", "200", "--max-iter", "3", "--trunc-diff", "0.01"]
 LM = ["--trainer", "lm", "--n-neurons", "3", "--trunc-diff", "0.0003"]  # small enough that some pixels start anew
@@ -158,7 +159,7 @@ def test_what_the_chunk_carries_is_what_trains_it(small_grid, tmp_path):
 def test_a_chunk_that_does_not_say_how_to_train_it_is_refused(small_grid, tmp_path, capsys, record, says):
     """Earlier versions wrote no more than "sgd" where the trainer was the published one."""
     path = split_whole(small_grid, tmp_path, [])
-    np.savez(path, **{**np.load(path), "prepared_for": record})
+    write_arrays(path, {**np.load(path), "prepared_for": record})
     assert cli.main(["train", str(path), "--output", str(tmp_path / "t.npz")]) == 2
     said = capsys.readouterr().err
     assert f"{path}: this chunk does not say how to train it: {says}" in said and "Run payneflow split again." in said
@@ -228,7 +229,7 @@ def test_training_never_sees_the_test_set(small_grid, tmp_path, options):
 def altered(path, **changes):
     """A copy of a trained chunk with other contents, beside it."""
     copy = path.with_name(f"altered-{path.name}")
-    np.savez(copy, **{**np.load(path), **changes})
+    write_arrays(copy, {**np.load(path), **changes})
     return copy
 
 
@@ -242,9 +243,9 @@ def pieces(tmp_path_factory):
     ("changes", "says"),
     [
         ({"grid_sha256": "abc"}, "another grid"),
-        ({"settings": "{}"}, "other settings"),
-        ({"x_min": np.zeros(3)}, "another label scaling"),
-        ({"x_max": np.ones(3)}, "another label scaling"),
+        ({"settings": '{"trunc_diff": 1}'}, "other settings"),
+        ({"x_min": np.full(3, -9.0)}, "another label scaling"),
+        ({"x_max": np.full(3, 9e9)}, "another label scaling"),
         ({"label_names": np.array(["a", "b", "c"])}, "other labels"),
         ({"preparation_note": "otherwise"}, "prepared in another way"),
         ({"requested": np.array([0, 10, 1])}, "other pixels"),

@@ -14,6 +14,7 @@ from payneflow import __version__, cli
 from payneflow.declaration import settings_of
 from payneflow.fitting import FitSettings
 from payneflow.spectra import find_files, find_shard, make_layout
+from payneflow.stored_arrays import write_arrays
 from payneflow.training.trainers import TRAINERS
 
 SUBCOMMANDS = [
@@ -107,7 +108,7 @@ def test_a_mini_batch_larger_than_the_training_set_is_refused_in_a_chunk_too(tmp
     assert cli.main(["split", str(grid), "--output", str(chunk.parent), "--trainer", "sgd"]) == 0
     stored = dict(np.load(chunk))
     stored["prepared_for"] = str(stored["prepared_for"]).replace('"mini_batch_size": 2', '"mini_batch_size": 99')
-    np.savez(chunk, **stored)
+    write_arrays(chunk, stored)
     assert cli.main(["train", str(chunk), "--output", str(tmp_path / "t.npz")]) == 2
     assert "only 12 training" in capsys.readouterr().err
 
@@ -280,3 +281,24 @@ def test_a_list_of_files_that_cannot_be_used_is_refused(tmp_path, monkeypatch, c
     said = capsys.readouterr().err
     assert said.startswith(f"payneflow {command}: error: ") and says in said
     assert {path.name for path in tmp_path.iterdir()} == {"list", "empty"}
+
+
+def test_where_nobody_reads_on_it_ends_quietly(tmp_path):
+    grid = write_small_grid(tmp_path / "grid.npz")
+    for command in (["check", str(grid), "--summary", str(tmp_path / "summary.json")], ["--help"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        program = [sys.executable, "-m", "payneflow.cli", *command]
+        ended = subprocess.run(program, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+        os.close(writing)
+        assert (ended.returncode, ended.stderr) == (0, ""), command
+    assert (tmp_path / "summary.json").exists()
+
+
+def test_an_input_is_not_overwritten(tmp_path, capsys):
+    grid = write_small_grid(tmp_path / "grid.npz")
+    before = grid.read_bytes()
+    assert cli.main(["check", str(grid), "--summary", str(grid)]) == 2
+    assert "grid.npz: an input of this command, which it would overwrite" in capsys.readouterr().err
+    assert cli.main(["gather", str(grid), "--network", str(tmp_path / "n"), "--record", str(grid)]) == 2
+    assert grid.read_bytes() == before and not (tmp_path / "n").exists()

@@ -234,7 +234,9 @@ def test_a_missing_or_truncated_input_is_named(name, inputs, tmp_path):
 
 def test_a_missing_key_or_column_is_named(tmp_path):
     np.savez(tmp_path / "evaluation.npz", wavelength=chips())
-    with pytest.raises(PayneflowError, match="no key median_deviation_training, median_deviation_test"):
+    with pytest.raises(
+        PayneflowError, match="no label_names, .*median_deviation_training, median_deviation_test.*payneflow evaluate"
+    ):
         plot("flux_deviation", tmp_path / "evaluation.npz", tmp_path / "figure.png")
     record = record_of(chips(8))
     del record["end"]

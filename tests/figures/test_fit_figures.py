@@ -220,7 +220,7 @@ def test_what_is_no_file_of_best_fits_and_what_takes_no_spectrum_is_said_on_the_
     np.savez(tmp_path / "a.npz", wavelength=two_panels(), flux=np.ones((1, 60)))
     assert cli.main(["plot", "best_fit", str(tmp_path / "a.npz"), "--output", str(tmp_path / "a.png")]) == 2
     said = capsys.readouterr().err
-    assert "no key label_names" in said and "model, continuum, sigma" in said and "--best-fits" in said
+    assert "no label_names" in said and "model, continuum, sigma" in said and "--best-fits" in said
     np.savez(tmp_path / "best.npz", **best_fits_of(two_panels()))
     command = ["plot", "best_fit", str(tmp_path / "best.npz"), "--spectrum", "nobody", "--output", "a.png"]
     assert cli.main(command) == 2

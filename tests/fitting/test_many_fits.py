@@ -196,7 +196,7 @@ def test_what_is_no_table_of_fits_is_refused(tmp_path, content, says):
 
 def test_another_table_is_no_table_of_fits(tmp_path):
     Table({"a": [1]}).write(tmp_path / "x.ecsv")
-    with pytest.raises(SpectraError, match=r"x.ecsv: no label_names, flags, mode; expected fits"):
+    with pytest.raises(SpectraError, match=r"x.ecsv: no entry in meta label_names, flags, mode; fits"):
         read_results(tmp_path / "x.ecsv")
 
 
@@ -291,3 +291,16 @@ def test_the_summary_counts_flags_and_pixels_that_took_no_part(tmp_path, network
     text = results_text(fit_files(networks, [save(tmp_path / "stars.npz", bad, slice(0, 20))]))
     assert "20 spectra fitted" in text and "FAILED" in text
     assert f"pixels that take no part: {N_PIXEL + 7} flux not finite" in text
+
+
+@pytest.mark.parametrize("unit", ["é", "K\n", "\x01", "星", "x" * 100, "dex("])
+def test_a_unit_that_fits_cannot_hold_costs_no_table(tmp_path, unit):
+    name = "a label with an é" + "a" * 100
+    table = Table({"spectrum": [0], name: [1.0], f"{name}_error": [0.1], "flags": [0]})
+    for column in table.colnames:
+        table[column].description = f"of {column}"
+    table[name].unit = unit
+    table.meta = {"label_names": [name], "flags": {"FAILED": 4}, "mode": f"labels {name}"}
+    write_results(table, tmp_path / "fits")
+    assert read_results(tmp_path / "fits.ecsv")[name].tolist() == [1.0]
+    assert Table.read(tmp_path / "fits.fits").columns[1].tolist() == [1.0]

@@ -305,7 +305,7 @@ def test_the_cost_can_be_taken_from_a_training_record_of_the_same_settings(tmp_p
     with pytest.raises(SettingsError, match="no such file; expected a training record"):
         cost_recorded(config, tmp_path / "none.ecsv")
     (tmp_path / "torn.ecsv").write_bytes(record.read_bytes()[:60])
-    with pytest.raises(SettingsError, match="torn.ecsv: cannot be read"):
+    with pytest.raises(SettingsError, match="torn.ecsv: not a readable ECSV table"):
         cost_recorded(config, tmp_path / "torn.ecsv")
 
 

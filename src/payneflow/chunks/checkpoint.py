@@ -14,10 +14,41 @@ import numpy as np
 from payneflow import __version__
 from payneflow.chunks.progress_file import progress_path
 from payneflow.errors import PayneflowError
-from payneflow.files import read_npz, write_npz
-from payneflow.training.policy import PixelProgress, Stage
+from payneflow.stored_arrays import Array, Arrays, FileOf
+from payneflow.training.policy import ENDS, PixelProgress, Stage
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# what a checkpoint stores of each pixel, with the type it comes back as
+_COUNTS, _NUMBERS = ("restarts", "loops", "trials", "steps"), ("divisor", "cost", "deviation", "seconds")
+_WEIGHTS = ("weights", "best_weights")
+
+
+def _problem_of_weights(stored: Arrays) -> str:
+    """Weights that are there are numbers, and a pixel that goes on has some to go on with."""
+    for name in _WEIGHTS:
+        if not np.isfinite(stored[name][stored[f"has_{name}"]]).all():
+            return f"{name} is not finite everywhere"
+    idle = (stored["stage"] == Stage.LOOP) & ~stored["has_weights"]
+    return f"pixel {np.argmax(idle)} has no weights to go on with" if idle.any() else ""
+
+
+_FILE = FileOf(
+    what="a checkpoint",
+    again="Training begins anew.",
+    error=PayneflowError,
+    version=FORMAT_VERSION,
+    checksum_since=3,
+    arrays=(
+        Array("identity", "U"),
+        Array("stage", "U", ("n_pixel",), choices=tuple(map(str, Stage))),
+        *(Array(name, "i", ("n_pixel",), least=0) for name in _COUNTS),
+        Array("divisor", "f", ("n_pixel",), finite=True, positive=True),
+        *(Array(name, "f", ("n_pixel",), infinite=True) for name in _NUMBERS[1:]),
+        *(Array(name, "f", ("n_pixel", "n_weight")) for name in _WEIGHTS),
+        *(Array(f"has_{name}", "b", ("n_pixel",)) for name in _WEIGHTS),
+    ),
+    relations=(_problem_of_weights,),
+)
 
 
 def checkpoint_path(output: str | Path) -> Path:
@@ -29,8 +60,22 @@ def checkpoint_path(output: str | Path) -> Path:
 def remove_checkpoints(outputs: Iterable[str | Path]) -> None:
     """Remove what checkpoints, and what files of progress, lie beside trained chunks, once these are joined."""
     for output in outputs:
-        checkpoint_path(output).unlink(missing_ok=True)
-        progress_path(output).unlink(missing_ok=True)
+        for path in (checkpoint_path(output), progress_path(output)):
+            if path.is_file():  # a directory or a pipe of that name is not ours
+                path.unlink(missing_ok=True)
+
+
+def read_ended(path: Path) -> tuple[dict, int]:
+    """What a checkpoint depends on, and how many of its pixels have ended, read without the rest of it.
+
+    Raises PayneflowError where that cannot be read, or is no such thing.
+    """
+    stored = _FILE.read(path, keys=("identity", "stage"))
+    try:
+        identity = dict(json.loads(str(stored["identity"])))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise PayneflowError(f"{path}: identity is not JSON ({error}); expected a checkpoint.") from error
+    return identity, sum(stage in ENDS for stage in stored["stage"].tolist())
 
 
 def identity_text(identity: dict, settings: dict) -> str:
@@ -41,56 +86,34 @@ def identity_text(identity: dict, settings: dict) -> str:
 
 def write_checkpoint(path: Path, identity: str, progress: list[PixelProgress], n_weight: int) -> None:
     """Write the progress of all pixels of a chunk, whole or not at all."""
-    write_npz(path, {"identity": identity, **_arrays(progress, n_weight)})
-
-
-def read_checkpoint(path: Path, identity: str) -> tuple[list[PixelProgress] | None, str]:
-    """The progress stored for `identity`, or None, and a sentence that says what was found."""
-    if not path.exists():
-        return None, "no checkpoint: starting from the beginning"
-    try:
-        stored = read_npz(path, PayneflowError, "a checkpoint")
-        if str(stored["identity"]) != identity:
-            return None, f"{path} belongs to another grid, chunk, version or settings: not used"
-        progress = _progress(stored)
-    except (PayneflowError, KeyError, ValueError) as error:
-        return None, f"{path} cannot be read ({error}): not used"
-    return progress, f"resuming from {path}: {sum(pixel.ended for pixel in progress)} pixels had ended"
-
-
-# what a checkpoint stores of each pixel, with the type it comes back as
-_NUMBERS = {
-    "restarts": int,
-    "loops": int,
-    "trials": int,
-    "steps": int,
-    "divisor": float,
-    "cost": float,
-    "deviation": float,
-    "seconds": float,
-}
-
-
-def _arrays(progress: list[PixelProgress], n_weight: int) -> dict[str, np.ndarray]:
-    arrays = {name: np.array([getattr(pixel, name) for pixel in progress]) for name in _NUMBERS}
+    arrays = {name: np.array([getattr(pixel, name) for pixel in progress]) for name in (*_COUNTS, *_NUMBERS)}
     arrays["stage"] = np.array([str(pixel.stage) for pixel in progress])
-    for name in ("weights", "best_weights"):
+    for name in _WEIGHTS:
         given = [getattr(pixel, name) for pixel in progress]
         arrays[name] = np.array([np.full(n_weight, np.nan) if one is None else one for one in given])
         arrays[f"has_{name}"] = np.array([one is not None for one in given])
-    return arrays
+    _FILE.write(path, {"identity": identity, **arrays})
 
 
-def _progress(stored: dict[str, np.ndarray]) -> list[PixelProgress]:
-    def weights(name: str, i: int) -> np.ndarray | None:
-        return stored[name][i].copy() if stored[f"has_{name}"][i] else None
+def read_checkpoint(path: Path, identity: str, shape: tuple[int, int]) -> tuple[list[PixelProgress] | None, str]:
+    """The progress stored for `identity`, or None, and a sentence that says what was found.
 
-    return [
-        PixelProgress(
-            stage=Stage(str(stored["stage"][i])),
-            weights=weights("weights", i),
-            best_weights=weights("best_weights", i),
-            **{name: kind(stored[name][i]) for name, kind in _NUMBERS.items()},
-        )
-        for i in range(len(stored["stage"]))
-    ]
+    `shape`: how many pixels there are, and how many weights each has.
+    """
+    if not path.exists():
+        return None, "no checkpoint: starting from the beginning"
+    try:
+        stored = _FILE.read(path)
+    except PayneflowError as error:
+        return None, f"{path} cannot be read ({error}): not used"
+    if str(stored["identity"]) != identity or stored["weights"].shape != shape:
+        return None, f"{path} belongs to another grid, chunk, version or settings: not used"
+    progress = [_progress(stored, i) for i in range(len(stored["stage"]))]
+    return progress, f"resuming from {path}: {sum(pixel.ended for pixel in progress)} pixels had ended"
+
+
+def _progress(stored: Arrays, i: int) -> PixelProgress:
+    weights = {name: stored[name][i].copy() if stored[f"has_{name}"][i] else None for name in _WEIGHTS}
+    counts = {name: int(stored[name][i]) for name in _COUNTS}
+    numbers = {name: float(stored[name][i]) for name in _NUMBERS}
+    return PixelProgress(stage=Stage(str(stored["stage"][i])), **counts, **numbers, **weights)

@@ -6,21 +6,58 @@ from pathlib import Path
 
 import numpy as np
 
+from payneflow.chunks.origin import ORIGIN_OF_CHUNK, problem_of_requested
 from payneflow.errors import ChunkError, SettingsError
-from payneflow.files import read_npz
 from payneflow.grid import Split
+from payneflow.grid.sets import MIN_TEST, MIN_TRAINING
+from payneflow.network import LABELS_OF_NETWORKS, problem_of_flux_scale, problem_of_range
 from payneflow.scaling import FluxScale, LabelScaler
+from payneflow.stored_arrays import Array, Arrays, FileOf
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import Templates
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
 from payneflow.training.trainers import Settings, read_settings_record
 
 FORMAT_VERSION = 4
-_WHAT = "a chunk file made by payneflow split"
 TRAINING_KEY = "prepared_for"  # trainer, settings and seed (JSON); of lm, chunks of earlier versions have them, too
 _TEXTS = ("grid_sha256", "preparation_note", "split_name", "grid_medium")
 _ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_names", "label_units", "requested")
 _ARRAYS += ("trains", "flux_scale", "virtual_labels", "virtual_flux", "template_w0", "template_b0", "noise", "floor")
+
+
+def _problem_of_sets(stored: Arrays) -> str:
+    """Both sets have enough spectra, and what trains is finite."""
+    trains = stored["trains"]
+    if trains.sum() < MIN_TRAINING or (~trains).sum() < MIN_TEST:
+        return f"trains has {trains.sum()} training spectra of {len(trains)}: a set is too small"
+    torn = next((key for key in ("flux", "labels") if not np.isfinite(stored[key][trains]).all()), None)
+    return "" if torn is None else f"{torn} of the training spectra is not finite everywhere"
+
+
+_FILE = FileOf(
+    what="a chunk file made by payneflow split",
+    again="Make it again with payneflow split.",
+    error=ChunkError,
+    version=FORMAT_VERSION,
+    checksum_since=4,
+    oldest=4,
+    may_be_none=("n_virtual", "n_template"),
+    arrays=(
+        *ORIGIN_OF_CHUNK,
+        *LABELS_OF_NETWORKS,
+        Array("wavelength", "f", ("n_pixel",), finite=True, positive=True, increasing=True),
+        Array("flux", "f", ("n_spectrum", "n_pixel")),
+        Array("labels", "f", ("n_spectrum", "n_label")),
+        Array("virtual_labels", "f", ("n_virtual", "n_label"), finite=True),
+        Array("virtual_flux", "f", ("n_virtual", "n_pixel"), finite=True),
+        Array("template_w0", "f", ("n_template", "n_neurons", "n_label"), finite=True),
+        Array("template_b0", "f", ("n_template", "n_neurons"), finite=True),
+        Array("noise", "f", ("n_pixel",), finite=True, least=0.0),
+        Array("floor", "f", ("n_pixel",), finite=True, least=0.0),
+        Array(TRAINING_KEY, "U"),
+    ),
+    relations=(problem_of_range, problem_of_flux_scale, problem_of_requested, _problem_of_sets),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,28 +143,17 @@ class Chunk:
 def read_preparation_note(path: str | Path) -> str:
     """How a chunk file that `split_grid` wrote was prepared, read without the rest of it."""
     key = "preparation_note"
-    return str(read_npz(path, ChunkError, _WHAT, keys=(key,))[key])
+    return str(_FILE.read(path, keys=(key,))[key])
 
 
 def read_training(path: str | Path) -> tuple[str, Settings, int]:
     """Trainer, settings and seed that a chunk file carries, read without the rest of it. Raises ChunkError."""
-    stored = read_npz(path, ChunkError, _WHAT, keys=(TRAINING_KEY,))
-    if TRAINING_KEY not in stored:
-        raise ChunkError(f"{path}: no {TRAINING_KEY}; expected a chunk file. Make it again with payneflow split.")
-    return _training(path, str(stored[TRAINING_KEY]))
+    return _training(path, str(_FILE.read(path, keys=(TRAINING_KEY,))[TRAINING_KEY]))
 
 
 def read_chunk(path: str | Path) -> Chunk:
     """Read a chunk file. Raises ChunkError where it is missing, damaged, or of another format or version."""
-    stored = read_npz(path, ChunkError, _WHAT)
-    missing = [key for key in ("chunk", *_ARRAYS, *_TEXTS, TRAINING_KEY, "format_version") if key not in stored]
-    if missing:
-        raise ChunkError(f"{path}: no {', '.join(missing)}; expected a chunk file. Make it again with payneflow split.")
-    if int(stored["format_version"]) != FORMAT_VERSION:
-        raise ChunkError(
-            f"{path}: format_version {stored['format_version']}, expected {FORMAT_VERSION}. Make it again with "
-            "payneflow split."
-        )
+    stored = _FILE.read(path)
     trainer, settings, seed = _training(path, str(stored[TRAINING_KEY]))
     arrays = {key: stored[key] for key in _ARRAYS} | {key: str(stored[key]) for key in _TEXTS}
     return Chunk(name=str(stored["chunk"]), **arrays, trainer=trainer, settings=settings, seed=seed)

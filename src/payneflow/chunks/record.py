@@ -1,12 +1,13 @@
 """The training record: one row a pixel, how its training went and why it ended; and its summary in words."""
 
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from payneflow.files import whole_file
+from payneflow.stored_tables import write_table
 from payneflow.training.policy import ENDS
 from payneflow.training.trainers import TRAINERS
 
@@ -51,8 +52,9 @@ def record_table(columns: dict[str, np.ndarray], settings: dict) -> "Table":
 
 def write_record(table: "Table", path: str | Path) -> None:
     """Write the training record as ECSV, which `astropy.table.Table.read` reads with units and descriptions."""
-    with whole_file(path) as temporary:
-        table.write(temporary, format="ascii.ecsv", overwrite=True)
+    text = io.StringIO()
+    table.write(text, format="ascii.ecsv")
+    write_table(path, [text.getvalue()])
 
 
 def summary_text(table: "Table", worst: int = 5) -> str:

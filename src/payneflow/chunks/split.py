@@ -21,6 +21,7 @@ from payneflow.files import whole_file
 from payneflow.grid import SpectralGrid, Split
 from payneflow.grid.blocks import for_each_block
 from payneflow.settings import settings_record
+from payneflow.stored_arrays import write_checksum
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.trainers import Settings, check_size, prepare
 
@@ -165,6 +166,7 @@ def _growing_chunk(piece: Piece, flux, preparation: Preparation, to_hold: np.nda
         _write(archive, "virtual_flux", virtual.flux(held, floors.nugget) if kriging else nothing)
         _write(archive, "noise", floors.noise)
         _write(archive, "floor", floors.deviation)
+        write_checksum(archive)
 
 
 def _write(archive: zipfile.ZipFile, key: str, array) -> None:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from payneflow.chunks.checkpoint import checkpoint_path, identity_text, read_checkpoint, write_checkpoint
+from payneflow.chunks.checkpoint import (
+    checkpoint_path,
+    identity_text,
+    read_checkpoint,
+    remove_checkpoints,
+    write_checkpoint,
+)
 from payneflow.chunks.chunk import Chunk, read_chunk
 from payneflow.chunks.progress_file import JobState, ProgressFile, progress_path
 from payneflow.chunks.trained import TrainedChunk
@@ -55,7 +61,7 @@ def train_chunk(
     if keep_checkpoint:
         report.write(n_done=len(chunk.pixels), state=JobState.DONE)
     else:
-        progress_path(output).unlink(missing_ok=True)
+        remove_checkpoints([output])
 
 
 def _train_chunk(
@@ -69,7 +75,8 @@ def _train_chunk(
 ) -> None:
     identity = identity_text(chunk.identity, record)
     checkpoint = checkpoint_path(output)
-    progress, found = read_checkpoint(checkpoint, identity)
+    length = n_weight(chunk.settings.n_neurons, chunk.labels.shape[1])
+    progress, found = read_checkpoint(checkpoint, identity, (len(chunk.pixels), length))
     shared = f", {ranks.size} ranks" if ranks.size > 1 else ""
     of = f"{len(chunk.pixels)} pixels, {len(chunk.labels)} spectra, trainer {chunk.trainer}{shared}"
     say(f"{chunk.name}: {of}; {found}")
@@ -78,7 +85,6 @@ def _train_chunk(
     report.write(n_done=count_ended(progress)[0])
     scaled_labels = chunk.scaler.scale(chunk.labels[chunk.split.training])
     engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, chunk.settings, chunk.seed))
-    length = n_weight(chunk.settings.n_neurons, chunk.labels.shape[1])
     flux = flux_to_learn(*map(chunk.scale.share, (chunk.flux[chunk.split.training], chunk.virtual_flux)))
     floors = zip(chunk.noise.tolist(), chunk.floor.tolist(), strict=True)
     tasks = [PixelTask(int(chunk.pixels[i]), flux[i], progress[i], *floor) for i, floor in enumerate(floors)]
@@ -93,8 +99,6 @@ def _train_chunk(
     if keep_checkpoint:
         save()
     _trained(chunk, record, policy, [task.progress for task in tasks], length).write(output)
-    if not keep_checkpoint:
-        checkpoint.unlink(missing_ok=True)
 
 
 def _train(

@@ -3,23 +3,73 @@
 `train` writes it, `gather` reads it, `payneflow status` asks whether it is there.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from payneflow.chunks.origin import ORIGIN_OF_CHUNK, problem_of_requested
 from payneflow.chunks.record import COLUMNS
 from payneflow.errors import ChunkError
-from payneflow.files import read_npz, write_npz
+from payneflow.network import (
+    LABELS_OF_NETWORKS,
+    PIXELS_OF_NETWORKS,
+    problem_of_flux_scale,
+    problem_of_range,
+    problem_of_weights,
+)
+from payneflow.stored_arrays import Array, Arrays, FileOf
+from payneflow.training.policy import ENDS
+from payneflow.training.trainers import TRAINERS
 from payneflow.weights import PUBLISHED_KEYS
 
-FORMAT_VERSION = 4
-_WHAT = "a trained chunk made by payneflow train"
+_DEVIATIONS = ("deviation", "deviation_test", "median_deviation_test")
+
+
+def _problem_of_settings(stored: Arrays) -> str:
+    trunc_diff = json.loads(str(stored["settings"])).get("trunc_diff", 0.0)
+    return "" if isinstance(trunc_diff, int | float) else f"settings has trunc_diff {trunc_diff!r}, expected a number"
+
+
+def _problem_of_pixels(stored: Arrays) -> str:
+    return "" if (stored["pixels"] == stored["pixel"]).all() else "pixels and pixel differ"
+
+
+_FILE = FileOf(
+    what="a trained chunk made by payneflow train",
+    again="Train this chunk again.",
+    error=ChunkError,
+    version=5,  # still read: 4, which has no checksum
+    checksum_since=5,
+    oldest=4,
+    arrays=(
+        *ORIGIN_OF_CHUNK,
+        *PIXELS_OF_NETWORKS,
+        *LABELS_OF_NETWORKS,
+        Array("settings", "U", json=True),
+        Array("pixel", "i", ("n_pixel",), least=0),
+        Array("trainer", "U", ("n_pixel",), choices=tuple(TRAINERS)),
+        *(Array(name, "i", ("n_pixel",), least=0) for name in ("restarts", "loops", "steps")),
+        Array("step_size", "f", ("n_pixel",), least=0.0),
+        # NaN where training failed, infinite where it never came to a validation
+        *(Array(name, "f", ("n_pixel",), least=0.0, infinite=True) for name in _DEVIATIONS),
+        Array("seconds", "f", ("n_pixel",), least=0.0),
+        Array("end", "U", ("n_pixel",), choices=tuple(map(str, ENDS))),
+    ),
+    relations=(
+        problem_of_range,
+        problem_of_flux_scale,
+        problem_of_weights,
+        problem_of_requested,
+        _problem_of_settings,
+        _problem_of_pixels,
+    ),
+)
 _ARRAYS = ("pixels", "wavelength", "x_min", "x_max", "label_names", "label_units", "requested", "emulator_rms")
 _ARRAYS += ("trains", "flux_scale")
 _TEXTS = ("grid_sha256", "preparation_note", "settings", "split_name", "grid_medium")
 _COLUMNS = tuple(name for name in COLUMNS if name not in ("pixel", "wavelength", "chunk"))
-_KEYS = ("chunk", *_ARRAYS, *_TEXTS, *PUBLISHED_KEYS, "pixel", *_COLUMNS, "format_version")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,20 +106,14 @@ class TrainedChunk:
     def write(self, path: str | Path) -> None:
         """Write it, whole or not at all. Raises PayneflowError where that is not possible."""
         own = {key: getattr(self, key) for key in (*_ARRAYS, *_TEXTS)}
-        about = {"chunk": self.name, "pixel": self.pixels, "format_version": FORMAT_VERSION}
+        about = {"chunk": self.name, "pixel": self.pixels}
         columns = {name: self.columns[name] for name in _COLUMNS}
-        write_npz(path, {**about, **own, **self.networks, **columns})
+        _FILE.write(path, {**about, **own, **self.networks, **columns})
 
     @classmethod
     def read(cls, path: str | Path) -> "TrainedChunk":
         """Read one. Raises ChunkError where it is missing, damaged, no trained chunk, or of another version."""
-        stored = read_npz(path, ChunkError, _WHAT)
-        missing = [key for key in _KEYS if key not in stored]
-        if missing:
-            raise ChunkError(f"{path}: no {', '.join(missing)}; expected a trained chunk. Train this chunk again.")
-        version = int(stored["format_version"])
-        if version != FORMAT_VERSION:
-            raise ChunkError(f"{path}: format_version {version}, expected {FORMAT_VERSION}. Train this chunk again.")
+        stored = _FILE.read(path)
         return cls(
             name=str(stored["chunk"]),
             **{key: stored[key] for key in _ARRAYS},
@@ -87,7 +131,4 @@ class TrainedChunk:
 
 def read_trained_pixels(path: str | Path) -> list[int]:
     """The pixels of a trained chunk, read without the rest of it. Raises ChunkError where that is none."""
-    stored = read_npz(path, ChunkError, _WHAT, keys=("pixels", "end"))
-    if "end" not in stored or "pixels" not in stored:  # "end" tells it from a chunk file
-        raise ChunkError(f"{path}: no end or no pixels; expected {_WHAT}.")
-    return stored["pixels"].ravel().tolist()
+    return _FILE.read(path, keys=("pixels", "end"))["pixels"].tolist()  # "end" tells it from a chunk file

@@ -15,10 +15,12 @@ _DEFAULT = SpectraLayout()
 
 def calibrate(given: argparse.Namespace) -> None:
     """Measure the networks' own label errors, by fitting spectra that their training never saw."""
+    from payneflow.files import check_outputs
     from payneflow.fitting.calibration import measure_label_errors, write_label_errors
     from payneflow.network import read_networks
     from payneflow.progress import Counter
 
+    check_outputs([given.output], [given.network, given.grid])
     networks = read_networks(given.network)
     grid = networks.read_grid(given.grid, options.grid_keys_of(given))
     counter = Counter(len(grid.labels), "spectra fitted")
@@ -45,9 +47,11 @@ def calibrate(given: argparse.Namespace) -> None:
 
 def fit(given: argparse.Namespace) -> None:
     """Fit the labels of observed spectra, or of the test spectra of a grid, which the networks never saw."""
+    from payneflow.files import check_outputs
     from payneflow.fitting.results import results_text, write_results
     from payneflow.network import read_networks
 
+    check_outputs(_outputs_of_fit(given), [given.network, given.grid, given.label_errors])
     if bool(given.grid) == bool(given.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
     settings = _fit_settings_of(given)
@@ -57,6 +61,10 @@ def fit(given: argparse.Namespace) -> None:
     fits = (_fit_test_set if given.grid else _fit_observed)(given, networks, settings, common)
     write_results(fits, given.output)
     print(results_text(fits))
+
+
+def _outputs_of_fit(given: argparse.Namespace) -> list[str | None]:
+    return [f"{given.output}.ecsv", f"{given.output}.fits", given.best_fits]
 
 
 def _label_errors(given: argparse.Namespace, networks, settings):
@@ -89,6 +97,7 @@ def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict):
 
 
 def _fit_observed(given: argparse.Namespace, networks, settings, common: dict):
+    from payneflow.files import check_outputs
     from payneflow.fitting.many import fit_batches, refuse_if_unreadable, write_best_fits
     from payneflow.progress import Counter
     from payneflow.spectra import find_files, find_shard, read_spectra
@@ -98,7 +107,9 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict):
         raise SettingsError("--start truth: the true labels of observed spectra are unknown; use estimate or middle.")
     layout = _layout_of(given)
     selection = None if given.spectra is None else parse_selection(given.spectra)
-    shard = find_shard(find_files(given.files), layout, selection)
+    files = find_files(given.files)
+    check_outputs(_outputs_of_fit(given), files)
+    shard = find_shard(files, layout, selection)
     if given.plan not in (None, shard.digest):
         raise SpectraError(
             f"{' '.join(given.files)}: the files have come or gone since this job was planned, so that spectra "
@@ -123,10 +134,13 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict):
 
 def gather_fits(given: argparse.Namespace) -> None:
     """Join the fits of all shards to one table."""
+    from payneflow.files import check_outputs
     from payneflow.fitting import many as many_fits
     from payneflow.fitting.results import results_text, write_results
 
-    fits = many_fits.gather_fits(options.listed(given, given.fits))
+    shards = options.listed(given, given.fits)
+    check_outputs([f"{given.output}.ecsv", f"{given.output}.fits"], [*shards, given.list])
+    fits = many_fits.gather_fits(shards)
     many_fits.refuse_if_unreadable(fits)
     write_results(fits, given.output)
     print(results_text(fits))
@@ -135,7 +149,9 @@ def gather_fits(given: argparse.Namespace) -> None:
 def plot(given: argparse.Namespace) -> None:
     """Draw a figure from a result file; the ending of the output (.png, .pdf, .svg) is the format."""
     from payneflow import figures
+    from payneflow.files import check_outputs
 
+    check_outputs([given.output], [given.input])
     figures.plot(given.figure, given.input, given.output, given.spectrum)
 
 

@@ -1,8 +1,13 @@
 """The parser of the whole command line, and how a command ends: status 0, 2 or 130 and never a traceback."""
 
 import argparse
+import io
+import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import TextIO
 
 from payneflow import __version__
 from payneflow.cli import fitting, running, training
@@ -10,7 +15,49 @@ from payneflow.errors import PayneflowError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `payneflow ARGUMENTS`; returns the exit status: 0, or 2 after an error the user can act on."""
+    """Run `payneflow ARGUMENTS`; returns the exit status: 0, or 2 after an error the user can act on.
+
+    Where nobody reads on what it prints, as with `| head`, it does its work to the end, quietly.
+    """
+    printed = _Printed(sys.stdout)
+    with redirect_stdout(printed):
+        try:
+            status = _run(arguments)
+        finally:  # also after --help, which ends by SystemExit
+            printed.flush()
+    if printed.problem:
+        print(f"payneflow: error: standard output cannot be written: {printed.problem}.", file=sys.stderr)
+        return status or 2
+    return status
+
+
+class _Printed(io.TextIOBase):
+    """Standard output, into which one may print when nobody reads on; `problem`: what else went wrong with it."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self.problem = stream, ""
+
+    def write(self, text: str) -> int:
+        with self._undisturbed():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._undisturbed():
+            self._stream.flush()
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.problem = self.problem or error.strerror or str(error)
+            with suppress(OSError, ValueError):  # what is left in the buffer goes nowhere, also at the end of Python
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+def _run(arguments: list[str] | None) -> int:
     options = make_parser().parse_args(arguments)
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:

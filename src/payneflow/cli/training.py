@@ -12,11 +12,12 @@ from payneflow.training.trainers import DEFAULT, TRAINERS, make_settings
 
 def check(given: argparse.Namespace) -> None:
     """Say what a grid holds, or what is wrong with it."""
-    from payneflow.files import whole_file
+    from payneflow.files import check_outputs, whole_file
     from payneflow.fitting.sampling import notes_of_grid
     from payneflow.grid import read_grid
     from payneflow.grid.summary import summarise, summary_text
 
+    check_outputs([given.summary], [given.grid])
     grid = read_grid(given.grid, options.grid_keys_of(given), options.grid_reading_of(given), seed=given.seed)
     summary = summarise(grid)
     summary["notes"] += notes_of_grid(grid, range(len(grid.wavelength)))
@@ -45,11 +46,14 @@ def split(given: argparse.Namespace) -> None:
 
 def train(given: argparse.Namespace) -> None:
     """Train the pixels of one chunk file. After a kill the same command goes on where it was."""
+    from payneflow.chunks.checkpoint import checkpoint_path
     from payneflow.chunks.train import train_chunk
+    from payneflow.files import check_outputs
     from payneflow.training.ranks import run_on_ranks
 
     def lead(ranks) -> None:
         _refuse_settings(given)
+        check_outputs([given.output], [given.chunk, checkpoint_path(given.output)])
         train_chunk(given.chunk, given.output, given.checkpoint_seconds, ranks, given.keep_checkpoint)
 
     run_on_ranks(given.ranks, lead)
@@ -60,8 +64,10 @@ def gather(given: argparse.Namespace) -> None:
     from payneflow.chunks.checkpoint import remove_checkpoints
     from payneflow.chunks.gather import gather_chunks
     from payneflow.chunks.record import summary_text, write_record
+    from payneflow.files import check_outputs
 
     trained = options.listed(given, given.trained)
+    check_outputs([given.network, given.record], [*trained, given.list])
     networks, record = gather_chunks(trained)
     networks.write(given.network)
     write_record(record, given.record)
@@ -72,8 +78,10 @@ def gather(given: argparse.Namespace) -> None:
 def evaluate(given: argparse.Namespace) -> None:
     """Measure how well networks reproduce the spectra of their grid, those of the training set and of the test set."""
     from payneflow.evaluation import evaluate_networks, evaluation_text, write_evaluation
+    from payneflow.files import check_outputs
     from payneflow.network import read_networks
 
+    check_outputs([given.output], [given.network, given.grid])
     networks = read_networks(given.network)
     results = evaluate_networks(networks, networks.read_grid(given.grid, options.grid_keys_of(given)))
     write_evaluation(results, given.output)

@@ -14,7 +14,6 @@ from matplotlib.patches import Patch
 from payneflow.errors import PayneflowError
 from payneflow.figures.flags import flag_words
 from payneflow.figures.numbers import MINUS, count, padded, residual_limit, symbol, value_and_error, wrapped
-from payneflow.figures.reading import require
 from payneflow.figures.spectrum_axes import (
     LINE,
     MARGIN,
@@ -29,10 +28,9 @@ from payneflow.figures.spectrum_axes import (
     rows_of_axes,
 )
 from payneflow.figures.style import FAINT, INK, PAGE, STYLE, VERMILION, InchFigure, write_image
-from payneflow.files import NpzArchive
+from payneflow.fitting.best_fit_file import BEST_FITS
 from payneflow.wavelength import segments
 
-_WHAT = "a file of best-fit spectra (payneflow fit --best-fits)"
 _WHOLE = ("wavelength", "label_names", "label_units", "flag_names", "flag_bits", "errors")
 _BY_ROW = ("identifier", "flux", "model", "continuum", "sigma", "used")
 _RESULTS = ("labels", "label_errors", "SNR", "chi2", "dof", "flags")
@@ -59,11 +57,11 @@ def plot_best_fit(input_path: str | Path, output_path: str | Path, spectrum: str
 
 def _read_one(path: str | Path, spectrum: str | None) -> dict[str, np.ndarray]:
     """What the file holds of one spectrum, by key; of a large file its row alone is read."""
-    with NpzArchive(path, PayneflowError, _WHAT) as archive:
-        require(path, archive, (*_WHOLE, *_BY_ROW, *_RESULTS), "key", _WHAT)
-        row = row_of(path, [str(name) for name in archive.read("identifier")], spectrum)
+    with BEST_FITS.opened(path) as archive:
+        whole = {key: BEST_FITS.whole(archive, key) for key in _WHOLE}
+        row = row_of(path, [str(name) for name in BEST_FITS.whole(archive, "identifier")], spectrum)
         keys = [*_BY_ROW, *_RESULTS, *(key for key in _VELOCITY if key in archive)]
-        return {key: archive.read(key) for key in _WHOLE} | {key: archive.row(key, row) for key in keys}
+        return whole | {key: archive.row(key, row) for key in keys}
 
 
 def row_of(path: str | Path, identifiers: Sequence[str], spectrum: str | None) -> int:

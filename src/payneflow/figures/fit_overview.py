@@ -13,11 +13,10 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from payneflow.figures.flags import flagged, is_failed
 from payneflow.figures.numbers import MINUS, count, padded, symbol, words
-from payneflow.figures.reading import floats, read_table, require
+from payneflow.figures.reading import floats, read_fits
 from payneflow.figures.style import BLUE, FAINT, INK, PAGE, SKY, STYLE, InchFigure, write_image
 from payneflow.statistics import bias_and_width
 
-_WHAT = "a table of fits"
 _SIDE = 2.62, 2.2  # inches: width and height of a panel
 _LEFT = 0.55, 4.33  # inches: where the panels of the two columns begin
 _BOTTOM = 0.42, 3.2  # inches: where those of the two rows do
@@ -34,10 +33,7 @@ _WIDE = 8.0  # ratio of largest to smallest value from which an axis is logarith
 
 def plot_fit_overview(input_path: str | Path, output_path: str | Path) -> None:
     """fits.ecsv -> pulls or errors, chi2 against S/N, a Kiel diagram, and how many fits have which flag."""
-    fits = read_table(input_path, ["SNR", "chi2", "dof", "flags"], ["label_names", "flags"], _WHAT)
-    names = fits.meta["label_names"]
-    require(input_path, fits.colnames, [c for name in names for c in (name, f"{name}_error")], "column", _WHAT)
-    write_image(draw_fit_overview(fits), output_path)
+    write_image(draw_fit_overview(read_fits(input_path, {"SNR": "f", "chi2": "f", "dof": "i"})), output_path)
 
 
 @rc_context(STYLE)

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from payneflow.errors import PayneflowError
 from payneflow.figures.flags import flagged, is_failed
 from payneflow.figures.numbers import MINUS, count, padded, residual_limit, symbol, unit_after, words
-from payneflow.figures.reading import floats, read_table, require
+from payneflow.figures.reading import floats, read_fits
 from payneflow.figures.style import (
     BLUE,
     COLUMN,
@@ -32,9 +32,8 @@ _TITLE = 0.17  # inches above a panel, for its bias and width
 
 def plot_fitting_results(input_path: str | Path, output_path: str | Path) -> None:
     """fits.ecsv -> one panel a label: fitted against true, and the difference below."""
-    fits = read_table(input_path, ["flags"], ["label_names", "flags"], "a table of fits")
+    fits = read_fits(input_path, {})
     for name in fits.meta["label_names"]:
-        require(input_path, fits.colnames, [name, f"{name}_error"], "column", "a table of fits")
         if f"{name}_true" not in fits.colnames:
             raise PayneflowError(
                 f"{input_path}: no column {name}_true: the true labels of these spectra are not known, so there is "

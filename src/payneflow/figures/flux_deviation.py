@@ -8,14 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from payneflow.evaluation import read_evaluation
 from payneflow.figures.numbers import count, log_bins, scientific
-from payneflow.figures.reading import flux_scale_of, read_evaluation
+from payneflow.figures.reading import flux_scale_of
 from payneflow.figures.style import BLUE, COLUMN, STYLE, VERMILION, InchFigure, write_image
 
 
 def plot_flux_deviation(input_path: str | Path, output_path: str | Path) -> None:
     """evaluation.npz -> histograms over pixels of the median absolute deviation, training set and test set."""
-    evaluation = read_evaluation(input_path, ["median_deviation_training", "median_deviation_test"])
+    evaluation = read_evaluation(input_path)
     scale, unit = flux_scale_of(evaluation)
     sets = (evaluation[f"median_deviation_{name}"] / scale.width for name in ("training", "test"))
     figure = draw_flux_deviation(*sets, unit)

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
+from payneflow.evaluation import read_evaluation
 from payneflow.figures.numbers import MINUS, count, padded, residual_limit, scientific, symbol, unit_after, wrapped
-from payneflow.figures.reading import flux_scale_of, read_evaluation
+from payneflow.figures.reading import flux_scale_of
 from payneflow.figures.spectrum_axes import (
     LINE,
     MARGIN,
@@ -31,8 +32,7 @@ _SPACING = 0.2  # inches between panels, for the wavelengths
 
 def plot_flux_prediction(input_path: str | Path, output_path: str | Path) -> None:
     """evaluation.npz -> one test spectrum, its prediction and the residual, in eight panels of wavelength."""
-    examples = [f"example_{what}" for what in ("flux", "prediction", "labels", "spectrum")]
-    evaluation = read_evaluation(input_path, ["wavelength", *examples, "label_names", "label_units"])
+    evaluation = read_evaluation(input_path)
     scale, unit = flux_scale_of(evaluation)
     figure = draw_flux_prediction(
         evaluation["wavelength"],

@@ -1,21 +1,14 @@
 """The result files that figures are drawn from, read and checked: a wrong one is named, with what it lacks."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
 from payneflow.errors import PayneflowError
-from payneflow.files import read_npz
 from payneflow.scaling import PUBLISHED_FLUX, FluxScale
-
-
-def read_evaluation(path: str | Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read evaluation.npz, which must hold the arrays `keys`."""
-    evaluation = read_npz(path, PayneflowError, "an evaluation file")
-    require(path, evaluation, keys, "key", "an evaluation file")
-    return evaluation
+from payneflow.stored_tables import check_columns, read_table
 
 
 def flux_scale_of(evaluation: dict[str, np.ndarray]) -> tuple[FluxScale, str]:
@@ -24,28 +17,34 @@ def flux_scale_of(evaluation: dict[str, np.ndarray]) -> tuple[FluxScale, str]:
     return scale, "normalised flux" if scale == PUBLISHED_FLUX else "share of the flux scale"
 
 
-def read_table(path: str | Path, columns: Sequence[str], meta: Sequence[str], what: str) -> Table:
-    """Read an ECSV table of at least one row, with the `columns` and entries in `meta`; `what` names it in messages."""
-    try:
-        table = Table.read(path, format="ascii.ecsv")
-    except FileNotFoundError as error:
-        raise PayneflowError(f"{path}: no such file; expected {what}.") from error
-    except (OSError, ValueError, KeyError) as error:
-        raise PayneflowError(f"{path}: not a readable ECSV table ({error}); expected {what}.") from error
-    require(path, table.colnames, columns, "column", what)
-    require(path, table.meta, meta, "entry in meta", what)
+def read_record(path: str | Path) -> Table:
+    """Read a training record of at least one pixel."""
+    columns = {"wavelength": "f", "loops": "i", "deviation": "f", "deviation_test": "f", "end": "U"}
+    return _with_rows(
+        path, read_table(path, PayneflowError, "a training record", columns, {"trunc_diff": (int, float)})
+    )
+
+
+def read_fits(path: str | Path, columns: Mapping[str, str]) -> Table:
+    """Read a table of at least one fit, with these columns and those of its labels."""
+    what = "a table of fits"
+    meta = {"label_names": list, "flags": dict}
+    table = read_table(path, PayneflowError, what, {**columns, "flags": "i"}, meta)
+    names, flags = table.meta["label_names"], table.meta["flags"]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise PayneflowError(f"{path}: label_names in its meta is {names!r}; expected the names of labels: {what}.")
+    if not all(isinstance(bit, int) for bit in flags.values()):
+        raise PayneflowError(f"{path}: flags in its meta is {flags!r}; expected a number for each name: {what}.")
+    check_columns(path, PayneflowError, what, table, {c: "f" for name in names for c in (name, f"{name}_error")})
+    true = {f"{name}_true": "f" for name in names if f"{name}_true" in table.colnames}
+    check_columns(path, PayneflowError, what, table, true)
+    return _with_rows(path, table)
+
+
+def _with_rows(path: str | Path, table: Table) -> Table:
     if not len(table):
         raise PayneflowError(f"{path}: the table has no rows; there is nothing to plot.")
     return table
-
-
-def require(path: str | Path, present: Container[str], needed: Sequence[str], kind: str, what: str) -> None:
-    """Raise PayneflowError naming every `needed` key, column or entry (`kind`) that is not present."""
-    missing = [name for name in needed if name not in present]
-    if missing:
-        raise PayneflowError(
-            f"{path}: no {kind} {', '.join(missing)}; {what} has it. Was the file made by another version of payneflow?"
-        )
 
 
 def floats(column) -> np.ndarray:

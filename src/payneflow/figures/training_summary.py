@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from payneflow.figures.numbers import count, log_bins, padded, words
-from payneflow.figures.reading import floats, read_table
+from payneflow.figures.reading import floats, read_record
 from payneflow.figures.style import (
     BLUE,
     GREEN,
@@ -40,9 +40,7 @@ _BOTTOM, _HEIGHT = 1.5, 2.35  # inches: of the panels of deviation
 
 def plot_training_summary(input_path: str | Path, output_path: str | Path) -> None:
     """training_record.ecsv -> deviation and loops of every pixel against wavelength, coloured by how training ended."""
-    columns = ["wavelength", "loops", "deviation", "deviation_test", "end"]
-    record = read_table(input_path, columns, ["trunc_diff"], "a training record")
-    write_image(draw_training_summary(record), output_path)
+    write_image(draw_training_summary(read_record(input_path)), output_path)
 
 
 @rc_context(STYLE)

@@ -12,18 +12,17 @@ import numpy as np
 
 from payneflow import __version__
 from payneflow.errors import CalibrationError
-from payneflow.files import read_npz, write_npz
 from payneflow.fitting.engine.search import AS_GOOD
 from payneflow.fitting.fit import search_spectra
-from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
+from payneflow.fitting.label_errors import LEAST_HELD_BACK, LabelErrors, digest, smoothness
 from payneflow.fitting.moved_stars import known_velocities, moved_stars
 from payneflow.fitting.parameters import ParameterLayout, Parameters
 from payneflow.fitting.quality import Fits, emulator_amplitudes, quality_of
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
+from payneflow.stored_arrays import Array, Arrays, FileOf
 
-FORMAT_VERSION = 2  # 1 has neither amplitudes nor excess, and is still read
 # Of noiseless fits, as a share of the flux scale; from S/N 10 to 1000 the label errors are the same within 5 %
 FLUX_ERROR = 1 / 300
 # A row of the grid whose error is so many times the rms of all others has other labels than its spectrum: left in, it
@@ -155,27 +154,58 @@ def _evenly(values: np.ndarray, most: int) -> np.ndarray:
     return values[np.unique(np.linspace(0, len(values) - 1, min(len(values), most)).round().astype(int))]
 
 
-_KEYS = {  # kind of number or text, and shape
-    "scaled": ("f", "n_row", "n_label"),
-    "errors": ("f", "n_row", "n_parameter"),
-    "rows": ("i", "n_row"),
-    "held_back": ("b", "n_row"),
-    "training": ("f", "n_training", "n_label"),
-    "lengths": ("f", "n_label"),
-    "nugget": ("f",),
-    "mode": ("U",),
-    "networks": ("U",),
-}
-_MEASURED = {"amplitudes": ("f", "n_row", "n_alternative"), "excess": ("f", "n_row")}  # since format 2
-_KINDS = {"f": "floating-point numbers", "i": "whole numbers", "b": "true or false", "U": "text"}
+# ----------------------------------------------------------------------------------------------------------- the file
+
+
+def _problem_of_parameters(stored: Arrays) -> str:
+    try:
+        ParameterLayout.of_width(stored["scaled"].shape[1], stored["errors"].shape[1])
+    except CalibrationError as error:
+        return f"errors has {error}"
+    return ""
+
+
+def _problem_of_measured(stored: Arrays) -> str:
+    return "" if ("amplitudes" in stored) == ("excess" in stored) else "amplitudes and excess belong together"
+
+
+def _problem_of_held_back(stored: Arrays) -> str:
+    n = int(stored["held_back"].sum())
+    return "" if n >= LEAST_HELD_BACK else f"{n} held-back spectra, expected {LEAST_HELD_BACK} or more"
+
+
+_MEASURED = ("amplitudes", "excess")
+_FILE = FileOf(
+    what="label errors, as `payneflow calibrate` writes them",
+    again="Run `payneflow calibrate` again.",
+    error=CalibrationError,
+    version=3,  # still read: 2, which has no checksum; 1, which has neither amplitudes nor excess, either
+    checksum_since=3,
+    oldest=1,
+    arrays=(
+        Array("scaled", "f", ("n_row", "n_label"), finite=True),
+        Array("errors", "f", ("n_row", "n_parameter"), finite=True),
+        Array("rows", "i", ("n_row",), least=0, increasing=True),
+        Array("held_back", "b", ("n_row",)),
+        Array("training", "f", ("n_training", "n_label"), finite=True),
+        Array("lengths", "f", ("n_label",), finite=True, positive=True),
+        Array("nugget", "f", finite=True, least=0.0),
+        Array("mode", "U"),
+        Array("networks", "U"),
+        Array("amplitudes", "f", ("n_row", "n_alternative"), finite=True, since=2, optional=True),
+        Array("excess", "f", ("n_row",), finite=True, since=2, optional=True),
+        Array("provenance", "U", json=True),
+    ),
+    relations=(_problem_of_parameters, _problem_of_measured, _problem_of_held_back),
+)
 
 
 def write_label_errors(errors: LabelErrors, path: str | Path) -> None:
     """Write label errors (npz), whole or not at all."""
-    keys, version = (_KEYS, 1) if errors.amplitudes is None else ({**_KEYS, **_MEASURED}, FORMAT_VERSION)
+    keys = [array.key for array in _FILE.arrays if array.key not in ("provenance", *_MEASURED)]
     arrays = {key: np.asarray(getattr(errors, key)) for key in keys}
-    provenance = json.dumps(errors.provenance, sort_keys=True)
-    write_npz(path, {**arrays, "format_version": np.array(version), "provenance": provenance})
+    arrays |= {key: getattr(errors, key) for key in _MEASURED if getattr(errors, key) is not None}
+    _FILE.write(path, {**arrays, "provenance": json.dumps(errors.provenance, sort_keys=True)})
 
 
 def read_label_errors(path: str | Path) -> LabelErrors:
@@ -183,43 +213,7 @@ def read_label_errors(path: str | Path) -> LabelErrors:
 
     Raises CalibrationError naming file and key where it is missing, damaged, of a newer format, or inconsistent.
     """
-    what = "label errors, as `payneflow calibrate` writes them"
-    stored = read_npz(path, CalibrationError, what)
-    keys = {**_KEYS, "format_version": ("i",), "provenance": ("U",)}
-    if "amplitudes" in stored or int(stored.get("format_version", 1)) == FORMAT_VERSION:
-        keys |= _MEASURED
-    missing = [key for key in keys if key not in stored]
-    if missing:
-        raise CalibrationError(f"{path}: no {', '.join(missing)}; expected {what}.")
-    _check_arrays(path, stored, keys)
-    if stored["format_version"] > FORMAT_VERSION:
-        raise CalibrationError(
-            f"{path}: format_version {stored['format_version']} is newer than this payneflow reads ({FORMAT_VERSION}): "
-            "update payneflow."
-        )
-    arrays = {key: stored[key] for key in _KEYS | _MEASURED if key in keys}
-    scalars = {"nugget": float(stored["nugget"]), "mode": str(stored["mode"]), "networks": str(stored["networks"])}
-    try:
-        return LabelErrors(**{**arrays, **scalars}, provenance=json.loads(str(stored["provenance"])))
-    except json.JSONDecodeError as error:
-        raise CalibrationError(f"{path}: provenance is not JSON ({error}); expected {what}.") from error
-    except CalibrationError as error:
-        raise CalibrationError(f"{path}: {error}") from error
-
-
-def _check_arrays(path: str | Path, stored: dict[str, np.ndarray], keys: dict[str, tuple[str, ...]]) -> None:
-    sizes: dict[str, int] = {}
-    for key, (kind, *shape) in keys.items():
-        array = stored[key]
-        fits = array.ndim == len(shape)
-        if not fits or any(sizes.setdefault(name, n) != n for name, n in zip(shape, array.shape, strict=True)):
-            known = ", ".join(str(sizes.get(name, name)) for name in shape)
-            raise CalibrationError(f"{path}: {key} has shape {array.shape}, expected ({known}): ({', '.join(shape)}).")
-        if array.dtype.kind != kind:
-            raise CalibrationError(f"{path}: {key} is {array.dtype}, expected {_KINDS[kind]}.")
-        if kind == "f" and not np.isfinite(array).all():
-            raise CalibrationError(f"{path}: {key} is not finite everywhere. Run `payneflow calibrate` again.")
-    try:
-        ParameterLayout.of_width(sizes["n_label"], sizes["n_parameter"])
-    except CalibrationError as error:
-        raise CalibrationError(f"{path}: errors has {error}") from error
+    stored = _FILE.read(path)
+    texts = {key: str(stored[key]) for key in ("mode", "networks")}
+    scalars = {"nugget": float(stored["nugget"]), "provenance": json.loads(str(stored["provenance"]))}
+    return LabelErrors(**{**stored, **texts, **scalars})

@@ -12,9 +12,9 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from payneflow.errors import SpectraError, SpectraWarning
-from payneflow.files import write_npz
 from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
 from payneflow.fitting.best_fit import BestFits, best_fits
+from payneflow.fitting.best_fit_file import BEST_FITS
 from payneflow.fitting.label_errors import digest
 from payneflow.fitting.results import read_results
 from payneflow.grid import SpectralGrid
@@ -168,7 +168,7 @@ def write_best_fits(
         for name in names
     }
     results = _results(_joined(tables) if reported is None else reported)
-    write_npz(path, {"wavelength": parts[0][0].wavelength, **stacked, **results})
+    BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **results})
     return len(stacked["flux"])
 
 
@@ -208,6 +208,13 @@ def gather_fits(paths: Sequence[str | Path]) -> Table:
         if table.colnames != first.colnames:
             other = sorted(set(table.colnames) ^ set(first.colnames))
             raise SpectraError(f"{path}: has not the columns of {paths[0]}: {', '.join(other)}. Fit it again.")
+        for name in table.colnames:
+            kinds = [(one[name].dtype.kind, one[name].shape[1:]) for one in (table, first)]
+            if kinds[0] != kinds[1]:
+                raise SpectraError(
+                    f"{path}: its column {name} is {table[name].dtype}, but that of {paths[0]} is {first[name].dtype}; "
+                    "expected shards of one run. Fit them again."
+                )
     return _joined(tables)
 
 
@@ -221,7 +228,8 @@ def _joined(tables: list[Table]) -> Table:
 
 
 def _summed(counts: list[dict[str, int]]) -> dict[str, int]:
-    return {reason: sum(count[reason] for count in counts) for reason in counts[0]}
+    reasons = dict.fromkeys(reason for count in counts for reason in count)
+    return {reason: sum(count.get(reason, 0) for count in counts) for reason in reasons}
 
 
 def _united(parts: list[dict[str, str]]) -> dict[str, str]:

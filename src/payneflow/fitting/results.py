@@ -16,18 +16,14 @@ from payneflow.files import whole_file
 from payneflow.fitting.flags import FLAG_MEANINGS
 from payneflow.label_names import ascii_columns
 from payneflow.statistics import bias_and_width
+from payneflow.stored_tables import MOST_SAID, check_columns, read_table, write_table
 
 BLOCK = 10_000  # rows that are turned into text at a time
 
 
 def write_results(table: Table, stem: str | Path) -> None:
     """Write the fits as STEM.ecsv and STEM.fits, both with the unit and the meaning of each column."""
-    # a path that is no UTF-8 is written with escapes, so that every reader can read the rest
-    with (
-        whole_file(f"{stem}.ecsv") as temporary,
-        open(temporary, "w", encoding="utf-8", errors="backslashreplace") as stream,
-    ):
-        stream.writelines(_ecsv(table))
+    write_table(f"{stem}.ecsv", _ecsv(table))
     with whole_file(f"{stem}.fits") as temporary:
         _fits_hdu(table).writeto(temporary, overwrite=True)
 
@@ -70,8 +66,8 @@ def _fits_hdu(table: Table) -> BinTableHDU:
 
 
 def _as_ascii(text: str) -> str:
-    """The text as FITS can hold it: e with an accent becomes \\xe9."""
-    return text.encode("ascii", "backslashreplace").decode()
+    """The text as FITS can hold it: e with an accent becomes \\xe9, a line break \\n."""
+    return re.sub(r"[^ -~]", lambda letter: letter[0].encode("unicode_escape").decode(), text)
 
 
 def _fits_unit(unit: Unit) -> str:
@@ -121,13 +117,15 @@ def results_text(table: Table) -> str:
 def read_results(path: str | Path) -> Table:
     """Read fits that `write_results` wrote as ECSV. Raises SpectraError for a file that is none, or is damaged."""
     what = "fits, as `payneflow fit` writes them (ecsv)"
-    try:
-        table = Table.read(path, format="ascii.ecsv")
-    except FileNotFoundError as error:
-        raise SpectraError(f"{path}: no such file; expected {what}.") from error
-    except Exception as error:  # the parsers of ECSV and YAML raise many kinds on damaged text
-        raise SpectraError(f"{path}: not a readable ECSV table ({error}); expected {what}.") from error
-    missing = [name for name in ("label_names", "flags", "mode") if name not in table.meta]
-    if missing or "flags" not in table.colnames:
-        raise SpectraError(f"{path}: no {', '.join(missing) or 'column flags'}; expected {what}.")
+    meta = {"label_names": list, "flags": dict, "mode": str}
+    table = read_table(path, SpectraError, what, {"flags": "i"}, meta)
+    names = table.meta["label_names"]
+    if not all(isinstance(name, str) for name in names):
+        raise SpectraError(f"{path}: label_names in its meta is {names!r}; expected {what}.")
+    columns = {column: "f" for name in names for column in (name, f"{name}_error")}
+    check_columns(path, SpectraError, what, table, columns)
+    for name, kind in (("flags", int), ("left_out", int), ("unreadable", str)):
+        found = table.meta.get(name, {})
+        if not isinstance(found, dict) or not all(isinstance(value, kind) for value in found.values()):
+            raise SpectraError(f"{path}: {name} in its meta is {str(found)[:MOST_SAID]!r}; expected {what}.")
     return table

@@ -10,8 +10,19 @@ from typing import Protocol
 import numpy as np
 
 from payneflow.errors import GridError
+from payneflow.files import refuse_special
 from payneflow.grid.hdf5 import Hdf5Store, StoredFlux, is_hdf5
-from payneflow.grid.layout import PUBLISHED, ROLES, GridKeys, Header, check_axis, check_keys, check_kind, check_shapes
+from payneflow.grid.layout import (
+    PUBLISHED,
+    ROLES,
+    WHAT,
+    GridKeys,
+    Header,
+    check_axis,
+    check_keys,
+    check_kind,
+    check_shapes,
+)
 from payneflow.grid.npz import NpzStore
 from payneflow.grid.reading import GridReading
 from payneflow.grid.sets import ALTERNATE, RANDOM, Split
@@ -43,6 +54,7 @@ class GridFile:
 
     def __init__(self, path: str | Path, keys: GridKeys = PUBLISHED, roles: tuple[str, ...] = ROLES):
         self.path, self.keys = Path(path), keys
+        refuse_special(self.path, GridError, WHAT)
         self._store: GridStore = Hdf5Store(self.path) if is_hdf5(self.path) else NpzStore(self.path)
         try:
             self._headers = self._judged_headers(roles)

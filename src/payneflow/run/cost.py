@@ -1,6 +1,7 @@
 """What a pixel of a run costs: by the law, as measured here and now, or as an earlier run has recorded it."""
 
 import json
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from payneflow.errors import SettingsError
 from payneflow.progress import say
 from payneflow.run.config import RunConfig
 from payneflow.settings import settings_record
+from payneflow.stored_tables import read_table
 from payneflow.training.trainers import entry_of, seconds_of_preparation
 
 
@@ -65,16 +67,11 @@ def _preparation(config: RunConfig, grid) -> float:
 
 def cost_recorded(config: RunConfig, record: str | Path) -> PixelCost:
     """The mean cost in a training record. Raises SettingsError where that is missing or of other settings."""
-    from astropy.table import Table  # half a second: only where a record is read
-
     what = "a training record (training_record.ecsv, made by payneflow gather)"
-    try:
-        table = Table.read(record, format="ascii.ecsv")
-        seconds, said = [float(one) for one in table["seconds"]], str(table.meta["settings"])
-    except FileNotFoundError:
-        raise SettingsError(f"{record}: no such file; expected {what}.") from None
-    except Exception as error:  # astropy's reader raises a dozen kinds
-        raise SettingsError(f"{record}: cannot be read ({error}); expected {what}.") from None
+    table = read_table(record, SettingsError, what, {"seconds": "f"}, {"settings": str})
+    seconds, said = [float(one) for one in table["seconds"]], table.meta["settings"]
+    if not all(math.isfinite(one) and one >= 0 for one in seconds):
+        raise SettingsError(f"{record}: column seconds holds what is no time; expected {what}.")
     _check_same_settings(config, record, said)
     if not seconds:
         raise SettingsError(f"{record}: holds no pixel; expected {what}.")
@@ -82,7 +79,11 @@ def cost_recorded(config: RunConfig, record: str | Path) -> PixelCost:
 
 
 def _check_same_settings(config: RunConfig, record: str | Path, said: str) -> None:
-    recorded, wanted = json.loads(said), settings_record(config.trainer, config.settings, config.seed)
+    try:
+        recorded = dict(json.loads(said))
+    except (ValueError, TypeError, RecursionError):
+        raise SettingsError(f"{record}: settings in its meta is {said[:300]!r}, expected JSON.") from None
+    wanted = settings_record(config.trainer, config.settings, config.seed)
     other = [name for name, value in wanted.items() if name != "seed" and recorded.get(name) != value]
     if other:
         name = other[0]

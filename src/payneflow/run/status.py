@@ -5,7 +5,6 @@ jobs run and after, from any shell. Numba is not imported: the answer takes a fr
 or belongs to something else counts as absent.
 """
 
-import json
 import re
 import time
 from collections import Counter
@@ -13,19 +12,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from payneflow.chunks.checkpoint import checkpoint_path
+from payneflow.chunks.checkpoint import checkpoint_path, read_ended
 from payneflow.chunks.progress_file import JobState, Progress, progress_path, read_progress
 from payneflow.chunks.selection import PixelChunk, parse_pixels, plan_chunks
 from payneflow.chunks.trained import read_trained_pixels
 from payneflow.errors import PayneflowError
-from payneflow.files import read_npz
 from payneflow.grid import count_pixels
 from payneflow.progress import clock
 from payneflow.run.config import RunConfig
 from payneflow.run.sizing import MACHINE_PIXELS
 from payneflow.run.slurm import SlurmError, read_jobs
 from payneflow.settings import settings_record
-from payneflow.training.policy import ENDS
 
 FRESH = 180  # seconds since a job without Slurm last wrote; it writes every 30, a large grid's slow loops more seldom
 LOG_TAIL = 4096  # bytes at the end of a log that are looked at
@@ -172,21 +169,11 @@ def _is_trained(trained: Path, chunk: PixelChunk, source: Path) -> bool:
 
 def _saved(checkpoint: Path, chunk: PixelChunk, record: dict) -> int:
     """Pixels that have ended in the chunk's checkpoint, if it is one of this chunk and these settings."""
-    stored = _read(checkpoint, ("identity", "stage"))
     try:
-        identity = json.loads(str(stored["identity"]))
-        if identity["chunk"] != chunk.name or identity["settings"] != record:
-            return 0
-        return sum(str(stage) in ENDS for stage in stored["stage"].ravel())
-    except (KeyError, TypeError, ValueError):
+        identity, n_ended = read_ended(checkpoint)
+    except PayneflowError:
         return 0
-
-
-def _read(path: Path, keys: tuple[str, ...]) -> dict:
-    try:
-        return read_npz(path, PayneflowError, "", keys=keys) if path.exists() else {}
-    except (PayneflowError, OSError):
-        return {}
+    return n_ended if identity.get("chunk") == chunk.name and identity.get("settings") == record else 0
 
 
 def _last_lines(log: Path) -> list[str]:

@@ -230,7 +230,7 @@ def test_no_bit_depends_on_interruptions(tmp_path_factory, counts, through_a_fil
         if through_a_file:
             path = tmp_path_factory.mktemp("kill") / "a.checkpoint.npz"
             write_checkpoint(path, "this chunk", [task.progress for task in tasks], n_weight=3 * 4 + 1)
-            progress, found = read_checkpoint(path, "this chunk")
+            progress, found = read_checkpoint(path, "this chunk", (len(tasks), 3 * 4 + 1))
             assert "resuming" in found
             assert all(same(task.progress, read) for task, read in zip(tasks, progress, strict=True))
             for task, read in zip(tasks, progress, strict=True):
@@ -258,7 +258,7 @@ def test_what_is_nan_in_the_test_set_changes_no_bit(tmp_path):
         chunks.append(read_npz(path, GridError, "a chunk"))
         trained.append(read_npz(tmp_path / name / "trained.npz", GridError, "a trained chunk"))
     assert chunks[0]["virtual_flux"].shape == (6, 32) and chunks[0]["template_w0"].shape == (2, 10, 3)
-    for stored, seen in ((chunks, {"flux", "labels"}), (trained, {"seconds"})):
+    for stored, seen in ((chunks, {"flux", "labels", "checksum"}), (trained, {"seconds", "checksum"})):
         clean, other = stored
         test_errors = {"emulator_rms", "deviation_test", "median_deviation_test"}
         assert clean.keys() == other.keys()
@@ -625,7 +625,7 @@ def test_hostile_grids_go_from_file_to_networks(name, n_neurons, tmp_path):
     assert set(first["end"]) <= {str(end) for end in ENDS} - {"failed", "stalled"}
     for key, array in first.items():
         assert array.dtype.kind != "f" or np.isfinite(array).all(), key
-        assert key == "seconds" or array.tobytes() == again[key].tobytes(), key
+        assert key in ("seconds", "checksum") or array.tobytes() == again[key].tobytes(), key
     unheard_of = {"noise": 0.0, "equal labels, different flux": 0.09, "flux at the limits": 0.0}
     assert (first["deviation"] >= unheard_of.get(name, 0)).all()
     if name in {"constant", "3 training spectra", "label ranges of 1e-6 and 1e6"}:
