@@ -40,3 +40,19 @@ def test_networks_of_two_sizes_are_fitted_in_one_process_as_each_alone(tmp_path)
     alone = [*fitted(tmp_path, 2), *fitted(tmp_path, 4)]
     assert [line.split()[1] for line in alone] == ["0.4", "0.4"]
     assert fitted(tmp_path, 2, 4) == alone and fitted(tmp_path, 4, 2) == alone[::-1]
+
+
+ONE_KERNEL = """
+import numpy as np
+from payneflow.kriging import cholesky
+print(cholesky(np.eye(2)))
+"""
+
+
+def test_processes_that_begin_at_once_compile_a_kernel_once(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    jobs = [subprocess.Popen([sys.executable, "-c", ONE_KERNEL], env=environment, **pipes) for _ in range(3)]
+    ended = [job.communicate(timeout=PATIENCE) for job in jobs]
+    assert [printed for printed, _ in ended] == 3 * ["True\n"]
+    assert sum(said.count("compiling cholesky") for _, said in ended) == 1

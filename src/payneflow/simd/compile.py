@@ -1,7 +1,10 @@
 """Compile kernels once per machine and kind of CPU; later processes read the machine code from disk."""
 
 import ast
+import fcntl
 import hashlib
+import os
+import time
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +22,8 @@ from numba.core.typed_passes import NativeLowering
 from payneflow.progress import say
 
 PACKAGE = Path(__file__).parents[1]
+LONGEST_WAIT = 600.0  # seconds for another process to compile a kernel; if that one hangs, this one does it itself
+LOOK_EVERY = 0.1  # seconds
 
 
 class _CacheFiles(CompileResultCacheImpl):
@@ -70,6 +75,12 @@ class _SourceAwareCache(FunctionCache):
     """
 
     _impl_class = _CacheFiles
+    _turn = None  # descriptor of a file that is locked while this process compiles
+
+    def __init__(self, function):
+        super().__init__(function)
+        # instead of the time that one source file was written at: entries of other sources are dropped
+        self._cache_file._source_stamp = hash_of_sources(Path(function.__code__.co_filename))
 
     def _index_key(self, signature, codegen):
         sources = hash_of_sources(Path(self._py_func.__code__.co_filename))
@@ -78,8 +89,40 @@ class _SourceAwareCache(FunctionCache):
     def load_overload(self, signature, target_context):
         compiled = super().load_overload(signature, target_context)
         if compiled is None:
+            self._await_turn()
+            compiled = super().load_overload(signature, target_context)
+        if compiled is None:
             say(f"compiling {self._py_func.__name__} for this kind of processor; this happens once, and takes seconds")
+        else:
+            self._end_turn()
         return compiled
+
+    def save_overload(self, signature, data):
+        super().save_overload(signature, data)
+        self._end_turn()
+
+    def _await_turn(self):
+        """Wait while another process compiles this kernel: many begin at once, and one is enough."""
+        try:
+            self._impl.locator.ensure_cache_path()
+            path = Path(self._cache_path) / f"{self._impl.filename_base}.lock"
+            self._turn = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            return  # nothing can be written there, by nobody
+        deadline = time.monotonic() + LONGEST_WAIT
+        while time.monotonic() < deadline:
+            try:
+                fcntl.lockf(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except (BlockingIOError, PermissionError):
+                time.sleep(LOOK_EVERY)
+            except OSError:
+                return  # a file system without locks
+
+    def _end_turn(self):
+        if self._turn is not None:
+            os.close(self._turn)
+            self._turn = None
 
 
 def _named_apart(function):
