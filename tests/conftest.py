@@ -71,7 +71,6 @@ BEGIN_WITH = (
     "tests/training/lm/test_lm.py",
     "tests/workflow/test_fit_workflow.py",
     "tests/chunks/test_chunks.py",
-    "tests/simd/test_kernels_together.py",
 )
 
 
