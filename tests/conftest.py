@@ -51,28 +51,38 @@ def write_small_grid(path: Path, n_spectrum: int = 24, n_pixel: int = 20, seed: 
 
 # ---------------------------------------------------------------------------------------------------- side by side
 
-# Files that take longest, which begin first. The cluster's tests mostly wait: others run beside them.
+# Tests of minutes that share nothing with others of their file, each a group of its own.
+ALONE = (
+    "tests/training/test_theano.py::test_our_trainer_is_the_published_one",
+    "tests/training/test_theano.py::test_the_package_computes_the_same_with_the_numpy_of_theano",
+    "tests/fitting/engine/test_engines.py::test_velocity_and_continuum_are_found_together",
+    "tests/fitting/engine/test_engines.py::test_continua_are_recovered",
+)
+# Groups that take longest, which begin first. The cluster's tests mostly wait: others run beside them.
 BEGIN_WITH = (
     "tests/cluster",
     "tests/test_readme.py",
-    "tests/training/test_theano.py",
+    ALONE[1],
     "tests/workflow/test_workflow.py",
     "tests/fitting/engine/test_engines.py",
+    *ALONE,
+    "tests/training/test_theano.py",
     "tests/training/test_ranks.py",
     "tests/training/lm/test_lm.py",
     "tests/workflow/test_fit_workflow.py",
     "tests/chunks/test_chunks.py",
-    "tests/simd/test_kernels_together.py",
 )
 
 
 def _group(nodeid: str) -> str:
     """What is run by one process, in order: a file, whose fixtures are made once; or all that needs the cluster."""
-    return "tests/cluster" if nodeid.startswith("tests/cluster/") else nodeid.partition("::")[0]
+    if nodeid.startswith("tests/cluster/"):
+        return "tests/cluster"
+    return nodeid if nodeid in ALONE else nodeid.partition("::")[0]
 
 
 def pytest_collection_modifyitems(items):
-    places = {name: place for place, name in enumerate(BEGIN_WITH)}
+    places = {name: place for place, name in reversed([*enumerate(BEGIN_WITH)])}
     items.sort(key=lambda item: places.get(_group(item.nodeid), len(places)))
 
 

@@ -29,7 +29,8 @@ def run(command: str, clone: Path, seconds: float = 2 * PATIENCE) -> str:
 def clone(tmp_path_factory) -> Path:
     """What is checked out here, as a bare clone has it, set to train so few pixels that a test can wait for them.
 
-    They are neighbours, so that a velocity can be fitted with their networks.
+    They are neighbours, so that a velocity can be fitted with their networks. Machine code, which Python keeps beside
+    the sources, is that of the checkout: the sources are the same, and no kernel is compiled for both.
     """
     place = tmp_path_factory.mktemp("clone") / "payneflow"
     place.mkdir()
@@ -37,6 +38,10 @@ def clone(tmp_path_factory) -> Path:
     run(
         f"git -C {ROOT} ls-files -z --cached --others --exclude-standard | tar -C {ROOT} --null -T - -c | tar -x", place
     )
+    for folder in {path.parent for path in (ROOT / "src").rglob("*.py")}:
+        machine_code = folder / "__pycache__"
+        machine_code.mkdir(exist_ok=True)
+        (place / machine_code.relative_to(ROOT)).symlink_to(machine_code)
     config = place / "config.yaml"
     text = config.read_text()
     assert text.count('\npixels: "::"\n') == 1

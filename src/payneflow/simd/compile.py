@@ -1,7 +1,10 @@
 """Compile kernels once per machine and kind of CPU; later processes read the machine code from disk."""
 
 import ast
+import fcntl
 import hashlib
+import os
+import time
 from functools import cache
 from pathlib import Path
 
@@ -10,11 +13,17 @@ from llvmlite.binding import Linkage
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
+from numba.core.compiler import Compiler, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.environment import lookup_environment
+from numba.core.lowering import Lower
+from numba.core.typed_passes import NativeLowering
 
 from payneflow.progress import say
 
 PACKAGE = Path(__file__).parents[1]
+LONGEST_WAIT = 600.0  # seconds for another process to compile a kernel; if that one hangs, this one does it itself
+LOOK_EVERY = 0.1  # seconds
 
 
 class _CacheFiles(CompileResultCacheImpl):
@@ -66,6 +75,12 @@ class _SourceAwareCache(FunctionCache):
     """
 
     _impl_class = _CacheFiles
+    _turn = None  # descriptor of a file that is locked while this process compiles
+
+    def __init__(self, function):
+        super().__init__(function)
+        # instead of the time that one source file was written at: entries of other sources are dropped
+        self._cache_file._source_stamp = hash_of_sources(Path(function.__code__.co_filename))
 
     def _index_key(self, signature, codegen):
         sources = hash_of_sources(Path(self._py_func.__code__.co_filename))
@@ -74,8 +89,40 @@ class _SourceAwareCache(FunctionCache):
     def load_overload(self, signature, target_context):
         compiled = super().load_overload(signature, target_context)
         if compiled is None:
+            self._await_turn()
+            compiled = super().load_overload(signature, target_context)
+        if compiled is None:
             say(f"compiling {self._py_func.__name__} for this kind of processor; this happens once, and takes seconds")
+        else:
+            self._end_turn()
         return compiled
+
+    def save_overload(self, signature, data):
+        super().save_overload(signature, data)
+        self._end_turn()
+
+    def _await_turn(self):
+        """Wait while another process compiles this kernel: many begin at once, and one is enough."""
+        try:
+            self._impl.locator.ensure_cache_path()
+            path = Path(self._cache_path) / f"{self._impl.filename_base}.lock"
+            self._turn = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            return  # nothing can be written there, by nobody
+        deadline = time.monotonic() + LONGEST_WAIT
+        while time.monotonic() < deadline:
+            try:
+                fcntl.lockf(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except (BlockingIOError, PermissionError):
+                time.sleep(LOOK_EVERY)
+            except OSError:
+                return  # a file system without locks
+
+    def _end_turn(self):
+        if self._turn is not None:
+            os.close(self._turn)
+            self._turn = None
 
 
 def _named_apart(function):
@@ -98,21 +145,97 @@ class _OwnParts(JITCodeLibrary):
             if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
                 function.linkage = Linkage.internal
         super()._finalize_final_module()
+        for name in [variable.name for variable in self._final_module.global_variables]:
+            environment = lookup_environment(name)  # a part's, which `_Inside` could not set
+            if environment is not None:
+                self.codegen.set_env(name, environment)
 
 
-class _KernelCompiler(Compiler):
-    """Numba's compiler, for kernels that call their own copies of their parts.
+class _Inside(JITCodeLibrary):
+    """The code of a part, optimised, for kernels to take in. It is never run by itself: no machine code is made of it.
+
+    A third of the time that a kernel takes to compile went into machine code of parts and wrappers to call them.
+    """
+
+    def _finalize_final_module(self):
+        self._finalize_dynamic_globals()
+        self._verify_declare_only_symbols()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name):
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self):
+        return self
+
+    def set_env(self, name, environment):
+        """There is no machine code yet that could read it: the kernel sets it."""
+
+
+class _OnlyForKernels(Lower):
+    """Makes the code of a function alone, without the two others by which Python and C would call it."""
+
+    def create_cpython_wrapper(self, release_gil=False):
+        pass
+
+    def create_cfunc_wrapper(self):
+        pass
+
+
+class _NotForC(Lower):
+    """Makes the code of a function and the one by which Python calls it."""
+
+    def create_cfunc_wrapper(self):
+        pass
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _PartLowering(NativeLowering):
+    _name = "payneflow_part_lowering"
+    lowering_class = _OnlyForKernels
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _KernelLowering(NativeLowering):
+    _name = "payneflow_kernel_lowering"
+    lowering_class = _NotForC
+
+
+class _OurCompiler(Compiler):
+    """Numba's compiler with the last of its passes and the library that takes the code replaced."""
+
+    _library, _lowering = None, None
+
+    def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
+        if library is None:
+            library = self._library(targetctx.codegen(), self._library.__name__)
+            library.enable_object_caching()
+        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
+
+    def define_pipelines(self):
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.passes = [(self._lowering if one is NativeLowering else one, said) for one, said in passes.passes]
+        passes.finalize()
+        return [passes]
+
+
+class _PartCompiler(_OurCompiler):
+    """For parts as kernels call them."""
+
+    _library, _lowering = _Inside, _PartLowering
+
+
+class _KernelCompiler(_OurCompiler):
+    """For kernels that call their own copies of their parts.
 
     A part is optimised by itself, and again inside each kernel that calls it; a sum's last bit may then differ between
     the copies. The process that compiles a kernel has them all, and its linker would take the first of a name; a
     process that reads the kernel from disk has the kernel's own. Both now give the bits of the latter.
     """
 
-    def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
-        if library is None:
-            library = _OwnParts(targetctx.codegen(), "kernel")
-            library.enable_object_caching()
-        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
+    _library, _lowering = _OwnParts, _KernelLowering
 
 
 def kernel(function):
@@ -124,9 +247,17 @@ def kernel(function):
 
 def inlined(function):
     """A part of a kernel, inlined into its caller."""
-    return njit(error_model="numpy", nogil=True, forceinline=True)(_named_apart(function))
+    return _part(function, forceinline=True)
 
 
 def part(function):
     """A part of a kernel that stays a function of its own."""
-    return njit(error_model="numpy", nogil=True)(_named_apart(function))
+    return _part(function)
+
+
+def _part(function, **options):
+    """A function that kernels get as `_PartCompiler` makes it, and that Python, as tests do, can call as well."""
+    options |= {"error_model": "numpy", "nogil": True}
+    called, inside = njit(**options)(_named_apart(function)), njit(pipeline_class=_PartCompiler, **options)(function)
+    called.get_call_template, called.get_overload = inside.get_call_template, inside.get_overload
+    return called

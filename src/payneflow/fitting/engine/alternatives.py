@@ -183,7 +183,8 @@ def find_companion(given, memory):
         above[m] = below[m] = 0.0
     for s in range(len(given.ranges)):
         first, length = given.ranges[s, 0], given.stops[s] - given.ranges[s, 0]
-        memory.lines[margin : margin + length] = memory.contrast[first : first + length]
+        for k in range(length):
+            memory.lines[margin + k] = memory.contrast[first + k]
         memory.lines[margin + length : length + 2 * margin + LINE] = np.float32(0.0)
         correlate_lines(given.lags, memory.residual, memory.square, memory.lines, margin, length, first, above, below)
     best, lag = -np.inf, 0

@@ -229,7 +229,8 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
                     single.y, model[: len(y)], fitted, ranges, memory.outliers, weight, single.weight
                 ):
                     break
-                again[0] = x[i]
+                for j in range(n_parameter):
+                    again[0, j] = x[i, j]
                 least, more, ended, _ = search(problem, own_box, again, limits, x[i], matrix[i])
                 passes += more
             counts[i, USED], counts[i, OUTLIERS] = count_used(weight), memory.outliers.n_out[0]

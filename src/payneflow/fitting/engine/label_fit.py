@@ -66,7 +66,8 @@ def build_label_fit(n_label, n_neurons, n_projection):
                     y_single, model[: len(y)], level, alternatives.ranges, memory.outliers, weight, weight_single
                 ):
                     break
-                again[0] = x[i]
+                for j in range(n_label):
+                    again[0, j] = x[i, j]
                 least, more, ended, _ = search(problem, own_box, again, limits, x[i], matrix[i])
                 passes += more
             used = count_used(weight)

@@ -98,7 +98,8 @@ def leave_out_impossible(flat, weight):
 @part
 def no_outliers(memory, weight):
     """Before the first fit of a spectrum with these inverse variances: nothing is left out."""
-    memory.all_weight[:] = weight
+    for k in range(len(weight)):
+        memory.all_weight[k] = weight[k]
     memory.n_out[0] = 0
 
 
@@ -118,8 +119,8 @@ def leave_out_outliers(y, model, level, ranges, memory, weight, weight_single):
             return False
         marks[:] = 0
     limit = np.float32(LIMIT * usual_size(residual, all_weight))
-    before[:] = marks
-    marks[:] = 0
+    for k in range(len(marks)):
+        before[k], marks[k] = marks[k], 0
     if mark_runs(residual, ranges, limit, True, marks) > MOST_LINES:
         marks[:] = 0
         mark_runs(residual, ranges, limit, False, marks)
