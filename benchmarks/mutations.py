@@ -23,10 +23,12 @@ import contextlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 import zipfile
@@ -43,6 +45,7 @@ from payneflow.stored_arrays import CHECKSUM, VERSION, write_arrays
 OUTCOMES = ("right", "error", "other", "wrong", "unclear", "traceback", "hang")
 FAULTS = ("wrong", "unclear", "traceback", "hang")
 PATIENCE = 30  # seconds
+MEMORY = 12 * 2**30  # bytes of addresses: what asks for more gets an error, and the machine lives on
 SCREEN = 25  # lines of a message
 BOMB = 2**27  # bytes that a compressed array of half a megabyte inflates to
 
@@ -645,8 +648,10 @@ def main() -> int:
     parser.add_argument("--file", action="append", help="only this file (default: all)")
     parser.add_argument("--show", nargs="*", default=[], choices=OUTCOMES, help="print what was said in these cases")
     parser.add_argument("--no-fits", action="store_true", help="without calibrate and fit, whose kernels are compiled")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="stop after so many (default: never)")
     given = parser.parse_args()
-    trials = []
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    trials, begin = [], time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(scratch), with_fits=not given.no_fits)
         pairs = [
@@ -655,8 +660,11 @@ def main() -> int:
             for mutation in target.mutations
             if not given.file or name in given.file
         ]
+        order = np.random.default_rng(given.seed).permutation(len(pairs))  # so that a part of a round is a sample
         for number in range(given.number):
-            name, mutation = pairs[number % len(pairs)]
+            if time.monotonic() - begin > 60 * given.minutes:
+                break
+            name, mutation = pairs[order[number % len(pairs)]]
             trial = bench.try_one(name, mutation, given.seed + number // len(pairs))
             trials.append(trial)
             if trial.outcome in given.show:
