@@ -17,6 +17,7 @@ from payneflow.network import (
     PIXELS_OF_NETWORKS,
     problem_of_flux_scale,
     problem_of_range,
+    problem_of_trains,
     problem_of_weights,
 )
 from payneflow.stored_arrays import Array, Arrays, FileOf
@@ -62,6 +63,7 @@ _FILE = FileOf(
         problem_of_flux_scale,
         problem_of_weights,
         problem_of_requested,
+        problem_of_trains,
         _problem_of_settings,
         _problem_of_pixels,
     ),
