@@ -11,7 +11,7 @@ has them. The CRC-32 of each array is compared with its bytes when it is read; s
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class Array:
     unique: bool = False
     least: float | None = None
     json: bool = False
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     since: int = 0
     optional: bool = False
     formerly: str = ""

@@ -50,7 +50,7 @@ _FILE = FileOf(
         *LABELS_OF_NETWORKS,
         Array("settings", "U", json=True),
         Array("pixel", "i", ("n_pixel",), least=0),
-        Array("trainer", "U", ("n_pixel",), choices=tuple(TRAINERS)),
+        Array("trainer", "U", ("n_pixel",), choices=TRAINERS),
         *(Array(name, "i", ("n_pixel",), least=0) for name in ("restarts", "loops", "steps")),
         Array("step_size", "f", ("n_pixel",), least=0.0),
         # NaN where training failed, infinite where it never came to a validation
