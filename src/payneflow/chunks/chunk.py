@@ -156,7 +156,7 @@ def _training(path: str | Path, record: str) -> tuple[str, Settings, int]:
     try:
         return read_settings_record(dict(json.loads(record)))
     except (ValueError, TypeError):
-        said = f"{TRAINING_KEY} is {record!r}, expected trainer, settings and seed (JSON)."
+        said = f"{TRAINING_KEY} is {record[:200]!r}, expected trainer, settings and seed (JSON)."
     except SettingsError as error:
         said = str(error)
     raise ChunkError(f"{path}: this chunk does not say how to train it: {said} Run payneflow split again.") from None
