@@ -205,7 +205,11 @@ def _problem_of_provenance(stored: Arrays) -> str:
     if not isinstance(settings, dict) or not isinstance(settings.get("trunc_diff", 0.0), int | float):
         return "provenance holds settings that are none"
     medium = provenance.get("grid_medium", VACUUM)
-    return "" if medium in (VACUUM, AIR) else f"provenance has grid_medium {medium!r}, expected {VACUUM} or {AIR}"
+    return (
+        ""
+        if medium in (VACUUM, AIR)
+        else f"provenance has grid_medium {str(medium)[:99]!r}, expected {VACUUM} or {AIR}"
+    )
 
 
 def problem_of_trains(stored: Arrays) -> str:

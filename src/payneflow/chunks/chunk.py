@@ -160,8 +160,8 @@ def _training(path: str | Path, record: str) -> tuple[str, Settings, int]:
     """Trainer, settings and seed of a chunk; an earlier version wrote only the trainer's name where it was not lm."""
     try:
         return read_settings_record(dict(json.loads(record)))
-    except (ValueError, TypeError):
-        said = f"{TRAINING_KEY} is {record!r}, expected trainer, settings and seed (JSON)."
+    except (ValueError, TypeError, RecursionError):
+        said = f"{TRAINING_KEY} is {record[:200]!r}, expected trainer, settings and seed (JSON)."
     except SettingsError as error:
         said = str(error)
     raise ChunkError(f"{path}: this chunk does not say how to train it: {said} Run payneflow split again.") from None
