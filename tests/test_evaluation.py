@@ -1,5 +1,7 @@
 """Errors of the predicted spectra, where they are known because they were put there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import write_small_grid
@@ -64,6 +66,20 @@ def test_only_the_pixels_that_have_networks_are_compared(networks_and_grid):
     shifted = PixelNetworks(**{**networks.__dict__, "wavelength": grid.wavelength + 1e-9})
     with pytest.raises(NetworkFileError, match=r"grid.npz: it has no pixel at 15000"):
         evaluate_networks(shifted, grid)
+
+
+def test_a_grid_whose_sets_are_swapped_is_refused_where_the_networks_say_which_was_theirs(networks_and_grid):
+    networks, grid = networks_and_grid
+    theirs = replace(networks, provenance={"grid_sha256": grid.sha256})
+    swapped = replace(grid, flux=grid.flux[::-1], labels=grid.labels[::-1], sha256="b" * 64)
+    assert (
+        evaluate_networks(theirs, grid)["rms_test"].tolist() == evaluate_networks(networks, grid)["rms_test"].tolist()
+    )
+    with pytest.raises(
+        NetworkFileError, match=rf"grid.npz: not the grid .* is {'b' * 64}, that of theirs {grid.sha256}"
+    ):
+        evaluate_networks(theirs, swapped)
+    evaluate_networks(networks, swapped)  # from elsewhere: nothing is known of their grid
 
 
 def test_a_failed_pixel_is_counted_and_spoils_nothing(networks_and_grid):

@@ -21,11 +21,12 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
 
     Returns, for both sets, `median_deviation_SET` (median over the spectra of |predicted - true|), `rms_SET` and
     `largest_SET`, each (n_pixel,), and as `example_...` truth and prediction of the test spectrum of median rms.
-    Raises NetworkFileError where grid and networks do not have the same labels and wavelengths.
+    Raises NetworkFileError where grid and networks do not have the same labels and wavelengths, or the networks were
+    trained on another grid.
     """
+    columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
     split = networks.split_of(grid)
     sets = tuple(zip(SETS, (split.training, split.test), strict=True))
-    columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
     scaled = networks.scaler.scale(grid.labels)
     results: dict[str, np.ndarray] = {
         "wavelength": networks.wavelength,

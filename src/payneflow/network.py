@@ -124,16 +124,23 @@ class PixelNetworks:
     def split_of(self, grid: SpectralGrid) -> Split:
         """Which spectra of `grid` these networks were trained on.
 
-        Raises NetworkFileError where they were trained on a grid of another number of spectra.
+        Raises NetworkFileError where they were trained on another grid, by its labels, its wavelengths, its number of
+        spectra, or its SHA-256, if they say it: which of its spectra train is then unknown, and a "test" would measure
+        what was learnt by heart.
         """
-        if self.split is None:
-            return grid.split
-        if len(self.split.trains) != len(grid.labels):
+        self.columns_in(grid.wavelength, grid.label_names, grid.path)
+        if self.split is not None and len(self.split.trains) != len(grid.labels):
             raise NetworkFileError(
                 f"{grid.path}: {len(grid.labels)} spectra, but the networks were trained on a grid of "
                 f"{len(self.split.trains)}, so which of these train is unknown. Use the grid they were trained on."
             )
-        return self.split
+        trained_on = self.provenance.get("grid_sha256", grid.sha256)
+        if trained_on != grid.sha256:
+            raise NetworkFileError(
+                f"{grid.path}: not the grid that the networks were trained on: its SHA-256 is {grid.sha256}, that of "
+                f"theirs {trained_on}, so which of its spectra train is unknown. Use that grid, or train with this one."
+            )
+        return grid.split if self.split is None else self.split
 
     def read_grid(self, path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
         """Read the grid that these networks were trained on as it was read then: with their split, medium and flux.
