@@ -82,6 +82,20 @@ def test_a_grid_whose_sets_are_swapped_is_refused_where_the_networks_say_which_w
     evaluate_networks(networks, swapped)  # from elsewhere: nothing is known of their grid
 
 
+def test_networks_that_explain_nothing_have_failed_in_the_first_line(networks_and_grid):
+    """The networks' own finding comes first; without one, what is measured counts."""
+    networks, grid = networks_and_grid
+    results = evaluate_networks(networks, grid)
+    assert not (results["explained_test"][:2] > 0).any() and np.isnan(results["explained_test"][2])
+    assert "FAILED" not in evaluation_text(results), "two of four pixels, and two within trunc_diff"
+    off = replace(grid, flux=grid.flux - np.array([0, 0, 0, 0.02]))
+    assert evaluation_text(evaluate_networks(networks, off)).startswith("FAILED: 3 of 4 pixels have no network, or one")
+    found = replace(networks, provenance={"failed": "learnt by heart"})
+    assert evaluation_text(evaluate_networks(found, grid)).startswith("FAILED: learnt by heart\n")
+    assert "FAILED" not in evaluation_text(evaluate_networks(replace(networks, provenance={"failed": ""}), off))
+    assert (str(results["networks"]), str(results["grid"])) == (networks.digest, grid.sha256)
+
+
 def test_a_failed_pixel_is_counted_and_spoils_nothing(networks_and_grid):
     networks, grid = networks_and_grid
     weights = networks.b_array_1.copy()

@@ -4,6 +4,7 @@ The network of one pixel is y' = s( w1 . s(w0 x' + b0) + b1 ), s the logistic fu
 scaled flux (scaling.py).
 """
 
+import hashlib
 import json
 import warnings
 from dataclasses import dataclass, field
@@ -21,6 +22,20 @@ from payneflow.weights import PUBLISHED_KEYS
 
 # Still read: 3, which has no checksum; 2, no trains and no flux_scale, either; 1, which calls emulator_rms flux_error
 FORMAT_VERSION = 4
+
+
+LEAST_EXPLAINED = 0.5  # part of the variance over the test spectra; a network that explains less is not learnt
+
+
+def not_learnt(typical: np.ndarray, explained: np.ndarray, trunc_diff: float) -> np.ndarray:
+    """(n_pixel,) bool: pixels whose test spectra the network misses by more than matters and than the labels' part.
+
+    `typical` (n_pixel,): median |error| over the test spectra, of which even the largest should be below `trunc_diff`,
+    in the same unit; a pixel that hardly varies is thus none. `explained` (n_pixel,): part of the variance of the test
+    spectra that the network explains. Convergence is no part of it: `sgd` stops short of trunc_diff in every other
+    pixel, and is a good emulator all the same.
+    """
+    return (typical > trunc_diff) & (explained < LEAST_EXPLAINED)
 
 
 def logistic(z: np.ndarray) -> np.ndarray:
@@ -58,6 +73,21 @@ class PixelNetworks:
     @property
     def scaler(self) -> LabelScaler:
         return LabelScaler(self.x_min, self.x_max)
+
+    @property
+    def failure(self) -> str:
+        """Why these networks are not to be used, as `payneflow gather` found; "" where it found nothing."""
+        return self.provenance.get("failed", "")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights, the scaling of labels and flux and the wavelengths, in hexadecimal."""
+        total = hashlib.sha256()
+        for name in (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength"):
+            total.update(np.ascontiguousarray(getattr(self, name), dtype=float))
+        if self.flux_scale != PUBLISHED_FLUX:
+            total.update(np.array([self.flux_scale.lowest, self.flux_scale.highest]))
+        return total.hexdigest()
 
     def predict(self, labels: np.ndarray) -> np.ndarray:
         """Normalised flux (n_spectrum, n_pixel) for labels (n_spectrum, n_label), or (n_pixel,) for labels (n_label,).
@@ -210,6 +240,8 @@ def _problem_of_provenance(stored: Arrays) -> str:
     settings = provenance.get("settings", {})
     if not isinstance(settings, dict) or not isinstance(settings.get("trunc_diff", 0.0), int | float):
         return "provenance holds settings that are none"
+    if not isinstance(provenance.get("failed", ""), str):
+        return "provenance holds failed, which is no text"
     medium = provenance.get("grid_medium", VACUUM)
     return "" if medium in (VACUUM, AIR) else f"provenance has grid_medium {medium!r}, expected {VACUUM} or {AIR}"
 

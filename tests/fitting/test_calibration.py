@@ -12,7 +12,7 @@ from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import CalibrationError, NetworkFileError
 from payneflow.fitting.calibration import measure_label_errors, read_label_errors, ruinous, write_label_errors
 from payneflow.fitting.flags import FitFlag
-from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
+from payneflow.fitting.label_errors import LabelErrors, smoothness
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid, Split
 
@@ -49,7 +49,7 @@ def label_errors(scaled, errors, lengths=None, nugget=1e-3, **replaced):
         "lengths": np.asarray(lengths, dtype=float),
         "nugget": nugget,
         "mode": MODE,
-        "networks": digest(networks()),
+        "networks": networks().digest,
         "provenance": {"fitted": len(scaled)},
         **replaced,
     }

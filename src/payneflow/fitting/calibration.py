@@ -14,7 +14,7 @@ from payneflow import __version__
 from payneflow.errors import CalibrationError
 from payneflow.fitting.engine.search import AS_GOOD
 from payneflow.fitting.fit import search_spectra
-from payneflow.fitting.label_errors import LEAST_HELD_BACK, LabelErrors, digest, smoothness
+from payneflow.fitting.label_errors import LEAST_HELD_BACK, LabelErrors, smoothness
 from payneflow.fitting.moved_stars import known_velocities, moved_stars
 from payneflow.fitting.parameters import ParameterLayout, Parameters
 from payneflow.fitting.quality import Fits, emulator_amplitudes, quality_of
@@ -48,8 +48,8 @@ def measure_label_errors(
     (moved_stars.py).
     `progress` is called with the number of fits done.
     Raises NetworkFileError where labels or wavelengths of grid and networks differ or the networks were trained on
-    another grid, CalibrationError where too few held-back spectra could be fitted, SpectraError where the networks' pixels
-    are too far apart for a velocity.
+    another grid, CalibrationError where too few held-back spectra could be fitted, SpectraError where the networks'
+    pixels are too far apart for a velocity.
     """
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
     split = networks.split_of(grid)
@@ -93,7 +93,7 @@ def measure_label_errors(
         lengths=lengths,
         nugget=nugget,
         mode=mode.mode(networks.label_names),
-        networks=digest(networks),
+        networks=networks.digest,
         provenance={
             "grid_sha256": grid.sha256,
             "fitted": len(rows),
