@@ -23,10 +23,12 @@ import contextlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 import zipfile
@@ -43,6 +45,7 @@ from payneflow.stored_arrays import CHECKSUM, VERSION, write_arrays
 OUTCOMES = ("right", "error", "other", "wrong", "unclear", "traceback", "hang")
 FAULTS = ("wrong", "unclear", "traceback", "hang")
 PATIENCE = 30  # seconds
+MEMORY = 12 * 2**30  # bytes of addresses: what asks for more gets an error, and the machine lives on
 SCREEN = 25  # lines of a message
 BOMB = 2**27  # bytes that a compressed array of half a megabyte inflates to
 
@@ -328,20 +331,30 @@ OF_TEXT = [
 # ------------------------------------------------------------------------------------------------- files and commands
 
 
+NPZ, PLAIN = "npz", "plain"
+_OTHER_FILES = {edit.__name__ for edit in EDITS} | {"other_archive", "pickled", "known_bomb", "lying_header"}
+
+
 @dataclass(frozen=True)
 class Target:
     """A file of the run, its mutations, and what is done with it: `run` writes to a directory, which is then compared.
 
-    `foreign`: a user's own file, without a checksum, whose values and types are what they say. `named`: what a message
-    may name in its place.
+    `foreign`: a user's own file, whose values and types are what they say: NPZ, whose bytes zip proves, or PLAIN, which
+    nothing proves. `named`: what a message may name in its place.
     """
 
     name: str
     path: Path
     mutations: list[Mutation]
     run: Callable[[Path], int]
-    foreign: bool = False
+    foreign: str = ""
     named: str = ""
+
+    def is_harmed_by(self, mutation: Mutation) -> bool:
+        """Is something else that comes of the file a fault, rather than what another true file says?"""
+        if self.foreign == NPZ:
+            return mutation.harm and mutation.name not in _OTHER_FILES
+        return mutation.harm and not self.foreign
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -454,25 +467,11 @@ class Bench:
         expected, whole = self.expected(target), target.path.read_bytes()
         try:
             mutation.make(target.path, np.random.default_rng(seed))
-            harm = mutation.harm and not (target.foreign and is_edit(mutation))
-            found, said = outcome(target, self._scratch, expected, harm)
+            found, said = outcome(target, self._scratch, expected, target.is_harmed_by(mutation))
         finally:
             remove(target.path)
             target.path.write_bytes(whole)
         return Trial(name, mutation.name, seed, found, said)
-
-
-def is_edit(mutation: Mutation) -> bool:
-    """Does it write another true file, such as a user may have meant?"""
-    written = {edit.__name__ for edit in EDITS} | {"other_archive", "pickled", "known_bomb", "lying_header"}
-    return mutation.name.removesuffix("_sealed") in written | {
-        "line_gone",
-        "line_twice",
-        "word_changed",
-        "lines_exchanged",
-        "flip",
-        "cut",
-    } - ({"flip", "cut"} if mutation in OF_ARRAYS else set())
 
 
 SGD = ["--trainer", "sgd", "--num-epochs", "200", "--trial-epochs", "200", "--max-iter", "2"]
@@ -526,12 +525,12 @@ def make_targets(directory: Path, with_fits: bool) -> list[Target]:
         return run("gather", *given, "--network", to / "network.npz", "--record", to / "record.ecsv")
 
     targets = [
-        Target("grid", grid, OF_ARRAYS, lambda to: run("check", grid, "--summary", to / "a.json"), foreign=True),
-        Target("grid, split", grid, OF_ARRAYS, lambda to: run("split", grid, "--output", to, *SGD), foreign=True),
+        Target("grid", grid, OF_ARRAYS, lambda to: run("check", grid, "--summary", to / "a.json"), foreign=NPZ),
+        Target("grid, split", grid, OF_ARRAYS, lambda to: run("split", grid, "--output", to, *SGD), foreign=NPZ),
         Target("chunk", chunks[0], OF_ARRAYS, lambda to: run("train", chunks[0], "--output", to / "a.npz")),
         checkpoint_target(directory, chunks[0]),
         Target("trained chunk", trained[0], OF_ARRAYS, lambda to: gather(to, *trained), named=": this chunk "),
-        Target("list", a_list, OF_TEXT, lambda to: gather(to, "--list", a_list), True, "chunk"),
+        Target("list", a_list, OF_TEXT, lambda to: gather(to, "--list", a_list), PLAIN, "chunk"),
         Target("network", network, OF_ARRAYS, lambda to: run("evaluate", network, grid, "--output", to / "a.npz")),
         *figures_of(("flux_deviation", evaluation), ("flux_prediction", evaluation), ("training_summary", record)),
     ]
@@ -585,6 +584,7 @@ def targets_of_fits(directory: Path, network: Path, grid: Path) -> list[Target]:
         return run("fit", network, *observed, *more, "--output", to / "fits")
 
     return [
+        *targets_of_formats(directory, network, spectra),
         Target(
             "network, calibrate",
             network,
@@ -592,11 +592,39 @@ def targets_of_fits(directory: Path, network: Path, grid: Path) -> list[Target]:
             lambda to: run("calibrate", network, grid, "--output", to / "a.npz"),
         ),
         Target("network, fit", network, OF_ARRAYS, fit),
-        Target("spectra", spectra, OF_ARRAYS, fit, foreign=True),
+        Target("spectra", spectra, OF_ARRAYS, fit, foreign=NPZ),
         Target("label errors", errors, OF_ARRAYS, lambda to: fit(to, "--label-errors", errors)),
         Target("fits, gathered", tables[0], OF_TEXT, lambda to: run("gather_fits", *tables, "--output", to / "fits")),
         *figures_of(("best_fit", best), ("fit_overview", test_set), ("fitting_results", test_set)),
     ]
+
+
+def targets_of_formats(directory: Path, network: Path, spectra: Path) -> list[Target]:
+    """Observed spectra in other formats than npz, and a grid in HDF5."""
+    import h5py
+    from astropy.io import fits
+
+    with np.load(spectra) as stored:
+        wavelength, flux, error = (stored[key] for key in ("wavelength", "flux", "flux_error"))
+    text, image, hdf5 = (directory / f"the_star.{ending}" for ending in ("txt", "fits", "h5"))
+    np.savetxt(text, np.column_stack([wavelength, flux[0], error[0]]), header="wavelength flux error")
+    hdus = [
+        fits.ImageHDU(array, name=key)
+        for key, array in (("wavelength", wavelength), ("flux", flux), ("flux_error", error))
+    ]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(image)
+    with h5py.File(hdf5, "w") as file:
+        for key, array in (("wavelength", wavelength), ("flux", flux), ("flux_error", error)):
+            file[key] = array
+
+    def target(name: str, path: Path, mutations: list[Mutation]) -> Target:
+        def fit(to: Path) -> int:
+            declared = ["--format", name, "--uncertainty", "flux_error"]
+            return run("fit", network, path, *declared, "--output", to / "fits")
+
+        return Target(f"spectra, {name}", path, mutations, fit, foreign=PLAIN)
+
+    return [target("text", text, OF_TEXT), target("fits", image, OF_ANY), target("hdf5", hdf5, OF_ANY)]
 
 
 # ------------------------------------------------------------------------------------------------------- what is said
@@ -620,8 +648,10 @@ def main() -> int:
     parser.add_argument("--file", action="append", help="only this file (default: all)")
     parser.add_argument("--show", nargs="*", default=[], choices=OUTCOMES, help="print what was said in these cases")
     parser.add_argument("--no-fits", action="store_true", help="without calibrate and fit, whose kernels are compiled")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="stop after so many (default: never)")
     given = parser.parse_args()
-    trials = []
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    trials, begin = [], time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(scratch), with_fits=not given.no_fits)
         pairs = [
@@ -630,8 +660,11 @@ def main() -> int:
             for mutation in target.mutations
             if not given.file or name in given.file
         ]
+        order = np.random.default_rng(given.seed).permutation(len(pairs))  # so that a part of a round is a sample
         for number in range(given.number):
-            name, mutation = pairs[number % len(pairs)]
+            if time.monotonic() - begin > 60 * given.minutes:
+                break
+            name, mutation = pairs[order[number % len(pairs)]]
             trial = bench.try_one(name, mutation, given.seed + number // len(pairs))
             trials.append(trial)
             if trial.outcome in given.show:

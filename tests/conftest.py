@@ -56,7 +56,6 @@ ALONE = (
     "tests/training/test_theano.py::test_our_trainer_is_the_published_one",
     "tests/training/test_theano.py::test_the_package_computes_the_same_with_the_numpy_of_theano",
     "tests/fitting/engine/test_engines.py::test_velocity_and_continuum_are_found_together",
-    "tests/fitting/engine/test_engines.py::test_continua_are_recovered",
 )
 # Groups that take longest, which begin first. The cluster's tests mostly wait: others run beside them.
 BEGIN_WITH = (

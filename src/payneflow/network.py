@@ -16,6 +16,7 @@ from payneflow.errors import LabelRangeWarning, NetworkFileError
 from payneflow.grid import GridKeys, GridReading, SpectralGrid, Split, grid_split, read_grid
 from payneflow.grid.layout import PUBLISHED
 from payneflow.grid.reading import AIR, AS_PUBLISHED, OF_GRID, VACUUM
+from payneflow.grid.sets import MIN_TEST, MIN_TRAINING
 from payneflow.scaling import PUBLISHED_FLUX, FluxScale, LabelScaler, unscale_flux, unscale_slope
 from payneflow.stored_arrays import Array, Arrays, FileOf
 from payneflow.weights import PUBLISHED_KEYS
@@ -243,11 +244,25 @@ def _problem_of_provenance(stored: Arrays) -> str:
     if not isinstance(provenance.get("failed", ""), str):
         return "provenance holds failed, which is no text"
     medium = provenance.get("grid_medium", VACUUM)
-    return "" if medium in (VACUUM, AIR) else f"provenance has grid_medium {medium!r}, expected {VACUUM} or {AIR}"
+    return (
+        ""
+        if medium in (VACUUM, AIR)
+        else f"provenance has grid_medium {str(medium)[:99]!r}, expected {VACUUM} or {AIR}"
+    )
+
+
+def problem_of_trains(stored: Arrays) -> str:
+    """Both sets have enough spectra."""
+    trains = stored["trains"]
+    n = int(trains.sum())
+    enough = n >= MIN_TRAINING and len(trains) - n >= MIN_TEST
+    return "" if enough else f"trains says that {n} of {len(trains)} spectra train: one of both sets is too small"
 
 
 def _problem_of_split(stored: Arrays) -> str:
-    return "" if ("trains" in stored) == ("split_name" in stored) else "trains and split_name belong together"
+    if ("trains" in stored) != ("split_name" in stored):
+        return "trains and split_name belong together"
+    return problem_of_trains(stored) if "trains" in stored else ""
 
 
 PIXELS_OF_NETWORKS = (

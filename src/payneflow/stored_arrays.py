@@ -11,7 +11,7 @@ has them. The CRC-32 of each array is compared with its bytes when it is read; s
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from payneflow.files import NpzArchive, whole_file
 CHECKSUM, VERSION = "checksum", "format_version"
 # Texts, and arrays that are compressed, though payneflow compresses none: no true file comes near.
 MOST_TEXT, MOST_INFLATED, MOST_RATIO = 2**26, 2**26, 100  # bytes, bytes, and stored bytes for each compressed one
+MOST_SHOWN = 100  # letters of a text in a message
 KINDS = {"f": "floating-point numbers", "i": "whole numbers", "b": "true or false", "U": "text"}
 _FLOATS = (4, 8)  # bytes of the floating-point numbers that all of payneflow takes
 
@@ -51,7 +52,7 @@ class Array:
     unique: bool = False
     least: float | None = None
     json: bool = False
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     since: int = 0
     optional: bool = False
     formerly: str = ""
@@ -242,11 +243,16 @@ def _problem_of_texts(array: Array, texts: list[str]) -> str:
         return "holds what is no letter"
     if array.unique and len(set(texts)) < len(texts):
         twice = next(text for i, text in enumerate(texts) if text in texts[:i])
-        return f"has {twice!r} twice"
+        return f"has {_shown(twice)} twice"
     if array.choices and not set(texts) <= set(array.choices):
         other = next(text for text in texts if text not in array.choices)
-        return f"has {other!r}, expected one of {', '.join(array.choices)}"
+        return f"has {_shown(other)}, expected one of {', '.join(array.choices)}"
     return _problem_of_json(texts[0]) if array.json else ""
+
+
+def _shown(text: str) -> str:
+    """A text of a damaged file as a message can hold it."""
+    return repr(text) if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]!r}..."
 
 
 def _problem_of_json(text: str) -> str:

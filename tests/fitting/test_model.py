@@ -82,3 +82,10 @@ def test_an_error_that_is_none_is_left_out():
     flux, error = np.ones(16), np.full(16, 0.01)
     error[[2, 5, 7]] = 1e-12, 9e-6, 1.1e-5  # the last one is a thousandth of the others, and more
     assert np.flatnonzero(~good_pixels(flux, error)).tolist() == [2, 5]
+
+
+def test_a_spectrum_of_nothing_but_zeros_is_none():
+    flux, error = np.zeros(16), np.full(16, 0.01)
+    assert not good_pixels(flux, error).any()
+    n, _ = select_pixels(flux, error, np.ones(16), np.empty(16), np.empty(16), np.empty(16, np.float32))
+    assert n == 0

@@ -11,6 +11,7 @@ from workflow_runs import new_directory, planned, snakemake
 
 from payneflow import cli, read_networks
 from payneflow.files import write_list
+from payneflow.stored_arrays import CHECKSUM, checksum_of
 
 N_PLANNED = 2_000  # jobs: Snakemake takes eight seconds; for 10 000 it takes a minute, and nothing else differs
 N_GATHERED = 10_000  # their paths have 230 characters each: 2.3 MB, more than the 2 MB of arguments that Linux takes
@@ -38,26 +39,31 @@ class StandIns:
     def __init__(self, arrays):
         stream = io.BytesIO()
         np.savez(stream, **arrays)
-        self._bytes, self._places = bytearray(stream.getvalue()), {}
+        self._bytes, self._places, self._infos = bytearray(stream.getvalue()), {}, {}
         with zipfile.ZipFile(stream) as archive:
             entry = archive.start_dir
             for info in archive.infolist():
                 local = info.header_offset
                 lengths = [int.from_bytes(self._bytes[local + i : local + i + 2], "little") for i in (26, 28)]
                 key = info.filename.removesuffix(".npy")
+                self._infos[key] = info
                 self._places[key] = entry, local, local + 30 + sum(lengths), info.file_size
                 entry += 46 + len(info.filename) + len(info.extra) + len(info.comment)
 
     def write(self, path, **arrays):
         """A stand-in with these arrays in place of those of the same key, shape and kind."""
         for key, array in arrays.items():
-            entry, local, begin, size = self._places[key]
-            content = array.tobytes()
-            end = begin + size
-            self._bytes[end - len(content) : end] = content
-            checksum = zlib.crc32(self._bytes[begin:end]).to_bytes(4, "little")
-            self._bytes[entry + 16 : entry + 20] = self._bytes[local + 14 : local + 18] = checksum
+            self._set(key, array)
+        self._set(CHECKSUM, np.array(checksum_of(self._infos.values())))
         path.write_bytes(self._bytes)
+
+    def _set(self, key, array):
+        entry, local, begin, size = self._places[key]
+        content, end = array.tobytes(), begin + size
+        self._bytes[end - len(content) : end] = content
+        self._infos[key].CRC = zlib.crc32(self._bytes[begin:end])
+        checksum = self._infos[key].CRC.to_bytes(4, "little")
+        self._bytes[entry + 16 : entry + 20] = self._bytes[local + 14 : local + 18] = checksum
 
 
 def test_ten_thousand_chunks_are_gathered_from_a_list(tmp_path, capsys):

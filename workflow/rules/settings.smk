@@ -55,7 +55,12 @@ try:
     SHARDS = run.plan_fits(config["fit"])
     if workflow.is_main_process:  # jobs need not read the grid again
         check_labels(
-            SETTINGS.fit.settings, config["grid"], SETTINGS.grid_keys, SETTINGS.reading, config["seed"], config["pixels"]
+            SETTINGS.fit.settings,
+            config["grid"],
+            SETTINGS.grid_keys,
+            SETTINGS.reading,
+            config["seed"],
+            config["pixels"],
         )
         run.check_other_wavelengths(config, SHARDS)
     # now, because Snakemake takes stock of a directory once: a link made later would be missing

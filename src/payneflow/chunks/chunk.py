@@ -9,8 +9,7 @@ import numpy as np
 from payneflow.chunks.origin import ORIGIN_OF_CHUNK, problem_of_requested
 from payneflow.errors import ChunkError, SettingsError
 from payneflow.grid import Split
-from payneflow.grid.sets import MIN_TEST, MIN_TRAINING
-from payneflow.network import LABELS_OF_NETWORKS, problem_of_flux_scale, problem_of_range
+from payneflow.network import LABELS_OF_NETWORKS, problem_of_flux_scale, problem_of_range, problem_of_trains
 from payneflow.scaling import FluxScale, LabelScaler
 from payneflow.stored_arrays import Array, Arrays, FileOf
 from payneflow.training.lm.preparation import Preparation
@@ -25,11 +24,9 @@ _ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_na
 _ARRAYS += ("trains", "flux_scale", "virtual_labels", "virtual_flux", "template_w0", "template_b0", "noise", "floor")
 
 
-def _problem_of_sets(stored: Arrays) -> str:
-    """Both sets have enough spectra, and what trains is finite."""
+def _problem_of_training(stored: Arrays) -> str:
+    """What trains is finite; of the test set nothing is learnt."""
     trains = stored["trains"]
-    if trains.sum() < MIN_TRAINING or (~trains).sum() < MIN_TEST:
-        return f"trains has {trains.sum()} training spectra of {len(trains)}: a set is too small"
     torn = next((key for key in ("flux", "labels") if not np.isfinite(stored[key][trains]).all()), None)
     return "" if torn is None else f"{torn} of the training spectra is not finite everywhere"
 
@@ -56,7 +53,7 @@ _FILE = FileOf(
         Array("floor", "f", ("n_pixel",), finite=True, least=0.0),
         Array(TRAINING_KEY, "U"),
     ),
-    relations=(problem_of_range, problem_of_flux_scale, problem_of_requested, _problem_of_sets),
+    relations=(problem_of_range, problem_of_flux_scale, problem_of_requested, problem_of_trains, _problem_of_training),
 )
 
 
@@ -163,8 +160,8 @@ def _training(path: str | Path, record: str) -> tuple[str, Settings, int]:
     """Trainer, settings and seed of a chunk; an earlier version wrote only the trainer's name where it was not lm."""
     try:
         return read_settings_record(dict(json.loads(record)))
-    except (ValueError, TypeError):
-        said = f"{TRAINING_KEY} is {record!r}, expected trainer, settings and seed (JSON)."
+    except (ValueError, TypeError, RecursionError):
+        said = f"{TRAINING_KEY} is {record[:200]!r}, expected trainer, settings and seed (JSON)."
     except SettingsError as error:
         said = str(error)
     raise ChunkError(f"{path}: this chunk does not say how to train it: {said} Run payneflow split again.") from None

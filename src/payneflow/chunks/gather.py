@@ -15,6 +15,7 @@ from payneflow.network import PixelNetworks
 from payneflow.scaling import FluxScale
 from payneflow.weights import PUBLISHED_KEYS
 
+MOST_SHOWN = 400  # letters of what a chunk says, in a message
 _SAME = {
     "grid_sha256": "comes from another grid",
     "settings": "was trained with other settings",
@@ -90,8 +91,11 @@ def _prove_one_origin(chunks: dict[str, TrainedChunk]) -> None:
         majority = Counter(texts.values()).most_common(1)[0][0]
         odd = [path for path, text in texts.items() if text != majority]
         if odd:
+            found, other = (
+                text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..." for text in (texts[odd[0]], majority)
+            )
             raise ChunkError(
-                f"{odd[0]}: this chunk {fault} ({name} is {texts[odd[0]]}, the other chunks have {majority}). "
+                f"{odd[0]}: this chunk {fault} ({name} is {found}, the other chunks have {other}). "
                 "Split the grid and train this chunk again."
             )
 

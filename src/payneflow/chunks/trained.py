@@ -20,6 +20,7 @@ from payneflow.network import (
     PIXELS_OF_NETWORKS,
     problem_of_flux_scale,
     problem_of_range,
+    problem_of_trains,
     problem_of_weights,
 )
 from payneflow.stored_arrays import Array, Arrays, FileOf
@@ -52,7 +53,7 @@ _FILE = FileOf(
         *LABELS_OF_NETWORKS,
         Array("settings", "U", json=True),
         Array("pixel", "i", ("n_pixel",), least=0),
-        Array("trainer", "U", ("n_pixel",), choices=tuple(TRAINERS)),
+        Array("trainer", "U", ("n_pixel",), choices=TRAINERS),
         *(Array(name, "i", ("n_pixel",), least=0) for name in ("restarts", "loops", "steps")),
         Array("step_size", "f", ("n_pixel",), least=0.0),
         # NaN where training failed, infinite where it never came to a validation
@@ -67,6 +68,7 @@ _FILE = FileOf(
         problem_of_flux_scale,
         problem_of_weights,
         problem_of_requested,
+        problem_of_trains,
         _problem_of_settings,
         _problem_of_pixels,
     ),

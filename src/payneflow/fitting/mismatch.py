@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import gammaln
-from scipy.stats import chi2 as chi_square
-from scipy.stats import norm
+from scipy.special import chdtrc, chdtri, gammaln, log_ndtr, ndtri  # not scipy.stats, which takes a second to load
 
 from payneflow.fitting.engine.alternatives import COMPANION, CONTINUUM, DILUTION, N_ALTERNATIVE, NARROW, VELOCITY, WIDE
 
@@ -164,9 +162,9 @@ class HeldBackScatter:
         linear = np.broadcast_to(LINEAR, self.amplitudes.shape) & (np.einsum("nii->ni", covariance) > 0.0)
         inverse = _inverse(covariance, linear)
         distance = np.einsum("na,nab,nb->n", self.amplitudes, inverse, self.amplitudes)
-        growth = np.quantile(distance, 1.0 - OUTLYING) / chi_square.isf(ALARM, max(linear[0].sum(), 1))
+        growth = np.quantile(distance, 1.0 - OUTLYING) / chdtri(max(linear[0].sum(), 1), ALARM)
         width = np.sqrt(np.maximum(covariance[:, COMPANION, COMPANION], 1e-300))
-        companion = np.quantile(np.abs(self.amplitudes[:, COMPANION]) / width, 1.0 - OUTLYING) / norm.isf(ALARM)
+        companion = np.quantile(np.abs(self.amplitudes[:, COMPANION]) / width, 1.0 - OUTLYING) / -ndtri(ALARM)
         factor = np.full((N_ALTERNATIVE, N_ALTERNATIVE), max(growth, 1.0))
         factor[COMPANION, COMPANION] = max(companion, 1.0) ** 2
         return factor
@@ -213,8 +211,8 @@ def find_mismatch(
     log_chance = np.stack(
         [
             _log_chance(joint, n_linear),
-            np.log(2.0 * n_linear) + norm.logsf(largest),
-            np.log(COMPANIONS) + norm.logsf(alone[:, COMPANION]),
+            np.log(2.0 * n_linear) + log_ndtr(-largest),
+            np.log(COMPANIONS) + log_ndtr(-alone[:, COMPANION]),
             _log_chance(chi2 - emulator.excess * total_weight, dof),
         ]
     )
@@ -267,7 +265,7 @@ def _log_chance(value: np.ndarray, dof: np.ndarray) -> np.ndarray:
     value = np.maximum(value, 1e-300)
     far = (dof / 2 - 1) * np.log(value / 2) - value / 2 - gammaln(dof / 2)
     with np.errstate(divide="ignore"):
-        found = chi_square.logsf(value, dof)
+        found = np.log(chdtrc(dof, value))
     return np.where(np.isfinite(found), found, far)
 
 
@@ -275,7 +273,7 @@ def _sigma(log_chance: np.ndarray) -> np.ndarray:
     """Standard deviations of a normal distribution that are exceeded with these chances, whose logarithms are given."""
     usual = log_chance > -700.0
     far = np.sqrt(-2.0 * np.where(usual, -1.0, log_chance))
-    return np.where(usual, norm.isf(np.exp(np.where(usual, log_chance, 0.0))), far).clip(0.0)
+    return np.where(usual, -ndtri(np.exp(np.where(usual, log_chance, 0.0))), far).clip(0.0)
 
 
 def _kinds(alone: np.ndarray, named: np.ndarray, found: np.ndarray) -> np.ndarray:

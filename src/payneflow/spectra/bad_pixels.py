@@ -15,14 +15,16 @@ def good_pixels(flux: np.ndarray, flux_error: np.ndarray, usable: np.ndarray | N
     It does where flux is finite, the error finite, positive, at most HUGE times the median |flux| and at least TINY
     times the median error, and where `usable` (n_data,) bool, such as "has a network", is true. The medians, lower ones
     in single precision, are those of the pixels that are so far good; flux of exactly 0 is what masks are filled with,
-    and takes no part in them.
+    and takes no part in them. No pixel counts where all are 0: that is no spectrum.
     """
     flux, flux_error = np.asarray(flux, dtype=float), np.asarray(flux_error, dtype=float)
     good = np.isfinite(flux) & (flux_error > 0.0) & (flux_error < np.inf)
     if usable is not None:
         good &= usable
     size = np.abs(flux[good & (flux != 0.0)])
-    if len(size) and flux_error[good].max() > HUGE * size.min():
+    if not len(size):
+        return np.zeros(good.shape, dtype=bool)
+    if flux_error[good].max() > HUGE * size.min():
         good &= flux_error <= HUGE * _middle(size)
     errors = flux_error[good]
     if len(errors) and errors.min() < TINY * errors.max():

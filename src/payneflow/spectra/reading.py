@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import SpectraError, SpectraWarning
+from payneflow.files import refuse_special
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.names import names_of_files, names_of_rows
@@ -68,6 +69,7 @@ def open_spectra(path: str | Path, layout: SpectraLayout, name: str = "") -> Spe
         raise SpectraError(f"{path}: a directory; expected a file of spectra: name the files inside it.")
     if not path.exists():
         raise SpectraError(f"{path}: no such file; expected a file of observed spectra.")
+    refuse_special(path, SpectraError, "a file of observed spectra")
     store = FORMATS[layout.format].load_store()(path, layout)
     try:
         return SpectraFile(path, store, name)

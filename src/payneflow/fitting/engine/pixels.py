@@ -63,7 +63,7 @@ def _counts(flux, error, usable, i):
 
 @part
 def _highest(flux, error, usable, values):
-    """The HUGE error; the median |flux| of pixels that are not 0 is found only where it can matter."""
+    """The HUGE error; the median |flux| of pixels that are not 0 is found only where it can matter. 0: all are."""
     n, smallest, largest = fill(0.0), fill(np.inf), fill(0.0)
     half, zero, no_number = fill(0.5), fill(0.0), fill(np.inf)
     for i in range(0, len(flux), LANES):
@@ -74,8 +74,10 @@ def _highest(flux, error, usable, values):
         store(values, i, narrow(size))
         n = n + lit
         smallest = minimum(smallest, size)
+    if total(n) == 0.0:
+        return 0.0
     limit = HUGE * least_of(smallest)
-    if total(n) > 0.0 and most_of(largest) > limit:
+    if most_of(largest) > limit:
         limit = HUGE * middle(values, int(total(n)))
     return limit
 

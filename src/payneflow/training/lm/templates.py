@@ -102,7 +102,8 @@ def _fit_outputs(solver, features, z, weight):
         for x in range(n_train):
             for j in range(n_neurons):
                 w1[k, j] += solver[k, x, j] * z[x]
-        residual[:] = z
+        for x in range(n_train):
+            residual[x] = z[x]
         for j in range(n_neurons):
             w = w1[k, j]
             for x in range(n_train):
