@@ -77,10 +77,10 @@ def _failure(networks: PixelNetworks, results: dict[str, np.ndarray]) -> str:
     """What `gather` found of the networks; of those that carry no such finding, whether most are not learnt."""
     if "failed" in networks.provenance:
         return networks.failure
-    typical, trunc_diff = results["median_deviation_test"], float(results["trunc_diff"])
+    largest, trunc_diff = results["largest_test"], float(results["trunc_diff"])
     if not np.isfinite(trunc_diff):
         trunc_diff = PUBLISHED_TRUNC_DIFF * networks.flux_scale.width
-    lost = not_learnt(typical, results["explained_test"], trunc_diff) | ~np.isfinite(typical)
+    lost = not_learnt(largest, results["explained_test"], trunc_diff) | ~np.isfinite(largest)
     if 2 * lost.sum() <= len(lost):
         return ""
     return (

@@ -303,8 +303,9 @@ def test_the_versions_listed_are_those_that_trained(pieces):
     assert np.isnan(record["explained_test"][:5]).all() and np.isfinite(record["explained_test"][5:]).all()
 
 
-LOST = {"explained_test": np.full(5, 0.4), "median_deviation_test": np.full(5, 0.02)}
-GOOD = {"explained_test": np.full(5, 0.9), "median_deviation_test": np.full(5, 0.001)}
+LOST, GOOD = {"explained_test": np.full(5, 0.4)}, {"explained_test": np.full(5, 0.9)}
+SMALL = {"explained_test": np.full(5, -9.0), "deviation_test": np.full(5, 0.009)}  # trunc_diff is 0.01
+VAIN = {"explained_test": np.full(5, 0.01), "end": np.full(5, "noise_floor")}
 
 
 @pytest.mark.parametrize(
@@ -313,6 +314,9 @@ GOOD = {"explained_test": np.full(5, 0.9), "median_deviation_test": np.full(5, 0
         ([GOOD, LOST, LOST, GOOD], ""),
         ([GOOD, LOST, LOST, LOST], "15 of 20 pixels have no network, or one that explains less than half"),
         ([{**LOST, "end": np.full(5, "noise_floor")}] * 3 + [LOST], ""),
+        ([VAIN] * 4, "Likely cause: labels that do not explain the flux"),
+        ([VAIN] * 3 + [LOST], ""),
+        ([SMALL] * 4, ""),
         ([{**GOOD, "end": np.full(5, "max_loops")}] * 4, ""),
         ([{**LOST, "end": np.full(5, "stalled")}] * 4, "Likely cause: no trial ever improved"),
         ([{**LOST, "deviation": np.full(5, 1e-4)}] * 4, "Likely cause: the training spectra were learnt by heart"),

@@ -329,7 +329,7 @@ def test_fits_with_networks_that_failed_carry_a_flag_all_of_them(tmp_path, netwo
     path = save(tmp_path / "stars.npz", bad, slice(0, 20))
     poor, good = fit_files(replace(networks, provenance={"failed": "so it is"}), [path]), fit_files(networks, [path])
     assert (poor["flags"] == good["flags"] + FitFlag.POOR_NETWORKS).all()
-    assert results_text(poor).startswith("FAILED: the networks did not learn the spectra of their grid")
+    assert results_text(poor).startswith("FAILED: the networks are not to be used")
     assert results_text(good).startswith("20 spectra fitted")
     good["flags"][:] = FitFlag.AT_BOUND
     good["flags"][3] = FitFlag.FAILED

@@ -15,6 +15,7 @@ from payneflow.training.trainers import TRAINERS
 if TYPE_CHECKING:
     from astropy.table import Table
 
+NOTHING, FEW = 0.15, 0.01  # part of the variance that labels in any order may seem to explain; part of the pixels
 BY_HEART = 10.0  # times the deviation on the training set: a test set so much worse was not learnt
 
 # name: (type, unit, description); the order is that of the columns
@@ -63,12 +64,14 @@ def failure_of(table: "Table") -> str:
     """Whether training failed as a whole, with the likely cause; "" where it did not.
 
     It did where most pixels have no network, or one that is not learnt (network.py). A pixel at its noise floor is as
-    good as the labels allow, and none of these.
+    good as the labels allow, and none of these, unless there is no pixel in which the labels explain anything.
     """
-    ends, trunc_diff = np.asarray(table["end"]), table.meta["trunc_diff"]
+    ends, explained = np.asarray(table["end"]), np.asarray(table["explained_test"])
     broken = ends == Stage.FAILED
-    lost = not_learnt(np.asarray(table["median_deviation_test"]), np.asarray(table["explained_test"]), trunc_diff)
-    lost = broken | (lost & (ends != Stage.NOISE_FLOOR))
+    lost = not_learnt(np.asarray(table["deviation_test"]), explained, table.meta["trunc_diff"])
+    if np.sum(explained > NOTHING) > FEW * len(table):
+        lost &= ends != Stage.NOISE_FLOOR
+    lost |= broken
     if 2 * lost.sum() <= len(table):
         return ""
     return (
@@ -78,9 +81,11 @@ def failure_of(table: "Table") -> str:
 
 
 def _cause(table: "Table", lost: np.ndarray, broken: np.ndarray) -> str:
-    labels = "labels that do not explain the flux (one is missing, or they are those of other spectra)"
+    labels = "labels that do not explain the flux (one is missing, they are those of other spectra, or it is noise)"
     if 2 * broken.sum() > lost.sum():
         return "weights that became infinite or undefined, by too large a step, or flux that is no spectrum"
+    if 2 * np.sum(np.asarray(table["end"])[lost] == Stage.NOISE_FLOOR) > lost.sum():
+        return labels
     training, test = (np.nanmedian(np.asarray(table[name])[lost]) for name in ("deviation", "deviation_test"))
     if test > BY_HEART * training:
         return f"the training spectra were learnt by heart: too few of them, too many neurons, or {labels}"

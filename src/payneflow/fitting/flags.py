@@ -32,5 +32,5 @@ FLAG_MEANINGS = {
     FitFlag.FEW_PIXELS: "fewer than ten used pixels for each fitted parameter",
     FitFlag.STARTS_DISAGREE: "another start ended at labels more than 1 sigma away with a chi2 less than 9 higher",
     FitFlag.MANY_OUTLIERS: "more than 1 % of the pixels are outliers (cosmic rays, dead columns), and were left out",
-    FitFlag.POOR_NETWORKS: "the networks did not learn the spectra of their grid: no label of theirs means anything",
+    FitFlag.POOR_NETWORKS: "most networks explain less than half of how their grid's spectra differ: training failed",
 }

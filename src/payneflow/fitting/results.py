@@ -126,7 +126,7 @@ def _failure(table: Table) -> str:
     """Why not one of the fits is to be used, with the likely cause; "" where some are."""
     flags = np.asarray(table["flags"])
     if len(flags) and (flags & FitFlag.POOR_NETWORKS).all():
-        return "the networks did not learn the spectra of their grid (POOR_NETWORKS). `payneflow gather` said why."
+        return "the networks are not to be used (POOR_NETWORKS). `payneflow gather` said why."
     if not len(flags) or not (flags & _USELESS).all():
         return ""
     kinds = {name: int(np.sum((flags & FitFlag[name]) > 0)) for name in ("FAILED", "NOT_CONVERGED", "AT_BOUND")}
