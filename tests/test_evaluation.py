@@ -1,5 +1,7 @@
 """Errors of the predicted spectra, where they are known because they were put there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import write_small_grid
@@ -64,6 +66,34 @@ def test_only_the_pixels_that_have_networks_are_compared(networks_and_grid):
     shifted = PixelNetworks(**{**networks.__dict__, "wavelength": grid.wavelength + 1e-9})
     with pytest.raises(NetworkFileError, match=r"grid.npz: it has no pixel at 15000"):
         evaluate_networks(shifted, grid)
+
+
+def test_a_grid_whose_sets_are_swapped_is_refused_where_the_networks_say_which_was_theirs(networks_and_grid):
+    networks, grid = networks_and_grid
+    theirs = replace(networks, provenance={"grid_sha256": grid.sha256})
+    swapped = replace(grid, flux=grid.flux[::-1], labels=grid.labels[::-1], sha256="b" * 64)
+    assert (
+        evaluate_networks(theirs, grid)["rms_test"].tolist() == evaluate_networks(networks, grid)["rms_test"].tolist()
+    )
+    with pytest.raises(
+        NetworkFileError, match=rf"grid.npz: not the grid .* is {'b' * 64}, that of theirs {grid.sha256}"
+    ):
+        evaluate_networks(theirs, swapped)
+    evaluate_networks(networks, swapped)  # from elsewhere: nothing is known of their grid
+
+
+def test_networks_that_explain_nothing_have_failed_in_the_first_line(networks_and_grid):
+    """The networks' own finding comes first; without one, what is measured counts."""
+    networks, grid = networks_and_grid
+    results = evaluate_networks(networks, grid)
+    assert not (results["explained_test"][:2] > 0).any() and np.isnan(results["explained_test"][2])
+    assert "FAILED" not in evaluation_text(results), "two of four pixels, and two within trunc_diff"
+    off = replace(grid, flux=grid.flux - np.array([0, 0, 0, 0.02]))
+    assert evaluation_text(evaluate_networks(networks, off)).startswith("FAILED: 3 of 4 pixels have no network, or one")
+    found = replace(networks, provenance={"failed": "learnt by heart"})
+    assert evaluation_text(evaluate_networks(found, grid)).startswith("FAILED: learnt by heart\n")
+    assert "FAILED" not in evaluation_text(evaluate_networks(replace(networks, provenance={"failed": ""}), off))
+    assert (str(results["networks"]), str(results["grid"])) == (networks.digest, grid.sha256)
 
 
 def test_a_failed_pixel_is_counted_and_spoils_nothing(networks_and_grid):

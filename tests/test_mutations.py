@@ -15,7 +15,7 @@ from mutations import FAULTS, OF_ARRAYS, OF_TEXT, Bench
 from payneflow.errors import PayneflowError
 from payneflow.fitting.best_fit_file import BEST_FITS
 from payneflow.fitting.calibration import read_label_errors, write_label_errors
-from payneflow.fitting.label_errors import LabelErrors, digest
+from payneflow.fitting.label_errors import LabelErrors
 
 N_EXAMPLE = 25  # of each file: a minute in all
 
@@ -61,7 +61,7 @@ def some_label_errors(path):
             lengths=np.full(3, 0.3),
             nugget=1e-3,
             mode="labels Teff, logg, [Fe/H]",
-            networks=digest(random_networks(5)),
+            networks=random_networks(5).digest,
         ),
         path,
     )

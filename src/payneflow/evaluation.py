@@ -8,24 +8,28 @@ import numpy as np
 
 from payneflow.errors import PayneflowError
 from payneflow.grid import SpectralGrid
-from payneflow.network import NAMES_OF_LABELS, PixelNetworks, problem_of_flux_scale
+from payneflow.network import NAMES_OF_LABELS, PixelNetworks, not_learnt, problem_of_flux_scale
 from payneflow.stored_arrays import Array, FileOf
 from payneflow.weights import PUBLISHED_KEYS
 
 BLOCK_BYTES = 64 * 2**20  # of the errors of all spectra at some pixels, which are looked at together
 SETS = ("training", "test")
+PUBLISHED_TRUNC_DIFF = 0.003  # of networks that do not say theirs
 
 
 def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, np.ndarray]:
     """Errors of the predicted spectra at the true labels, in the unit of the flux.
 
     Returns, for both sets, `median_deviation_SET` (median over the spectra of |predicted - true|), `rms_SET` and
-    `largest_SET`, each (n_pixel,), and as `example_...` truth and prediction of the test spectrum of median rms.
-    Raises NetworkFileError where grid and networks do not have the same labels and wavelengths.
+    `largest_SET`, each (n_pixel,), `explained_test` (n_pixel,), the part of the variance of the test spectra that the
+    networks explain, `failed`, why they are not to be used ("" where they are), by their digests `networks` and `grid`,
+    and as `example_...` truth and prediction of the test spectrum of median rms.
+    Raises NetworkFileError where grid and networks do not have the same labels and wavelengths, or the networks were
+    trained on another grid.
     """
+    columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
     split = networks.split_of(grid)
     sets = tuple(zip(SETS, (split.training, split.test), strict=True))
-    columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
     scaled = networks.scaler.scale(grid.labels)
     results: dict[str, np.ndarray] = {
         "wavelength": networks.wavelength,
@@ -36,6 +40,7 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
             networks.provenance.get("settings", {}).get("trunc_diff", np.nan) * networks.flux_scale.width
         ),
     }
+    results["explained_test"] = np.empty(len(columns))
     for measure in ("median_deviation", "rms", "largest"):
         results |= {f"{measure}_{name}": np.empty(len(columns)) for name in SETS}
     square_of_spectrum = np.zeros(len(scaled))  # summed over the pixels that have a network
@@ -47,17 +52,42 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
             results[f"median_deviation_{name}"][pixels] = np.median(np.abs(error), axis=0)
             results[f"rms_{name}"][pixels] = np.sqrt((error**2).mean(axis=0))
             results[f"largest_{name}"][pixels] = np.abs(error).max(axis=0)
+            if name == "test":
+                variance = np.asarray(flux[spectra], dtype=float).var(axis=0)
+                square = results["rms_test"][pixels] ** 2
+                without = np.where(square > 0, np.inf, np.nan)  # where the flux does not vary
+                results["explained_test"][pixels] = 1.0 - np.divide(square, variance, out=without, where=variance > 0)
             square_of_spectrum[spectra] += (error[:, np.isfinite(error).all(axis=0)] ** 2).sum(axis=1)
     spectra = split.test_rows
     spectrum = int(spectra[np.argsort(square_of_spectrum[split.test])[len(spectra) // 2]])
     truth = grid.flux[spectrum, columns].astype(float)
     return {
         **results,
+        "failed": np.array(_failure(networks, results)),
+        "networks": np.array(networks.digest),
+        "grid": np.array(grid.sha256),
         "example_spectrum": np.array(spectrum),
         "example_labels": grid.labels[spectrum],
         "example_flux": truth,
         "example_prediction": truth + (networks.predict_scaled(scaled[spectrum]) - truth),
     }
+
+
+def _failure(networks: PixelNetworks, results: dict[str, np.ndarray]) -> str:
+    """What `gather` found of the networks; of those that carry no such finding, whether most are not learnt."""
+    if "failed" in networks.provenance:
+        return networks.failure
+    largest, trunc_diff = results["largest_test"], float(results["trunc_diff"])
+    if not np.isfinite(trunc_diff):
+        trunc_diff = PUBLISHED_TRUNC_DIFF * networks.flux_scale.width
+    lost = not_learnt(largest, results["explained_test"], trunc_diff) | ~np.isfinite(largest)
+    if 2 * lost.sum() <= len(lost):
+        return ""
+    return (
+        f"{lost.sum()} of {len(lost)} pixels have no network, or one that explains less than half of how the test "
+        "spectra differ. Likely cause: training that ended long before it was done, labels that do not explain the "
+        "flux, or networks of other spectra than these."
+    )
 
 
 def _blocks_of_pixels(n_pixel: int, n_spectrum: int) -> list[slice]:
@@ -89,6 +119,8 @@ _FILE = FileOf(
             for measure in ("median_deviation", "rms", "largest")
             for name in SETS
         ),
+        Array("explained_test", "f", ("n_pixel",), infinite=True, optional=True),
+        *(Array(name, "U", optional=True) for name in ("failed", "networks", "grid")),
         Array("example_spectrum", "i", least=0),
         Array("example_labels", "f", ("n_label",), finite=True),
         Array("example_flux", "f", ("n_pixel",), finite=True),
@@ -109,8 +141,12 @@ def read_evaluation(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def evaluation_text(results: dict[str, np.ndarray]) -> str:
-    """The accuracy of the networks in a few lines; pixels that failed to train are counted apart."""
-    lines = []
+    """The accuracy of the networks in a few lines; pixels that failed to train are counted apart.
+
+    Where the networks are not to be used, the first line says FAILED, and why.
+    """
+    failed = str(results.get("failed", ""))
+    lines = [f"FAILED: {failed}"] if failed else []
     for name in SETS:
         good = np.isfinite(results[f"rms_{name}"])
         lines.append(

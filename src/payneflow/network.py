@@ -4,6 +4,7 @@ The network of one pixel is y' = s( w1 . s(w0 x' + b0) + b1 ), s the logistic fu
 scaled flux (scaling.py).
 """
 
+import hashlib
 import json
 import warnings
 from dataclasses import dataclass, field
@@ -22,6 +23,19 @@ from payneflow.weights import PUBLISHED_KEYS
 
 # Still read: 3, which has no checksum; 2, no trains and no flux_scale, either; 1, which calls emulator_rms flux_error
 FORMAT_VERSION = 4
+
+
+LEAST_EXPLAINED = 0.5  # part of the variance over the test spectra; a network that explains less is not learnt
+
+
+def not_learnt(largest: np.ndarray, explained: np.ndarray, trunc_diff: float) -> np.ndarray:
+    """(n_pixel,) bool: pixels that miss `trunc_diff` on the test set and explain less than half of it.
+
+    `largest` (n_pixel,): largest |error| over the test spectra, in the unit of `trunc_diff`; a pixel that hardly varies
+    does not miss it. `explained` (n_pixel,): part of the variance of the test spectra that the network explains.
+    Convergence is no part of it: `sgd` stops short of trunc_diff in every other pixel, and explains 99 % all the same.
+    """
+    return (largest > trunc_diff) & (explained < LEAST_EXPLAINED)
 
 
 def logistic(z: np.ndarray) -> np.ndarray:
@@ -59,6 +73,21 @@ class PixelNetworks:
     @property
     def scaler(self) -> LabelScaler:
         return LabelScaler(self.x_min, self.x_max)
+
+    @property
+    def failure(self) -> str:
+        """Why these networks are not to be used, as `payneflow gather` found; "" where it found nothing."""
+        return self.provenance.get("failed", "")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights, the scaling of labels and flux and the wavelengths, in hexadecimal."""
+        total = hashlib.sha256()
+        for name in (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength"):
+            total.update(np.ascontiguousarray(getattr(self, name), dtype=float))
+        if self.flux_scale != PUBLISHED_FLUX:
+            total.update(np.array([self.flux_scale.lowest, self.flux_scale.highest]))
+        return total.hexdigest()
 
     def predict(self, labels: np.ndarray) -> np.ndarray:
         """Normalised flux (n_spectrum, n_pixel) for labels (n_spectrum, n_label), or (n_pixel,) for labels (n_label,).
@@ -125,16 +154,23 @@ class PixelNetworks:
     def split_of(self, grid: SpectralGrid) -> Split:
         """Which spectra of `grid` these networks were trained on.
 
-        Raises NetworkFileError where they were trained on a grid of another number of spectra.
+        Raises NetworkFileError where they were trained on another grid, by its labels, its wavelengths, its number of
+        spectra, or its SHA-256, if they say it: which of its spectra train is then unknown, and a "test" would measure
+        what was learnt by heart.
         """
-        if self.split is None:
-            return grid.split
-        if len(self.split.trains) != len(grid.labels):
+        self.columns_in(grid.wavelength, grid.label_names, grid.path)
+        if self.split is not None and len(self.split.trains) != len(grid.labels):
             raise NetworkFileError(
                 f"{grid.path}: {len(grid.labels)} spectra, but the networks were trained on a grid of "
                 f"{len(self.split.trains)}, so which of these train is unknown. Use the grid they were trained on."
             )
-        return self.split
+        trained_on = self.provenance.get("grid_sha256", grid.sha256)
+        if trained_on != grid.sha256:
+            raise NetworkFileError(
+                f"{grid.path}: not the grid that the networks were trained on: its SHA-256 is {grid.sha256}, that of "
+                f"theirs {trained_on}, so which of its spectra train is unknown. Use that grid, or train with this one."
+            )
+        return grid.split if self.split is None else self.split
 
     def read_grid(self, path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
         """Read the grid that these networks were trained on as it was read then: with their split, medium and flux.
@@ -204,6 +240,8 @@ def _problem_of_provenance(stored: Arrays) -> str:
     settings = provenance.get("settings", {})
     if not isinstance(settings, dict) or not isinstance(settings.get("trunc_diff", 0.0), int | float):
         return "provenance holds settings that are none"
+    if not isinstance(provenance.get("failed", ""), str):
+        return "provenance holds failed, which is no text"
     medium = provenance.get("grid_medium", VACUUM)
     return (
         ""

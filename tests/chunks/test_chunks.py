@@ -208,7 +208,11 @@ def test_the_training_record_says_what_happened(small_grid, tmp_path, capsys):
     worst = table["wavelength"][np.argmax(table["deviation"])]
     assert f"worst wavelengths: {worst:.2f} A" in printed
     assert networks.provenance["settings"]["num_epochs"] == 200
-    assert networks.provenance["grid_sha256"] == grid.sha256
+    assert networks.provenance["grid_sha256"] == grid.sha256 == table.meta["grid"]
+    assert networks.digest == table.meta["networks"]
+    variance = np.asarray(grid.flux[1::2], dtype=float).var(axis=0)
+    assert table["explained_test"] == pytest.approx(1 - networks.emulator_rms**2 / variance, abs=1e-9)
+    assert not networks.failure and "FAILED" not in printed
 
 
 @both
@@ -282,6 +286,56 @@ def test_the_order_of_the_chunks_does_not_matter(pieces):
     a, b = gather_chunks(pieces), gather_chunks(pieces[::-1])
     assert (a[0].w_array_0 == b[0].w_array_0).all()
     assert (a[1]["pixel"] == b[1]["pixel"]).all()
+
+
+def test_the_versions_listed_are_those_that_trained(pieces):
+    """Not those of the process that gathers; chunks of the format before say none."""
+    ours = gather_chunks(pieces)[0].provenance["versions"]
+    assert ours["numpy"] == np.__version__ and "python" in ours
+    others = [altered(pieces[0], versions='{"payneflow": "0.0.7"}'), *pieces[1:]]
+    theirs = gather_chunks(others)[0].provenance["versions"]
+    assert theirs["payneflow"] == f"0.0.7, {ours['payneflow']}" and "unknown" in theirs["numpy"]
+    with np.load(pieces[0]) as arrays:
+        before = {key: arrays[key] for key in arrays if key not in ("versions", "explained_test")}
+    write_arrays(pieces[0].with_name("before.npz"), {**before, "format_version": 5})
+    networks, record = gather_chunks([pieces[0].with_name("before.npz"), *pieces[1:]])
+    assert "unknown" in networks.provenance["versions"]["payneflow"] and not networks.failure
+    assert np.isnan(record["explained_test"][:5]).all() and np.isfinite(record["explained_test"][5:]).all()
+
+
+LOST, GOOD = {"explained_test": np.full(5, 0.4)}, {"explained_test": np.full(5, 0.9)}
+SMALL = {"explained_test": np.full(5, -9.0), "deviation_test": np.full(5, 0.009)}  # trunc_diff is 0.01
+VAIN = {"explained_test": np.full(5, 0.01), "end": np.full(5, "noise_floor")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ([GOOD, LOST, LOST, GOOD], ""),
+        ([GOOD, LOST, LOST, LOST], "15 of 20 pixels have no network, or one that explains less than half"),
+        ([{**LOST, "end": np.full(5, "noise_floor")}] * 3 + [LOST], ""),
+        ([VAIN] * 4, "Likely cause: labels that do not explain the flux"),
+        ([VAIN] * 3 + [LOST], ""),
+        ([SMALL] * 4, ""),
+        ([{**GOOD, "end": np.full(5, "max_loops")}] * 4, ""),
+        ([{**LOST, "end": np.full(5, "stalled")}] * 4, "Likely cause: no trial ever improved"),
+        ([{**LOST, "deviation": np.full(5, 1e-4)}] * 4, "Likely cause: the training spectra were learnt by heart"),
+        ([{**LOST, "explained_test": np.full(5, -np.inf)}] * 4, "Likely cause: training ended long before"),
+        ([{"end": np.full(5, "failed")}] * 4, "Likely cause: weights that became infinite"),
+    ],
+)
+def test_training_that_failed_as_a_whole_is_said_first(pieces, capsys, tmp_path, changes, says):
+    """And what merely did not converge, or is as good as the labels allow, is no failure."""
+    same = {"end": np.full(5, "max_loops"), "deviation": np.full(5, 0.03), "deviation_test": np.full(5, 0.04)}
+    paths = [altered(path, **{**same, **change}) for path, change in zip(pieces, changes, strict=True)]
+    network, record = tmp_path / "n.npz", tmp_path / "r.ecsv"
+    assert cli.main(["gather", *map(str, paths), "--network", str(network), "--record", str(record)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("FAILED: ") == bool(says) and says in first
+    failure = read_networks(network).failure
+    assert (
+        failure == Table.read(record, format="ascii.ecsv").meta["failed"] == first.removeprefix("FAILED: ") * bool(says)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- kills

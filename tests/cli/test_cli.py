@@ -142,8 +142,8 @@ def test_a_wrong_grid_ends_in_status_2_and_one_message(tmp_path):
         (["split", "GRID", "--output", "OUT", "--virtual-weight", "-1"], "virtual_weight is -1.0"),
         (["train", "OUT/none.npz", "--output", "OUT"], "no such file"),
         (["gather", "CHUNK", "--network", "OUT/n.npz", "--record", "OUT/r.ecsv"], "expected a trained chunk"),
-        (["evaluate", "GRID", "GRID", "--output", "OUT"], "a network file holds"),
-        (["fit", "CHUNK", "--grid", "GRID", "--output", "OUT"], "a network file holds"),
+        (["evaluate", "GRID", "GRID", "--output", "OUT"], "expected a network file"),
+        (["fit", "CHUNK", "--grid", "GRID", "--output", "OUT"], "expected a network file"),
         (["fit", "CHUNK", "--output", "OUT"], "expected files of observed spectra, or --grid"),
         (
             ["fit", "CHUNK", "GRID", "--grid", "GRID", "--output", "OUT"],
@@ -154,7 +154,7 @@ def test_a_wrong_grid_ends_in_status_2_and_one_message(tmp_path):
             ["fit", "CHUNK", "--grid", "GRID", "--prior", "logg=1", "--output", "OUT"],
             "expected two numbers, MEAN,SIGMA",
         ),
-        (["calibrate", "CHUNK", "GRID", "--output", "OUT"], "a network file holds"),
+        (["calibrate", "CHUNK", "GRID", "--output", "OUT"], "expected a network file"),
         (["gather_fits", "OUT/none.ecsv", "--output", "OUT"], "none.ecsv: no such file; expected fits"),
         (["plot", "flux_deviation", "GRID", "--output", "OUT/a.png"], "median_deviation"),
         (["plot", "training_summary", "OUT/none.ecsv", "--output", "OUT/a.png"], "none.ecsv"),
@@ -203,6 +203,13 @@ def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
     other = write_small_grid(tmp_path / "names.npz", label_names=names)
     assert cli.main(["fit", str(tmp_path / "n.npz"), "--grid", str(other), "--output", str(tmp_path / "f2")]) == 2
     assert "its labels are logg, Teff" in capsys.readouterr().err
+    with np.load(grid) as arrays:
+        swapped = {"Y_u_all": arrays["Y_u_all"][::-1], "labels_array": arrays["labels_array"][:, ::-1]}
+    other = write_small_grid(tmp_path / "swapped.npz", **swapped)
+    for step in steps[3:]:
+        words = [str(other) if word == grid else str(word) for word in step]
+        assert cli.main(words) == 2, f"training set and test set are swapped: {step}"
+        assert "swapped.npz: not the grid that the networks were trained on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

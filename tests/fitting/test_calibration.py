@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from known_networks import line_networks, random_networks
 
 from payneflow import PixelNetworks, fit_spectra
-from payneflow.errors import CalibrationError
+from payneflow.errors import CalibrationError, NetworkFileError
 from payneflow.fitting.calibration import measure_label_errors, read_label_errors, ruinous, write_label_errors
 from payneflow.fitting.flags import FitFlag
-from payneflow.fitting.label_errors import LabelErrors, digest, smoothness
+from payneflow.fitting.label_errors import LabelErrors, smoothness
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid, Split
 
@@ -49,7 +49,7 @@ def label_errors(scaled, errors, lengths=None, nugget=1e-3, **replaced):
         "lengths": np.asarray(lengths, dtype=float),
         "nugget": nugget,
         "mode": MODE,
-        "networks": digest(networks()),
+        "networks": networks().digest,
         "provenance": {"fitted": len(scaled)},
         **replaced,
     }
@@ -503,12 +503,12 @@ def test_a_large_grid_gives_as_many_spectra_of_each_half(emulator, grid, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "error", "says"),
     [
-        ({"sha256": "of another"}, "grid.npz: not the grid that the networks were trained on"),
-        ({"flux": np.full((120, 60), np.nan)}, "no noiseless spectrum of the grid could be fitted"),
+        ({"sha256": "of another"}, NetworkFileError, "grid.npz: not the grid that the networks were trained on"),
+        ({"flux": np.full((120, 60), np.nan)}, CalibrationError, "no noiseless spectrum of the grid could be fitted"),
     ],
 )
-def test_a_grid_that_cannot_calibrate_is_refused(emulator, grid, change, says):
-    with pytest.raises(CalibrationError, match=says):
+def test_a_grid_that_cannot_calibrate_is_refused(emulator, grid, change, error, says):
+    with pytest.raises(error, match=says):
         measure_label_errors(emulator, replace(grid, **change), FitSettings())

@@ -1,5 +1,7 @@
 """Many observed spectra to one table: in batches, in shards, from damaged files, always the same bits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -52,8 +54,8 @@ def save(path, stars, rows=slice(None)):
     return path
 
 
-def fit_files(networks, paths, settings=FitSettings(), **reading):  # noqa: B008 - frozen
-    return fit_batches(networks, read_spectra(paths, LAYOUT, networks.wavelength, **reading), settings)
+def fit_files(networks, paths, settings=FitSettings(), spectra=None, **reading):  # noqa: B008 - frozen
+    return fit_batches(networks, read_spectra(paths, LAYOUT, networks.wavelength, **reading), settings, spectra=spectra)
 
 
 def assert_same_bits(table, other, rows=slice(None), other_rows=slice(None)):
@@ -172,11 +174,44 @@ def test_shards_of_other_runs_are_not_gathered(tmp_path, networks, stars):
         SpectraError, match=r"b.ecsv: its (mode|settings) is .*but that of .*a.ecsv is .*shards of one run"
     ):
         gather_fits([tmp_path / "a.ecsv", tmp_path / "b.ecsv"])
+    write_results(fit_files(replace(networks, b_array_1=networks.b_array_1 + 1e-6), [path]), tmp_path / "n")
+    with pytest.raises(SpectraError, match=r"n.ecsv: its networks is '\w{64}', but that of .*a.ecsv is '\w{64}'"):
+        gather_fits([tmp_path / "a.ecsv", tmp_path / "n.ecsv"])
     other = Table.read(tmp_path / "a.ecsv")
     other.remove_column("SNR")
     other.write(tmp_path / "c.ecsv")
     with pytest.raises(SpectraError, match=r"c.ecsv: has not the columns of .*a.ecsv: SNR"):
         gather_fits([tmp_path / "a.ecsv", tmp_path / "c.ecsv"])
+
+
+def test_each_spectrum_is_gathered_once(tmp_path, networks, stars):
+    """A shard that is given twice or missing, and one that has lost a row, are named."""
+    path = save(tmp_path / "stars.npz", stars, slice(0, 30))
+    names = {part: tmp_path / f"part{part.start}" for part in (range(10), range(10, 20), range(20, 30))}
+    for part, name in names.items():
+        write_results(fit_files(networks, [path], spectra=part, selection=part), name)
+    a, b, c = (tmp_path / f"{name.name}.ecsv" for name in names.values())
+    whole = gather_fits([a, c, b])
+    assert (whole.meta["spectra"], whole.meta["n_row"]) == ([[0, 30]], 30)
+    (tmp_path / "copy.ecsv").write_bytes(b.read_bytes())
+    fewer = Table.read(b)
+    fewer[:9].write(tmp_path / "fewer.ecsv")
+    for parts, says in [
+        ([a, b, c, a], "part0.ecsv: given twice"),
+        ([a, b, c, tmp_path / "copy.ecsv"], r"part10.ecsv: spectra 10:20 are also in .*copy.ecsv"),
+        ([a, c], r"spectra 10:20 are in none of the 2 tables given: a shard is missing before .*part20.ecsv"),
+        ([b, c], "spectra 0:10 are in none"),
+        ([a, tmp_path / "fewer.ecsv", c], "fewer.ecsv: 9 rows, but it was made with 10"),
+    ]:
+        with pytest.raises(SpectraError, match=says):
+            gather_fits(parts)
+
+
+def test_a_table_names_grid_networks_and_label_errors(tmp_path, networks, stars):
+    path = save(tmp_path / "stars.npz", stars, slice(0, 3))
+    ours = fit_files(replace(networks, provenance={"grid_sha256": "a" * 64}), [path]).meta
+    assert (ours["grid"], ours["networks"], ours["label_errors"]) == ("a" * 64, networks.digest, "none")
+    assert fit_files(networks, [path]).meta["grid"] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -286,6 +321,19 @@ def test_files_of_fits_give_back_every_bit_with_units_meanings_and_flags(tmp_pat
     said = " ".join(stored.meta["comments"])
     assert "Fe_H: fitted [Fe/H] [dex]" in said and "4 FAILED: no labels" in said.replace("  ", " ")
     assert "left_out" in " ".join(stored.meta["HISTORY"]) if "HISTORY" in stored.meta else True
+
+
+def test_fits_with_networks_that_failed_carry_a_flag_all_of_them(tmp_path, networks, stars):
+    bad = {**stars, "flux": stars["flux"].copy()}
+    bad["flux"][4] = np.nan
+    path = save(tmp_path / "stars.npz", bad, slice(0, 20))
+    poor, good = fit_files(replace(networks, provenance={"failed": "so it is"}), [path]), fit_files(networks, [path])
+    assert (poor["flags"] == good["flags"] + FitFlag.POOR_NETWORKS).all()
+    assert results_text(poor).startswith("FAILED: the networks are not to be used")
+    assert results_text(good).startswith("20 spectra fitted")
+    good["flags"][:] = FitFlag.AT_BOUND
+    good["flags"][3] = FitFlag.FAILED
+    assert results_text(good).startswith("FAILED: not one of 20 spectra could be fitted. Likely cause: spectra unlike")
 
 
 def test_the_summary_counts_flags_and_pixels_that_took_no_part(tmp_path, networks, stars):

@@ -165,3 +165,14 @@ def test_theano_without_its_environment_is_refused(tmp_path, monkeypatch):
 def test_observed_spectra_have_no_figure_of_true_labels():
     drawn = {path.name for path in workflow.final_output(Path("r"), observed=True)}
     assert "fitting_results.png" not in drawn and "fit_overview.png" in drawn
+
+
+def test_the_last_words_of_a_run_that_failed_say_so(tmp_path):
+    (tmp_path / "logs").mkdir()
+    for stage, said in [("gather_networks", "FAILED: cause\n20 pixels"), ("evaluate_networks", "FAILED: cause\nrms")]:
+        (tmp_path / f"logs/{stage}.log").write_text(said)
+    assert workflow.summary_of_run(tmp_path).endswith(f"{tmp_path}/figures/.\n\nFAILED: cause")
+    (tmp_path / "logs/gather_networks.log").write_text("20 pixels")
+    (tmp_path / "logs/evaluate_networks.log").write_text("rms")
+    (tmp_path / "logs/gather_fits.log").write_text("5 spectra fitted\n  FAILED             1  no labels")
+    assert workflow.summary_of_run(tmp_path).endswith(f"{tmp_path}/figures/.")

@@ -1,15 +1,12 @@
 """Trained chunks -> one network file and one training record, after proof that they belong together."""
 
 import json
-import platform
 from collections import Counter
 from pathlib import Path
 
-import numba
 import numpy as np
 from astropy.table import Table
 
-from payneflow import __version__
 from payneflow.chunks.record import COLUMNS, record_table
 from payneflow.chunks.trained import TrainedChunk
 from payneflow.errors import ChunkError
@@ -51,6 +48,7 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
     settings = json.loads(first.settings)
     order = np.argsort(columns["pixel"], kind="stable")
     weights = {key: np.concatenate([chunk.networks[key] for chunk in chunks.values()])[order] for key in PUBLISHED_KEYS}
+    record = record_table(columns, settings)
     networks = PixelNetworks(
         **weights,
         emulator_rms=np.concatenate([chunk.emulator_rms for chunk in chunks.values()])[order],
@@ -68,15 +66,19 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
             "preparation": first.preparation_note,
             "split": first.split_name,
             "grid_medium": first.grid_medium,
-            "versions": {
-                "payneflow": __version__,
-                "numpy": np.__version__,
-                "numba": numba.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": _versions(chunks),
+            "failed": record.meta["failed"],
         },
     )
-    return networks, record_table(columns, settings)
+    record.meta |= {"grid": first.grid_sha256, "networks": networks.digest}
+    return networks, record
+
+
+def _versions(chunks: dict[str, TrainedChunk]) -> dict[str, str]:
+    """Versions of what trained the chunks, by name; several of them where chunks were trained with different ones."""
+    names = sorted({name for chunk in chunks.values() for name in chunk.versions})
+    found = {name: {chunk.versions.get(name, "unknown") for chunk in chunks.values()} for name in names}
+    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
 
 
 def _prove_one_origin(chunks: dict[str, TrainedChunk]) -> None:

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from payneflow.network import not_learnt
 from payneflow.stored_tables import write_table
-from payneflow.training.policy import ENDS
+from payneflow.training.policy import ENDS, Stage
 from payneflow.training.trainers import TRAINERS
 
 if TYPE_CHECKING:
     from astropy.table import Table
+
+NOTHING, FEW = 0.15, 0.01  # part of the variance that labels in any order may seem to explain; part of the pixels
+BY_HEART = 10.0  # times the deviation on the training set: a test set so much worse was not learnt
 
 # name: (type, unit, description); the order is that of the columns
 COLUMNS = {
@@ -31,6 +35,11 @@ COLUMNS = {
     ),
     "deviation_test": (float, None, "the same over the test spectra, which training never sees"),
     "median_deviation_test": (float, None, "the median of that over the test spectra"),
+    "explained_test": (
+        float,
+        None,
+        "part of the variance of the flux over the test spectra that the network explains; not above 0: nothing",
+    ),
     "end": (str, None, "why training ended: " + "; ".join(f"{end}: {meaning}" for end, meaning in ENDS.items())),
     "seconds": (float, "s", "processor time"),
 }
@@ -47,7 +56,42 @@ def record_table(columns: dict[str, np.ndarray], settings: dict) -> "Table":
     table.sort("pixel")
     table.meta["settings"] = json.dumps(settings, sort_keys=True)
     table.meta["trunc_diff"] = settings["trunc_diff"]
+    table.meta["failed"] = failure_of(table)
     return table
+
+
+def failure_of(table: "Table") -> str:
+    """Whether training failed as a whole, with the likely cause; "" where it did not.
+
+    It did where most pixels have no network, or one that is not learnt (network.py). A pixel at its noise floor is as
+    good as the labels allow, and none of these, unless there is no pixel in which the labels explain anything.
+    """
+    ends, explained = np.asarray(table["end"]), np.asarray(table["explained_test"])
+    broken = ends == Stage.FAILED
+    lost = not_learnt(np.asarray(table["deviation_test"]), explained, table.meta["trunc_diff"])
+    if np.sum(explained > NOTHING) > FEW * len(table):
+        lost &= ends != Stage.NOISE_FLOOR
+    lost |= broken
+    if 2 * lost.sum() <= len(table):
+        return ""
+    return (
+        f"{lost.sum()} of {len(table)} pixels have no network, or one that explains less than half of how the test "
+        f"spectra differ. Likely cause: {_cause(table, lost, broken)}."
+    )
+
+
+def _cause(table: "Table", lost: np.ndarray, broken: np.ndarray) -> str:
+    labels = "labels that do not explain the flux (one is missing, they are those of other spectra, or it is noise)"
+    if 2 * broken.sum() > lost.sum():
+        return "weights that became infinite or undefined, by too large a step, or flux that is no spectrum"
+    if 2 * np.sum(np.asarray(table["end"])[lost] == Stage.NOISE_FLOOR) > lost.sum():
+        return labels
+    training, test = (np.nanmedian(np.asarray(table[name])[lost]) for name in ("deviation", "deviation_test"))
+    if test > BY_HEART * training:
+        return f"the training spectra were learnt by heart: too few of them, too many neurons, or {labels}"
+    if 2 * np.sum(np.asarray(table["end"])[lost] == Stage.STALLED) > lost.sum():
+        return f"no trial ever improved: steps that are too large or too few, or {labels}"
+    return f"training ended long before it was done: too few epochs, loops or neurons, or {labels}"
 
 
 def write_record(table: "Table", path: str | Path) -> None:
@@ -60,7 +104,8 @@ def write_record(table: "Table", path: str | Path) -> None:
 def summary_text(table: "Table", worst: int = 5) -> str:
     """What a user wants to know of a training record, in a few lines; `worst` is how many wavelengths to name."""
     n_pixel = len(table)
-    lines = [f"{n_pixel} pixels in {len(set(table['chunk']))} chunks, trainer {table['trainer'][0]}"]
+    lines = [f"FAILED: {table.meta['failed']}"] if table.meta.get("failed") else []
+    lines += [f"{n_pixel} pixels in {len(set(table['chunk']))} chunks, trainer {table['trainer'][0]}"]
     for end, meaning in ENDS.items():
         count = int(np.sum(table["end"] == end))
         if count:

@@ -17,7 +17,7 @@ from payneflow.chunks.checkpoint import (
 )
 from payneflow.chunks.chunk import Chunk, read_chunk
 from payneflow.chunks.progress_file import JobState, ProgressFile, progress_path
-from payneflow.chunks.trained import TrainedChunk
+from payneflow.chunks.trained import TrainedChunk, versions_here
 from payneflow.errors import PayneflowError
 from payneflow.network import PixelNetworks
 from payneflow.progress import LOG_EVERY, Counter, say
@@ -144,6 +144,7 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
     weights = np.array([nothing if pixel.best_weights is None else pixel.best_weights for pixel in progress])
     networks = network_arrays(weights, chunk.labels.shape[1])
     error = _test_error(chunk, networks)
+    square = (error**2).mean(axis=1)
     failed = np.array([pixel.best_weights is None for pixel in progress])
     columns = {name: np.array([getattr(pixel, name) for pixel in progress]) for name in _COUNTED}
     columns |= {
@@ -152,6 +153,7 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
         "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
         "deviation_test": error.max(axis=1) / chunk.scale.width,
         "median_deviation_test": np.median(error, axis=1) / chunk.scale.width,
+        "explained_test": _explained(square, chunk.flux[chunk.split.test]),
         "end": np.array([str(pixel.stage) for pixel in progress]),
     }
     return TrainedChunk(
@@ -171,9 +173,20 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
         grid_medium=chunk.grid_medium,
         settings=json.dumps(settings, sort_keys=True),
         networks=networks,
-        emulator_rms=np.sqrt((error**2).mean(axis=1)),
+        emulator_rms=np.sqrt(square),
         columns=columns,
+        versions=versions_here(),
     )
+
+
+def _explained(square: np.ndarray, flux: np.ndarray) -> np.ndarray:
+    """(n,): part of the variance of flux (n_test, n) that predictions of mean square error `square` (n,) explain.
+
+    Where the flux does not vary: NaN without any error, else minus infinity.
+    """
+    variance = np.ascontiguousarray(flux.T, dtype=float).var(axis=1)
+    without = np.where(square > 0, np.inf, np.nan)
+    return 1.0 - np.divide(square, variance, out=without, where=variance > 0)
 
 
 def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:

@@ -4,11 +4,14 @@
 """
 
 import json
+import platform
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+from payneflow import __version__
 from payneflow.chunks.origin import ORIGIN_OF_CHUNK, problem_of_requested
 from payneflow.chunks.record import COLUMNS
 from payneflow.errors import ChunkError
@@ -41,7 +44,7 @@ _FILE = FileOf(
     what="a trained chunk made by payneflow train",
     again="Train this chunk again.",
     error=ChunkError,
-    version=5,  # still read: 4, which has no checksum
+    version=6,  # still read: 5, which has neither explained_test nor versions; 4, which has no checksum, either
     checksum_since=5,
     oldest=4,
     arrays=(
@@ -55,6 +58,8 @@ _FILE = FileOf(
         Array("step_size", "f", ("n_pixel",), least=0.0),
         # NaN where training failed, infinite where it never came to a validation
         *(Array(name, "f", ("n_pixel",), least=0.0, infinite=True) for name in _DEVIATIONS),
+        Array("explained_test", "f", ("n_pixel",), infinite=True, since=6, optional=True),
+        Array("versions", "U", json=True, since=6, optional=True),
         Array("seconds", "f", ("n_pixel",), least=0.0),
         Array("end", "U", ("n_pixel",), choices=tuple(map(str, ENDS))),
     ),
@@ -83,7 +88,7 @@ class TrainedChunk:
     `split_name` and `grid_medium` are those of its `Chunk`. `settings`: trainer,
     settings and seed, as JSON. `networks`: the four weight arrays by published key, n networks each, NaN where a pixel
     failed; `emulator_rms` (n,) in normalised flux; `columns`: those of the training record (record.py) that training
-    fills, (n,) each.
+    fills, (n,) each. `versions`: of what trained them, by name; empty where an earlier version did.
     """
 
     name: str
@@ -104,24 +109,28 @@ class TrainedChunk:
     networks: dict[str, np.ndarray]
     emulator_rms: np.ndarray
     columns: dict[str, np.ndarray]
+    versions: dict[str, str]
 
     def write(self, path: str | Path) -> None:
         """Write it, whole or not at all. Raises PayneflowError where that is not possible."""
         own = {key: getattr(self, key) for key in (*_ARRAYS, *_TEXTS)}
         about = {"chunk": self.name, "pixel": self.pixels}
         columns = {name: self.columns[name] for name in _COLUMNS}
-        _FILE.write(path, {**about, **own, **self.networks, **columns})
+        versions = {"versions": json.dumps(self.versions, sort_keys=True)}
+        _FILE.write(path, {**about, **own, **self.networks, **columns, **versions})
 
     @classmethod
     def read(cls, path: str | Path) -> "TrainedChunk":
         """Read one. Raises ChunkError where it is missing, damaged, no trained chunk, or of another version."""
         stored = _FILE.read(path)
+        stored.setdefault("explained_test", np.full(len(stored["pixels"]), np.nan))
         return cls(
             name=str(stored["chunk"]),
             **{key: stored[key] for key in _ARRAYS},
             **{key: str(stored[key]) for key in _TEXTS},
             networks={key: stored[key] for key in PUBLISHED_KEYS},
             columns={name: stored[name] for name in _COLUMNS},
+            versions=json.loads(str(stored.get("versions", "{}"))),
         )
 
     def column(self, name: str) -> np.ndarray:
@@ -129,6 +138,17 @@ class TrainedChunk:
         if name == "chunk":
             return np.full(len(self.pixels), self.name)
         return {"pixel": self.pixels, "wavelength": self.wavelength, **self.columns}[name]
+
+
+def versions_here() -> dict[str, str]:
+    """Versions of what trains in this process, by name."""
+    packages = {"payneflow": __version__, "python": platform.python_version()}
+    for name in ("numpy", "numba", "theano"):
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # the environment of trainer theano has no numba, and others no Theano
+    return packages
 
 
 def read_trained_pixels(path: str | Path) -> list[int]:

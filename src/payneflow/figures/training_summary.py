@@ -68,6 +68,8 @@ def draw_training_summary(record: Table) -> Figure:
 
     below = int(np.sum(deviation <= trunc_diff))
     text = f"{count(len(ends), 'pixel')}, {share(below, len(ends))} at or below {trunc_diff:g} (dashed)"
+    if record.meta.get("failed"):
+        text = f"FAILED, `payneflow gather` says why: {text}"
     figure.text(_LEFT / PAGE, (_BOTTOM + _HEIGHT + 0.06) / figure.height, text, va="bottom")
     figure.legend(
         handles=_end_legend(ends, deviation),

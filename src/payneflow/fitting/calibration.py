@@ -14,7 +14,7 @@ from payneflow import __version__
 from payneflow.errors import CalibrationError
 from payneflow.fitting.engine.search import AS_GOOD
 from payneflow.fitting.fit import search_spectra
-from payneflow.fitting.label_errors import LEAST_HELD_BACK, LabelErrors, digest, smoothness
+from payneflow.fitting.label_errors import LEAST_HELD_BACK, LabelErrors, smoothness
 from payneflow.fitting.moved_stars import known_velocities, moved_stars
 from payneflow.fitting.parameters import ParameterLayout, Parameters
 from payneflow.fitting.quality import Fits, emulator_amplitudes, quality_of
@@ -47,16 +47,11 @@ def measure_label_errors(
     label errors have as many. Where a velocity is fitted, each spectrum has one that is known, a fraction of a pixel
     (moved_stars.py).
     `progress` is called with the number of fits done.
-    Raises NetworkFileError where labels or wavelengths of grid and networks differ, CalibrationError where the networks
-    were trained on another grid or too few held-back spectra could be fitted, SpectraError where the networks' pixels
-    are too far apart for a velocity.
+    Raises NetworkFileError where labels or wavelengths of grid and networks differ or the networks were trained on
+    another grid, CalibrationError where too few held-back spectra could be fitted, SpectraError where the networks'
+    pixels are too far apart for a velocity.
     """
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
-    if networks.provenance.get("grid_sha256", grid.sha256) != grid.sha256:
-        raise CalibrationError(
-            f"{grid.path}: not the grid that the networks were trained on (its SHA-256 is another), so which of its "
-            "spectra are held back is unknown. Use that grid, or train with this one."
-        )
     split = networks.split_of(grid)
     rows = np.sort(np.concatenate([_evenly(one, MOST_OF_A_SET) for one in (split.training_rows, split.test_rows)]))
     true = grid.labels[rows]
@@ -98,7 +93,7 @@ def measure_label_errors(
         lengths=lengths,
         nugget=nugget,
         mode=mode.mode(networks.label_names),
-        networks=digest(networks),
+        networks=networks.digest,
         provenance={
             "grid_sha256": grid.sha256,
             "fitted": len(rows),

@@ -17,6 +17,7 @@ class FitFlag(IntFlag):
     FEW_PIXELS = 256
     STARTS_DISAGREE = 512
     MANY_OUTLIERS = 1024
+    POOR_NETWORKS = 2048
 
 
 FLAG_MEANINGS = {
@@ -31,4 +32,5 @@ FLAG_MEANINGS = {
     FitFlag.FEW_PIXELS: "fewer than ten used pixels for each fitted parameter",
     FitFlag.STARTS_DISAGREE: "another start ended at labels more than 1 sigma away with a chi2 less than 9 higher",
     FitFlag.MANY_OUTLIERS: "more than 1 % of the pixels are outliers (cosmic rays, dead columns), and were left out",
+    FitFlag.POOR_NETWORKS: "most networks explain less than half of how their grid's spectra differ: training failed",
 }

@@ -27,7 +27,6 @@ from payneflow.fitting.mismatch import EmulatorScatter, HeldBackScatter
 from payneflow.fitting.parameters import ParameterLayout
 from payneflow.kriging import matern, solve, walk
 from payneflow.network import PixelNetworks
-from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.simd import kernel
 
 KERNEL_WIDTH = 0.12  # standard deviation of the kernel in scaled labels, and
@@ -74,6 +73,15 @@ class LabelErrors:
                 f"label errors of {self.held_back.sum()} held-back spectra: at least {LEAST_HELD_BACK} are needed to "
                 "tell a covariance. Calibrate with a larger grid, or fit without label errors."
             )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what was measured, of which networks and in which mode, in hexadecimal."""
+        total = hashlib.sha256(f"{self.networks} {self.mode} {self.n_starts}".encode())
+        for name in ("scaled", "errors", "rows", "held_back", "training", "lengths", "nugget", "amplitudes", "excess"):
+            if getattr(self, name) is not None:
+                total.update(np.ascontiguousarray(getattr(self, name), dtype=float))
+        return total.hexdigest()
 
     @property
     def n_label(self) -> int:
@@ -181,7 +189,7 @@ class LabelErrors:
 
     def check(self, networks: PixelNetworks, mode: str) -> None:
         """Raise CalibrationError unless these label errors are those of `networks` and of fits in `mode`."""
-        if self.networks != digest(networks):
+        if self.networks != networks.digest:
             what = "those of other networks (other weights) than the ones that fit"
         elif self.mode != mode:
             what = f"those of fits in the mode '{self.mode[:200]}', not '{mode}'"
@@ -240,17 +248,6 @@ def smoothness(fitted: np.ndarray, errors: np.ndarray, held_back: np.ndarray) ->
 def _inverse(scaled: np.ndarray, lengths: np.ndarray, nugget: float) -> np.ndarray:
     """(n, n), of the covariance between errors at scaled labels (n, n_label), in units of that of the smooth part."""
     return solve(matern(scaled, scaled, lengths), nugget, np.eye(len(scaled)))
-
-
-def digest(networks: PixelNetworks) -> str:
-    """SHA-256 of the weights, the scaling of labels and flux and the wavelengths of networks, in hexadecimal."""
-    arrays = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "x_min", "x_max", "wavelength")
-    total = hashlib.sha256()
-    for name in arrays:
-        total.update(np.ascontiguousarray(getattr(networks, name), dtype=float))
-    if networks.flux_scale != PUBLISHED_FLUX:
-        total.update(np.array([networks.flux_scale.lowest, networks.flux_scale.highest]))
-    return total.hexdigest()
 
 
 @kernel

@@ -15,7 +15,6 @@ from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
 from payneflow.fitting.best_fit import BestFits, best_fits
 from payneflow.fitting.best_fit_file import BEST_FITS
-from payneflow.fitting.label_errors import digest
 from payneflow.fitting.results import read_results
 from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
@@ -61,7 +60,7 @@ def fit_test_set(
         progress=progress,
     )
     add_true_labels(fits, networks, labels, rows)
-    fits.meta |= _made_with(networks, settings)
+    fits.meta |= _made_with(networks, settings, label_errors) | _which(fits, range(len(rows)))
     return fits
 
 
@@ -72,6 +71,7 @@ def fit_batches(
     *,
     start: str | None = None,
     label_errors=None,
+    spectra: range | None = None,
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Table:
@@ -79,7 +79,9 @@ def fit_batches(
 
     The table is that of `fit_spectra` for all of them, with a column `path`, the file of each spectrum. Its meta has
     `unreadable`, what was wrong with each file that could not be read, `left_out`, pixels without a part by reason,
-    and, as `fit_test_set`, `settings` and `networks` (a digest of their weights).
+    and, as `fit_test_set`, `settings`, `n_row`, and by their digests `networks` (their weights), `grid` (which the
+    networks were trained on) and `label_errors`. `spectra`: which of all spectra these are, counted from 0, for
+    `gather_fits` to prove that each is there once.
     Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does,
     and where there is no spectrum at all.
     """
@@ -119,14 +121,25 @@ def fit_batches(
     if not done:
         raise SpectraError("no spectrum to fit: the selection begins after the last one.")
     fits = _joined(blocks + tables)
-    fits.meta |= _made_with(networks, settings)
+    fits.meta |= _made_with(networks, settings, label_errors) | _which(fits, spectra)
     return fits
 
 
-def _made_with(networks: PixelNetworks, settings: FitSettings) -> dict:
+def _made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> dict:
     """What the table says of its making, in plain lists and numbers, and what shards of one run share."""
     priors = {name: list(prior) for name, prior in settings.priors.items()}
-    return {"settings": {**asdict(settings), "priors": priors}, "networks": digest(networks)}
+    return {
+        "settings": {**asdict(settings), "priors": priors},
+        "networks": networks.digest,
+        "grid": networks.provenance.get("grid_sha256", "unknown"),
+        "label_errors": "none" if label_errors is None else label_errors.digest,
+    }
+
+
+def _which(fits: Table, spectra: range | None) -> dict:
+    """How many rows the table has, and which of all spectra they are, where that is known: runs [first, stop]."""
+    runs = {} if spectra is None else {"spectra": [[spectra.start, spectra.stop]]}
+    return {"n_row": len(fits), **runs}
 
 
 def write_best_fits(
@@ -193,10 +206,17 @@ def _results(fits: Table) -> dict[str, np.ndarray]:
 def gather_fits(paths: Sequence[str | Path]) -> Table:
     """The fits of all shards of one run (ecsv) in one table, in the order given.
 
-    Raises SpectraError where two were not made with the same networks, settings and kind of errors, and what
-    `read_results` raises.
+    Raises SpectraError naming the files where two were not made with the same networks, settings and label errors, or
+    where spectra are there twice or not at all; and what `read_results` raises.
     """
     tables = [read_results(path) for path in paths]
+    _prove_one_run(paths, tables)
+    _prove_each_spectrum_once(paths, tables)
+    return _joined(tables)
+
+
+def _prove_one_run(paths: Sequence[str | Path], tables: list[Table]) -> None:
+    """Raise SpectraError where a table has another meta, other columns or other types than the first."""
     first = tables[0]
     for path, table in zip(paths, tables, strict=True):
         for what in set(first.meta) | set(table.meta) - set(_ADDED):
@@ -215,7 +235,38 @@ def gather_fits(paths: Sequence[str | Path]) -> Table:
                     f"{path}: its column {name} is {table[name].dtype}, but that of {paths[0]} is {first[name].dtype}; "
                     "expected shards of one run. Fit them again."
                 )
-    return _joined(tables)
+
+
+def _prove_each_spectrum_once(paths: Sequence[str | Path], tables: list[Table]) -> None:
+    """Raise SpectraError where a table has lost rows, or where spectra are in two tables or, before the last, in none.
+
+    Tables that do not say which spectra they hold, such as those of earlier versions, are proved only not to be one
+    file given twice.
+    """
+    given: dict[Path, str | Path] = {}
+    for path, table in zip(paths, tables, strict=True):
+        if (own := Path(path).resolve()) in given:
+            raise SpectraError(f"{path}: given twice, first as {given[own]}. Give each shard once.")
+        given[own] = path
+        n_row = table.meta.get("n_row", len(table))
+        if n_row != len(table):
+            raise SpectraError(
+                f"{path}: {len(table)} rows, but it was made with {n_row}: rows were removed or added. Fit this shard "
+                "again."
+            )
+    if not all("spectra" in table.meta for table in tables):
+        return
+    runs = sorted((*run, str(path)) for path, table in zip(paths, tables, strict=True) for run in table.meta["spectra"])
+    seen, before = 0, ""
+    for first, stop, path in runs:
+        if first < seen:
+            raise SpectraError(f"{path}: spectra {first}:{min(seen, stop)} are also in {before}. Give each shard once.")
+        if first > seen:
+            raise SpectraError(
+                f"spectra {seen}:{first} are in none of the {len(tables)} tables given: a shard is missing before "
+                f"{path}. Fit it and give it too."
+            )
+        seen, before = stop, path
 
 
 def _joined(tables: list[Table]) -> Table:
@@ -244,7 +295,18 @@ def _united(parts: list[dict[str, str]]) -> dict[str, str]:
     return united
 
 
-_ADDED = {"unreadable": _united, "left_out": _summed}
+def _runs(parts: list[list[list[int]]]) -> list[list[int]]:
+    """All runs [first, stop] of spectra, those that follow on each other as one."""
+    joined: list[list[int]] = []
+    for first, stop in sorted(run for part in parts for run in part):
+        if joined and joined[-1][1] == first:
+            joined[-1] = [joined[-1][0], stop]
+        else:
+            joined.append([first, stop])
+    return joined
+
+
+_ADDED = {"unreadable": _united, "left_out": _summed, "n_row": sum, "spectra": _runs}
 
 
 def refuse_if_unreadable(fits: Table) -> None:

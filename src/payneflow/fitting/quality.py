@@ -167,6 +167,8 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         flags[moved | beyond] |= FitFlag.RV_EDGE
         flags[score**2 - second**2 < CERTAIN * np.maximum(reduced, 1.0)] |= FitFlag.RV_UNSURE
     flags[failed] = FitFlag.FAILED
+    if networks.failure:
+        flags |= int(FitFlag.POOR_NETWORKS)
     x[failed], covariance[failed], error[failed] = np.nan, np.nan, np.nan
     velocity = velocity_error = np.full(len(x), np.nan)
     if layout.has_velocity:

@@ -13,7 +13,7 @@ from astropy.units import Unit, UnrecognizedUnit
 
 from payneflow.errors import SpectraError
 from payneflow.files import whole_file
-from payneflow.fitting.flags import FLAG_MEANINGS
+from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
 from payneflow.label_names import ascii_columns
 from payneflow.statistics import bias_and_width
 from payneflow.stored_tables import MOST_SAID, check_columns, read_table, write_table
@@ -86,8 +86,13 @@ def fits_column_names(names: list[str]) -> list[str]:
 
 
 def results_text(table: Table) -> str:
-    """Bias and robust width of each label where the true labels are known, and how many fits carry which flag."""
-    lines = [f"{len(table)} spectra fitted"]
+    """Bias and robust width of each label where the true labels are known, and how many fits carry which flag.
+
+    Where no fit is worth anything, the first line says FAILED, and the likely cause.
+    """
+    failed = _failure(table)
+    lines = [f"FAILED: {failed}"] if failed else []
+    lines += [f"{len(table)} spectra fitted"]
     lines += [
         f"  {flag.name:<14}{count:6d}  {meaning}"
         for flag, meaning in FLAG_MEANINGS.items()
@@ -114,6 +119,25 @@ def results_text(table: Table) -> str:
     return "\n".join(lines)
 
 
+_USELESS = FitFlag.FAILED | FitFlag.NOT_CONVERGED | FitFlag.AT_BOUND
+
+
+def _failure(table: Table) -> str:
+    """Why not one of the fits is to be used, with the likely cause; "" where some are."""
+    flags = np.asarray(table["flags"])
+    if len(flags) and (flags & FitFlag.POOR_NETWORKS).all():
+        return "the networks are not to be used (POOR_NETWORKS). `payneflow gather` said why."
+    if not len(flags) or not (flags & _USELESS).all():
+        return ""
+    kinds = {name: int(np.sum((flags & FitFlag[name]) > 0)) for name in ("FAILED", "NOT_CONVERGED", "AT_BOUND")}
+    causes = {
+        "FAILED": "spectra without usable pixels in the networks' range, or with errors of another kind than was said",
+        "NOT_CONVERGED": "spectra unlike all of the grid, or flux errors that are far too small",
+        "AT_BOUND": "spectra unlike all of the grid: another normalisation, wavelengths, or labels far outside it",
+    }
+    return f"not one of {len(flags)} spectra could be fitted. Likely cause: {causes[max(kinds, key=kinds.get)]}."
+
+
 def read_results(path: str | Path) -> Table:
     """Read fits that `write_results` wrote as ECSV. Raises SpectraError for a file that is none, or is damaged."""
     what = "fits, as `payneflow fit` writes them (ecsv)"
@@ -128,4 +152,17 @@ def read_results(path: str | Path) -> Table:
         found = table.meta.get(name, {})
         if not isinstance(found, dict) or not all(isinstance(value, kind) for value in found.values()):
             raise SpectraError(f"{path}: {name} in its meta is {str(found)[:MOST_SAID]!r}; expected {what}.")
+    _check_which(path, what, table.meta)
     return table
+
+
+def _check_which(path: str | Path, what: str, meta: dict) -> None:
+    """Raise SpectraError where the meta does not say as it should how many rows there are, and of which spectra."""
+    runs = meta.get("spectra", [])
+    good = isinstance(runs, list) and all(
+        isinstance(run, list) and len(run) == 2 and all(isinstance(n, int) for n in run) and 0 <= run[0] < run[1]
+        for run in runs
+    )
+    for name, right in (("n_row", isinstance(meta.get("n_row", 0), int)), ("spectra", good)):
+        if not right:
+            raise SpectraError(f"{path}: {name} in its meta is {str(meta[name])[:MOST_SAID]!r}; expected {what}.")

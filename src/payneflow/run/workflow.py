@@ -361,7 +361,12 @@ def final_output(results: Path, observed: bool) -> list[Path]:
 
 
 def summary_of_run(results: Path) -> str:
-    """What training, evaluation and fitting said at their ends, and where everything is."""
+    """What training, evaluation and fitting said at their ends, and where everything is.
+
+    Where one of them said FAILED, so do the last words, with the cause.
+    """
     logs = [results / f"logs/{stage}.log" for stage in ("gather_networks", "evaluate_networks", "gather_fits")]
     said = [log.read_text(encoding="utf-8", errors="replace").strip() for log in logs if log.exists()]
-    return "\n\n".join(["", *said, f"Everything is in {results}/, the figures in {results}/figures/."])
+    failed = dict.fromkeys(line for text in said for line in text.splitlines() if line.startswith("FAILED: "))
+    where = f"Everything is in {results}/, the figures in {results}/figures/."
+    return "\n\n".join(["", *said, where, *failed])
