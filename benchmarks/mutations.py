@@ -531,7 +531,13 @@ def make_targets(directory: Path, with_fits: bool) -> list[Target]:
         checkpoint_target(directory, chunks[0]),
         Target("trained chunk", trained[0], OF_ARRAYS, lambda to: gather(to, *trained), named=": this chunk "),
         Target("list", a_list, OF_TEXT, lambda to: gather(to, "--list", a_list), PLAIN, "chunk"),
-        Target("network", network, OF_ARRAYS, lambda to: run("evaluate", network, grid, "--output", to / "a.npz")),
+        Target(
+            "network",
+            network,
+            OF_ARRAYS,
+            lambda to: run("evaluate", network, grid, "--output", to / "a.npz"),
+            named=grid.name,
+        ),
         *figures_of(("flux_deviation", evaluation), ("flux_prediction", evaluation), ("training_summary", record)),
     ]
     return targets + (targets_of_fits(directory, network, grid) if with_fits else [])
@@ -590,6 +596,7 @@ def targets_of_fits(directory: Path, network: Path, grid: Path) -> list[Target]:
             network,
             OF_ARRAYS,
             lambda to: run("calibrate", network, grid, "--output", to / "a.npz"),
+            named=grid.name,
         ),
         Target("network, fit", network, OF_ARRAYS, fit),
         Target("spectra", spectra, OF_ARRAYS, fit, foreign=NPZ),

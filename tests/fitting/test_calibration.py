@@ -480,6 +480,9 @@ def test_the_velocity_is_one_more_parameter():
     assert (errors.velocity_variance(errors.scaled) >= 0).all() and (fits["RV_error"] > 0).all()
     with pytest.raises(CalibrationError, match="run `payneflow calibrate`"):
         fit_spectra(emulator, flux[:1], 1e-3, label_errors=errors)
+    flux[41] = np.interp(emulator.wavelength, emulator.wavelength * (1 + 3.0 / 299792.458), flux[41])
+    moving = measure_label_errors(emulator, replace(grid, flux=flux), wanted)
+    assert moving.errors[41, 2] == pytest.approx(3.0, abs=0.3) and moving.provenance["wrong_labels"] == []
 
 
 def test_a_spectrum_that_cannot_be_fitted_is_left_out_and_counted(emulator, grid):

@@ -5,7 +5,7 @@ import sys
 
 from payneflow.cli import options
 from payneflow.declaration import settings_of
-from payneflow.errors import SettingsError, SpectraError
+from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.spectra import SpectraLayout, make_layout
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import MEDIA, ROLES, ROWS, UNCERTAINTIES, WAVELENGTH_UNITS
@@ -79,7 +79,10 @@ def _label_errors(given: argparse.Namespace, networks, settings):
         )
         return None
     errors = read_label_errors(given.label_errors)
-    errors.check(networks, settings.mode(networks.label_names))
+    try:
+        errors.check(networks, settings.mode(networks.label_names))
+    except CalibrationError as error:
+        raise CalibrationError(f"{given.label_errors}: {error}") from error
     return errors
 
 

@@ -77,7 +77,7 @@ def measure_label_errors(
             "config.yaml)."
         )
     wrong = np.zeros(len(good), dtype=bool)
-    wrong[good] = ruinous(errors[good])
+    wrong[good] = ruinous(errors[good][:, layout.labels])  # a velocity, which a hot star hardly has, says nothing of it
     good &= ~wrong
     fitted = scaled[rows][good] + errors[good][:, layout.labels]
     held_back = ~split.trains[rows[good]]
@@ -128,9 +128,9 @@ def _as_users_fit(
 
 
 def ruinous(errors: np.ndarray) -> np.ndarray:
-    """(n_row,) whether the error of a row, in any parameter, is beyond RUINOUS times the rms of all rows that are not.
+    """(n_row,) whether the error of a row, in any label, is beyond RUINOUS times the rms of all rows that are not.
 
-    `errors` (n_row, n_parameter), fitted less true. They are left out one after another, the largest first, and those
+    `errors` (n_row, n_label), fitted less true. They are left out one after another, the largest first, and those
     up to the last that leaves so small an rms behind are named: several wrong rows do not hide each other.
     """
     wrong = np.zeros(len(errors), dtype=bool)

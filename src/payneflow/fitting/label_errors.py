@@ -192,7 +192,7 @@ class LabelErrors:
         if self.networks != networks.digest:
             what = "those of other networks (other weights) than the ones that fit"
         elif self.mode != mode:
-            what = f"those of fits in the mode '{self.mode}', not '{mode}'"
+            what = f"those of fits in the mode '{self.mode[:200]}', not '{mode}'"
         else:
             return
         raise CalibrationError(

@@ -391,6 +391,8 @@ def test_columns_and_header(networks, stars):
 class ConstantErrors:
     """Label errors as a calibration measures them: here the same for all labels."""
 
+    n_starts = 1
+
     def check(self, networks, mode):
         self.mode = mode
 
