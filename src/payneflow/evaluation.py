@@ -53,7 +53,7 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
             results[f"rms_{name}"][pixels] = np.sqrt((error**2).mean(axis=0))
             results[f"largest_{name}"][pixels] = np.abs(error).max(axis=0)
             if name == "test":
-                variance = np.asarray(flux[spectra], dtype=float).var(axis=0)
+                variance = np.array(flux[spectra], dtype=float, order="C").var(axis=0)
                 square = results["rms_test"][pixels] ** 2
                 without = np.where(square > 0, np.inf, np.nan)  # where the flux does not vary
                 results["explained_test"][pixels] = 1.0 - np.divide(square, variance, out=without, where=variance > 0)

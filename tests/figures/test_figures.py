@@ -497,3 +497,10 @@ def test_odd_records(case, tmp_path):
 @pytest.mark.parametrize(("part", "text"), [(0, "0 %"), (7213, "99.99 %"), (7214, "100 %"), (2236, "31.0 %")])
 def test_shares_are_not_rounded_to_all_or_nothing(part, text):
     assert share(part, 7214) == text
+
+
+def test_the_figure_of_training_that_failed_says_so():
+    record = record_of(chips()[:50])
+    record.meta["failed"] = "50 of 50 pixels"
+    (said,) = [text.get_text() for text in draw_training_summary(record).texts]
+    assert said.startswith("FAILED, `payneflow gather` says why: 50 pixels, ")
