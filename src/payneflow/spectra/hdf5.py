@@ -53,6 +53,8 @@ class Hdf5Store:
             item = self._file.get(key)
             if not isinstance(item, self._dataset):
                 return None
+            if item.shape is None:
+                raise SpectraError(f"{self._path}: {key} is a dataset without values; expected an array.")
             return item.shape, np.dtype("S") if self._is_text(item.dtype) else item.dtype
 
     def whole(self, key: str) -> np.ndarray:
@@ -67,5 +69,7 @@ class Hdf5Store:
     def _damage_said(self, what: str) -> Iterator[None]:
         try:
             yield
+        except SpectraError:
+            raise
         except Exception as error:  # HDF5 raises many kinds on damaged bytes
             raise SpectraError(f"{self._path}: {what} cannot be read ({error}). Is the file damaged?") from error

@@ -6,12 +6,13 @@ so that it is recorded with its reason and stops no other.
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from payneflow.errors import SpectraError, SpectraWarning
+from payneflow.errors import PayneflowError, SpectraError, SpectraWarning
 from payneflow.files import refuse_special
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import SpectraLayout
@@ -70,12 +71,33 @@ def open_spectra(path: str | Path, layout: SpectraLayout, name: str = "") -> Spe
     if not path.exists():
         raise SpectraError(f"{path}: no such file; expected a file of observed spectra.")
     refuse_special(path, SpectraError, "a file of observed spectra")
-    store = FORMATS[layout.format].load_store()(path, layout)
+    with _damage_said(path, layout):
+        store = FORMATS[layout.format].load_store()(path, layout)
+        try:
+            return SpectraFile(path, store, name)
+        except BaseException:
+            store.close()
+            raise
+
+
+@contextmanager
+def _damage_said(path: Path, layout: SpectraLayout) -> Iterator[None]:
+    """Whatever the library of a format makes of damaged bytes is an error of this file, which stops no other."""
     try:
-        return SpectraFile(path, store, name)
-    except BaseException:
-        store.close()
+        yield
+    except PayneflowError:
         raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise SpectraError(
+            f"{path}: cannot be read as {layout.format} ({type(error).__name__}: {said}). Is the file damaged, or of "
+            "another format?"
+        ) from error
+
+
+def _read(file: SpectraFile, first: int, stop: int) -> StoredSpectra:
+    with _damage_said(file.path, file.layout):
+        return file.read(first, stop)
 
 
 def read_spectra(
@@ -149,10 +171,10 @@ def _selected(n_spectrum: int, begin: int, selection: range | None) -> range:
 def _checked(file: SpectraFile, rows: range, networks: np.ndarray, said: set[str]) -> list[Spectra]:
     """Some rows of a file, in runs that share one axis; a row whose own axis is wrong takes no part."""
     if file.is_one_star:
-        stored = file.read(0, file.n_row)
+        stored = _read(file, 0, file.n_row)
         _warn_of_doubts(file, stored, said)
         return [_one_star(file, stored, networks, said)]
-    stored = file.read(rows.start, rows.stop)
+    stored = _read(file, rows.start, rows.stop)
     _warn_of_doubts(file, stored, said)
     if stored.wavelength.ndim == 1:
         return [_on_one_axis(file, stored, stored.wavelength, networks)]

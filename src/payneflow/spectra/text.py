@@ -12,6 +12,7 @@ from payneflow.spectra.header_says import check_said, said_of_unit
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.masked import parted
 
+MOST_COLUMNS = 1000  # a spectrum that is written along a row would keep the readers busy for minutes
 _ORDER = ("wavelength", "flux", "flux_error")  # of columns without names; ivar is where flux_error is
 _FORTRAN = re.compile(r"(?<=[\d.])[dD](?=[+-]\d)")  # an exponent: 1.5D+04
 _CALLED = {  # what files call the columns of the usual names, in lower case
@@ -123,6 +124,9 @@ def _plain_table(lines: list[str]) -> tuple[Table, bool]:
     if not data:
         raise ValueError("there are comments only")
     delimiter = next((sign for sign in (",", "\t", ";") if sign in data[0]), " ")
+    n_column = len(data[0].split(None if delimiter == " " else delimiter))
+    if n_column > MOST_COLUMNS:
+        raise ValueError(f"{n_column} entries in a row")
     if delimiter in ("\t", ";"):  # readers of astropy take several tabs for one
         data, delimiter = [line.replace(delimiter, ",") for line in data], ","
     options = {"delimiter": delimiter, "fill_values": [("", "nan")], "guess": False}

@@ -1,0 +1,125 @@
+"""One bad file takes no batch with it, whatever is wrong with its bytes, in every format: its spectrum is recorded."""
+
+import warnings
+
+import h5py
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from payneflow.errors import SpectraWarning
+from payneflow.spectra import make_layout, read_spectra
+
+WAVELENGTH = 15000.0 * np.exp(1.4e-5 * np.arange(200))
+FLUX = 1.0 + 0.01 * np.random.default_rng(0).normal(size=200)
+ERROR = np.full(200, 0.01)
+COLUMNS = {"wavelength": WAVELENGTH, "flux": FLUX, "flux_error": ERROR}
+LAYOUTS = {
+    "fits": make_layout(
+        format="fits", wavelength="1:wavelength", flux="1:flux", flux_error="1:flux_error", uncertainty="flux_error"
+    ),
+    "image": make_layout(format="fits", wavelength="1", flux="0", flux_error="2", uncertainty="flux_error"),
+    "hdf5": make_layout(format="hdf5", uncertainty="flux_error"),
+    "npz": make_layout(uncertainty="flux_error"),
+    "text": make_layout(format="text", uncertainty="flux_error"),
+}
+
+
+def good_file(path, kind):
+    if kind == "fits":
+        columns = [fits.Column(name, "D", array=values) for name, values in COLUMNS.items()]
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path)
+    elif kind == "image":
+        fits.HDUList([fits.PrimaryHDU(FLUX), fits.ImageHDU(WAVELENGTH), fits.ImageHDU(ERROR)]).writeto(path)
+    elif kind == "hdf5":
+        with h5py.File(path, "w") as file:
+            file.update(COLUMNS)
+    elif kind == "npz":
+        with open(path, "wb") as stream:
+            np.savez(stream, **COLUMNS)
+    else:
+        np.savetxt(path, np.column_stack(list(COLUMNS.values())))
+
+
+def card(old, new):
+    """What the last header card that says so says, changed; both of one length."""
+
+    def change(content):
+        assert content.count(old) >= 1
+        place = content.rindex(old)
+        return content[:place] + new + content[place + len(old) :]
+
+    return change
+
+
+BYTES = {
+    "a table of no rows": ("fits", card(b"NAXIS2  =                  200", b"NAXIS2  =                    0")),
+    "a BITPIX that there is not": ("image", card(b"BITPIX  =                  -64", b"BITPIX  =                    7")),
+    "rows of a terabyte": ("fits", card(b"NAXIS1  =                   24", b"NAXIS1  =        1000000000000")),
+    "columns below none": ("fits", card(b"TFIELDS =                    3", b"TFIELDS =                   -3")),
+    "a column of no kind": ("fits", card(b"TFORM2  = 'D       '", b"TFORM2  = 'Q       '")),
+    "a FITS file that is cut": ("fits", lambda content: content[:7000]),
+    "an HDF5 file that is cut": ("hdf5", lambda content: content[: len(content) // 2]),
+    "an npz file that is cut": ("npz", lambda content: content[:700]),
+    "a row of a million numbers": ("text", lambda content: b"1 " * 1_000_000),
+    "zeros in place of text": ("text", lambda content: b"\0" * 1000),
+    "words": ("text", lambda content: b"no numbers here\n" * 200),
+    **{f"an empty file, {kind}": (kind, lambda content: b"") for kind in LAYOUTS},
+    **{
+        f"noise, {kind}": (kind, lambda content: np.random.default_rng(1).integers(0, 256, 3000, np.uint8).tobytes())
+        for kind in LAYOUTS
+    },
+}
+
+
+@pytest.mark.parametrize(("kind", "change"), BYTES.values(), ids=BYTES)
+def test_bytes_that_are_no_spectrum(tmp_path, kind, change):
+    paths = [tmp_path / name for name in ("first", "bad", "last")]
+    for path in paths:
+        good_file(path, kind)
+    paths[1].write_bytes(change(paths[1].read_bytes()))
+    assert_recorded(paths, kind)
+
+
+DATASETS = {
+    "a link to nothing": lambda file: file.update({"flux": h5py.SoftLink("/nothing")}),
+    "a link to another file": lambda file: file.update({"flux": h5py.ExternalLink("nowhere.h5", "/flux")}),
+    "a group": lambda file: file.create_group("flux"),
+    "a dataset without values": lambda file: file.update({"flux": h5py.Empty("f8")}),
+    "text": lambda file: file.update({"flux": "bright"}),
+    "pairs": lambda file: file.update({"flux": np.zeros(200, [("a", "f8"), ("b", "f8")])}),
+    "a terabyte that nobody wrote": lambda file: file.create_dataset("flux", (1, 10**12), "f8", chunks=(1, 1000)),
+}
+
+
+@pytest.mark.parametrize("write", DATASETS.values(), ids=DATASETS)
+def test_hdf5_that_holds_something_else(tmp_path, write):
+    paths = [tmp_path / name for name in ("first", "bad", "last")]
+    for path in paths:
+        good_file(path, "hdf5")
+    with h5py.File(paths[1], "a") as file:
+        del file["flux"]
+        write(file)
+    assert_recorded(paths, "hdf5")
+
+
+def test_a_directory_and_a_link_to_nothing(tmp_path):
+    paths = [tmp_path / name for name in ("first", "directory", "link", "last")]
+    good_file(paths[0], "npz")
+    paths[1].mkdir()
+    paths[2].symlink_to(tmp_path / "nowhere")
+    good_file(paths[3], "npz")
+    assert_recorded(paths, "npz")
+
+
+def assert_recorded(paths, kind):
+    """The first and the last are read, those between are failed spectra of their names, with a reason."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpectraWarning)
+        batches = list(read_spectra(paths, LAYOUTS[kind], WAVELENGTH))
+    said = [problem for batch in batches for problem in batch.problem]
+    assert [str(name) for batch in batches for name in batch.identifier] == [path.name for path in paths]
+    assert said[0] == said[-1] == "" and all(said[1:-1])
+    assert all(str(path) in problem for path, problem in zip(paths[1:-1], said[1:-1], strict=True))
+    assert all(np.isinf(batch.flux_error).all() for batch in batches if batch.problem[0])
+    assert (batches[0].flux[0] == FLUX).all() or kind == "text"
