@@ -8,7 +8,7 @@ import numpy as np
 
 from payneflow.errors import PayneflowError
 from payneflow.grid import SpectralGrid
-from payneflow.network import NAMES_OF_LABELS, PixelNetworks, not_learnt, problem_of_flux_scale
+from payneflow.network import NAMES_OF_LABELS, PixelNetworks, explained, not_learnt, problem_of_flux_scale
 from payneflow.stored_arrays import Array, FileOf
 from payneflow.weights import PUBLISHED_KEYS
 
@@ -54,9 +54,7 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
             results[f"largest_{name}"][pixels] = np.abs(error).max(axis=0)
             if name == "test":
                 variance = np.array(flux[spectra], dtype=float, order="C").var(axis=0)
-                square = results["rms_test"][pixels] ** 2
-                without = np.where(square > 0, np.inf, np.nan)  # where the flux does not vary
-                results["explained_test"][pixels] = 1.0 - np.divide(square, variance, out=without, where=variance > 0)
+                results["explained_test"][pixels] = explained(results["rms_test"][pixels] ** 2, variance)
             square_of_spectrum[spectra] += (error[:, np.isfinite(error).all(axis=0)] ** 2).sum(axis=1)
     spectra = split.test_rows
     spectrum = int(spectra[np.argsort(square_of_spectrum[split.test])[len(spectra) // 2]])

@@ -38,6 +38,15 @@ def not_learnt(largest: np.ndarray, explained: np.ndarray, trunc_diff: float) ->
     return (largest > trunc_diff) & (explained < LEAST_EXPLAINED)
 
 
+def explained(square: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """(n_pixel,): part of the `variance` of spectra that predictions of mean square error `square` (n_pixel,) explain.
+
+    0 where the flux does not vary, and there is nothing to explain; NaN where either is.
+    """
+    nothing = np.where(np.isnan(square + variance), np.nan, 0.0)
+    return np.where(variance > 0, 1.0 - square / np.where(variance > 0, variance, 1.0), nothing)
+
+
 def logistic(z: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-z)), without overflow for any finite z."""
     return 0.5 * (1.0 + np.tanh(0.5 * z))

@@ -38,7 +38,7 @@ COLUMNS = {
     "explained_test": (
         float,
         None,
-        "part of the variance of the flux over the test spectra that the network explains; not above 0: nothing",
+        "part of the variance of the flux over the test spectra that the network explains; 0 and less: nothing",
     ),
     "end": (str, None, "why training ended: " + "; ".join(f"{end}: {meaning}" for end, meaning in ENDS.items())),
     "seconds": (float, "s", "processor time"),

@@ -19,7 +19,7 @@ from payneflow.chunks.chunk import Chunk, read_chunk
 from payneflow.chunks.progress_file import JobState, ProgressFile, progress_path
 from payneflow.chunks.trained import TrainedChunk, versions_here
 from payneflow.errors import PayneflowError
-from payneflow.network import PixelNetworks
+from payneflow.network import PixelNetworks, explained
 from payneflow.progress import LOG_EVERY, Counter, say
 from payneflow.settings import settings_record
 from payneflow.training.lanes import PixelTask, flux_to_learn
@@ -153,7 +153,7 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
         "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
         "deviation_test": error.max(axis=1) / chunk.scale.width,
         "median_deviation_test": np.median(error, axis=1) / chunk.scale.width,
-        "explained_test": _explained(square, chunk.flux[chunk.split.test]),
+        "explained_test": explained(square, _variance(chunk.flux[chunk.split.test])),
         "end": np.array([str(pixel.stage) for pixel in progress]),
     }
     return TrainedChunk(
@@ -179,14 +179,9 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
     )
 
 
-def _explained(square: np.ndarray, flux: np.ndarray) -> np.ndarray:
-    """(n,): part of the variance of flux (n_test, n) that predictions of mean square error `square` (n,) explain.
-
-    Where the flux does not vary: NaN without any error, else minus infinity.
-    """
-    variance = np.ascontiguousarray(flux.T, dtype=float).var(axis=1)
-    without = np.where(square > 0, np.inf, np.nan)
-    return 1.0 - np.divide(square, variance, out=without, where=variance > 0)
+def _variance(flux: np.ndarray) -> np.ndarray:
+    """(n,) of flux (n_spectrum, n), pixel by pixel: no bit depends on the other pixels."""
+    return np.ascontiguousarray(flux.T, dtype=float).var(axis=1)
 
 
 def _test_error(chunk: Chunk, networks: dict[str, np.ndarray]) -> np.ndarray:
