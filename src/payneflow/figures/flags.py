@@ -19,6 +19,8 @@ _MARKERS = {
     "RV_EDGE": (">", ORANGE),
     "FEW_PIXELS": ("p", VERMILION),
     "STARTS_DISAGREE": ("h", GREEN),
+    "MANY_OUTLIERS": ("P", SKY),
+    "POOR_NETWORKS": ("X", INK),
 }
 _OTHER = ("8", PURPLE)  # a flag that this version does not know
 _FAILED = "FAILED"  # such a fit has no labels, so that there is nothing to mark
