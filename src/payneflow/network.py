@@ -28,14 +28,14 @@ FORMAT_VERSION = 4
 LEAST_EXPLAINED = 0.5  # part of the variance over the test spectra; a network that explains less is not learnt
 
 
-def not_learnt(largest: np.ndarray, explained: np.ndarray, trunc_diff: float) -> np.ndarray:
+def not_learnt(largest: np.ndarray, part_explained: np.ndarray, trunc_diff: float) -> np.ndarray:
     """(n_pixel,) bool: pixels that miss `trunc_diff` on the test set and explain less than half of it.
 
     `largest` (n_pixel,): largest |error| over the test spectra, in the unit of `trunc_diff`; a pixel that hardly varies
-    does not miss it. `explained` (n_pixel,): part of the variance of the test spectra that the network explains.
+    does not miss it. `part_explained` (n_pixel,): part of the variance of the test spectra that the network explains.
     Convergence is no part of it: `sgd` stops short of trunc_diff in every other pixel, and explains 99 % all the same.
     """
-    return (largest > trunc_diff) & (explained < LEAST_EXPLAINED)
+    return (largest > trunc_diff) & (part_explained < LEAST_EXPLAINED)
 
 
 def explained(square: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from payneflow.fitting.quality import Fits, emulator_amplitudes, quality_of
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
+from payneflow.statistics import evenly
 from payneflow.stored_arrays import Array, Arrays, FileOf
 
 # Of noiseless fits, as a share of the flux scale; from S/N 10 to 1000 the label errors are the same within 5 %
@@ -53,7 +54,8 @@ def measure_label_errors(
     """
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
     split = networks.split_of(grid)
-    rows = np.sort(np.concatenate([_evenly(one, MOST_OF_A_SET) for one in (split.training_rows, split.test_rows)]))
+    sets = split.training_rows, split.test_rows
+    rows = np.sort(np.concatenate([own[evenly(len(own), MOST_OF_A_SET)] for own in sets]))
     true = grid.labels[rows]
     mode = replace(settings, fixed=dict.fromkeys(settings.fixed), priors={})
     velocity = np.zeros(len(rows))
@@ -142,11 +144,6 @@ def ruinous(errors: np.ndarray) -> np.ndarray:
                 wrong[order[:k]] = True
                 break
     return wrong
-
-
-def _evenly(values: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` of the values, evenly spread."""
-    return values[np.unique(np.linspace(0, len(values) - 1, min(len(values), most)).round().astype(int))]
 
 
 # ----------------------------------------------------------------------------------------------------------- the file

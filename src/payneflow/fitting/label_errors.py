@@ -28,6 +28,7 @@ from payneflow.fitting.parameters import ParameterLayout
 from payneflow.kriging import matern, solve, walk
 from payneflow.network import PixelNetworks
 from payneflow.simd import kernel
+from payneflow.statistics import evenly
 
 KERNEL_WIDTH = 0.12  # standard deviation of the kernel in scaled labels, and
 PRIOR_SPECTRA = 1.0  # weight of the mean over all held-back spectra: chosen by benchmarks/label_errors.py
@@ -224,7 +225,7 @@ def smoothness(fitted: np.ndarray, errors: np.ndarray, held_back: np.ndarray) ->
     Arguments as in LabelErrors. Best is the greatest leave-one-out likelihood (Rasmussen & Williams, section 5.4.2),
     each parameter with the variance that suits it. A walk in steps of a factor: nugget, all lengths together, each.
     """
-    some = np.unique(np.linspace(0, len(fitted) - 1, min(len(fitted), SEARCH_SPECTRA)).round().astype(int))
+    some = evenly(len(fitted), SEARCH_SPECTRA)
     fitted, errors, held_back = fitted[some], errors[some], held_back[some]
     errors = errors[:, errors.any(axis=0)]  # no label that is fixed
 

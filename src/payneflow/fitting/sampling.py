@@ -17,6 +17,7 @@ from payneflow.fitting.engine.taps import TAPS, tap_weights_at
 from payneflow.grid import GridKeys, GridReading, SpectralGrid, read_some_flux
 from payneflow.network import PixelNetworks
 from payneflow.scaling import FluxScale
+from payneflow.statistics import evenly
 from payneflow.wavelength import segments
 
 # What is accepted: an error that no fit notices, or one that is small beside the lines, as two pixels a line give it
@@ -99,7 +100,7 @@ def problem_of_grid_file(path: str | Path, keys: GridKeys, reading: GridReading,
 
 def _some_rows(n_spectrum: int) -> np.ndarray:
     """At most SOME rows of a grid, evenly spread."""
-    return np.unique(np.linspace(0, n_spectrum - 1, min(n_spectrum, SOME)).round().astype(int))
+    return evenly(n_spectrum, SOME)
 
 
 def _problem(wavelength: np.ndarray, flux: np.ndarray, pixels: range, width: float) -> str:
