@@ -221,12 +221,6 @@ def read_list(path: str | Path) -> list[str]:
     return paths
 
 
-def write_npz(path: str | Path, arrays: dict[str, np.ndarray | str | float]) -> None:
-    """Write arrays to `path` as an uncompressed npz file, whole or not at all."""
-    with whole_file(path) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, **arrays)
-
-
 @dataclass(frozen=True)
 class ArrayHeader:
     """What an npz file says of an array before the array is read.
