@@ -41,9 +41,9 @@ def not_learnt(largest: np.ndarray, part_explained: np.ndarray, trunc_diff: floa
 def explained(square: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """(n_pixel,): part of the `variance` of spectra that predictions of mean square error `square` (n_pixel,) explain.
 
-    0 where the flux does not vary, and there is nothing to explain; NaN where either is.
+    Where the flux does not vary: 0, or NaN without any error. NaN where either is.
     """
-    nothing = np.where(np.isnan(square + variance), np.nan, 0.0)
+    nothing = np.where(square > 0, 0.0, np.nan)
     return np.where(variance > 0, 1.0 - square / np.where(variance > 0, variance, 1.0), nothing)
 
 
