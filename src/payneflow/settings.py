@@ -4,7 +4,10 @@ training/trainers.py says whose they are. "published" are the values of Ting et 
 listing.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from payneflow.declaration import declare, setting
 from payneflow.errors import SettingsError
@@ -32,6 +35,10 @@ class SgdSettings:
         if self.min_eta >= self.eta:
             raise ValueError(f"min_eta is {self.min_eta}, expected less than eta ({self.eta}): no loop would run.")
 
+    def for_labels(self, n_label: int) -> "SgdSettings":
+        """These settings: the published ones are the same for any number of labels."""
+        return self
+
     def mini_batches(self, n_training: int) -> int:
         """Mini-batches of an epoch. Raises SettingsError where not one can be filled."""
         if self.mini_batch_size > n_training:
@@ -47,30 +54,81 @@ class TheanoSettings(SgdSettings):
     """The same settings for the same algorithm in Theano; the class tells which of the two trains."""
 
 
+AUTO = "auto"  # a setting that follows from the number of labels
+FEW_LABELS = 4  # up to which templates and virtual spectra serve best; above, the relevance of each label does
+# What auto means: for few labels and for many, each chosen by cross-validation within training sets (docs/lm.md).
+BY_LABELS = {
+    "n_neurons": (10, 20),
+    "n_starts": (3, 1),
+    "max_iterations": (60, 35),
+    "virtual_weight": (0.05, 0.0),
+    "max_rounds": (4, 1),
+    "start_iterations": (30, 18),
+    "start_damping": (1e-4, 1e-3),
+    "random_iterations": (60, 18),
+    "random_damping": (1e-2, 1e-3),
+    "penalty": (1e-9, 5e-7),
+}
+
+
+def _by_labels(name: str, said: str, kind: str = "a number", **more):
+    """The declaration of a setting that may be auto."""
+    few, many = BY_LABELS[name]
+    help = f"{said}; auto: {few:g} up to {FEW_LABELS} labels, {many:g} above"
+    return setting(AUTO, help, expected=f"{kind}, or {AUTO}", **more)
+
+
+_Count = Annotated[int, Field(ge=1)] | Literal["auto"]
+_Positive = Annotated[float, Field(gt=0)] | Literal["auto"]
+_AT_LEAST_1 = "a whole number of at least 1"
+_ABOVE_0 = "a positive number"
+
+
 @declare
 class LmSettings:
     """Settings of the Levenberg-Marquardt trainer, chosen by cross-validation within the training set (docs/lm.md).
 
-    Those that few will turn are options of `payneflow split`, and not in config.yaml. Raises SettingsError naming the
-    setting.
+    Those that few will turn are options of `payneflow split`, and not in config.yaml. `for_labels` says what auto is.
+    Raises SettingsError naming the setting.
     """
 
-    n_neurons: int = setting(10, "hidden neurons of a network; 15 are a little more accurate, at twice the time", ge=1)
-    n_starts: int = setting(3, "trials of a pixel, of which the best goes on", ge=1)
-    max_iterations: int = setting(60, "most iterations of a loop, the run that follows the trials", ge=1)
+    n_neurons: _Count = _by_labels("n_neurons", "hidden neurons of a network", _AT_LEAST_1)
+    n_starts: _Count = _by_labels("n_starts", "trials of a pixel, of which the best goes on", _AT_LEAST_1)
+    max_iterations: _Count = _by_labels(
+        "max_iterations", "most iterations of a loop, the run that follows the trials", _AT_LEAST_1
+    )
     trunc_diff: float = setting(0.003, "deviation above which a pixel gets new starts", unit="normalised flux", gt=0)
-    virtual_weight: float = setting(
-        0.05, "weight of a virtual spectrum, a training spectrum's being 1; 0: none", ge=0, le=1
+    virtual_weight: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = _by_labels(
+        "virtual_weight",
+        "weight of a virtual spectrum, a training spectrum's being 1, 0 for none",
+        "a number from 0 to 1",
     )
-    max_rounds: int = setting(4, "times that trials and loop are run for a pixel at most", ge=1, in_config=False)
-    start_iterations: int = setting(30, "most iterations of a trial that starts from a template", ge=1, in_config=False)
-    start_damping: float = setting(1e-4, "damping that such a trial starts with", gt=0, in_config=False)
-    random_iterations: int = setting(
-        60, "most iterations of a trial that starts from a random network", ge=1, in_config=False
+    max_rounds: _Count = _by_labels(
+        "max_rounds", "times that trials and loop are run for a pixel at most", _AT_LEAST_1, in_config=False
     )
-    random_damping: float = setting(1e-2, "damping that such a trial starts with", gt=0, in_config=False)
+    start_iterations: _Count = _by_labels(
+        "start_iterations", "most iterations of a trial that starts from a template", _AT_LEAST_1, in_config=False
+    )
+    start_damping: _Positive = _by_labels(
+        "start_damping", "damping that such a trial starts with", _ABOVE_0, in_config=False
+    )
+    random_iterations: _Count = _by_labels(
+        "random_iterations",
+        "most iterations of a trial that starts from a random network",
+        _AT_LEAST_1,
+        in_config=False,
+    )
+    random_damping: _Positive = _by_labels(
+        "random_damping", "damping that such a trial starts with", _ABOVE_0, in_config=False
+    )
     damping: float = setting(1e-4, "damping that a loop starts with", gt=0, in_config=False)
-    penalty: float = setting(1e-9, "of a weight squared, in the cost", gt=0, in_config=False)
+    penalty: _Positive = _by_labels("penalty", "of a weight squared, in the cost", _ABOVE_0, in_config=False)
+
+    def for_labels(self, n_label: int) -> "LmSettings":
+        """These settings with a number for each that is auto."""
+        many = n_label > FEW_LABELS
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        return replace(self, **{name: BY_LABELS[name][many] for name, value in own.items() if value == AUTO})
 
     def from_random_networks(self) -> "LmSettings":
         """These settings where there are no templates: every trial starts from a random network."""

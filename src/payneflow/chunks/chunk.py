@@ -17,11 +17,21 @@ from payneflow.training.lm.templates import Templates
 from payneflow.training.lm.virtual_spectra import VirtualSpectra
 from payneflow.training.trainers import Settings, read_settings_record
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 TRAINING_KEY = "prepared_for"  # trainer, settings and seed (JSON); of lm, chunks of earlier versions have them, too
 _TEXTS = ("grid_sha256", "preparation_note", "split_name", "grid_medium")
 _ARRAYS = ("pixels", "wavelength", "flux", "labels", "x_min", "x_max", "label_names", "label_units", "requested")
-_ARRAYS += ("trains", "flux_scale", "virtual_labels", "virtual_flux", "template_w0", "template_b0", "noise", "floor")
+_ARRAYS += (
+    "trains",
+    "flux_scale",
+    "virtual_labels",
+    "virtual_flux",
+    "template_w0",
+    "template_b0",
+    "noise",
+    "floor",
+    "relevance",
+)
 
 
 def _problem_of_training(stored: Arrays) -> str:
@@ -31,14 +41,20 @@ def _problem_of_training(stored: Arrays) -> str:
     return "" if torn is None else f"{torn} of the training spectra is not finite everywhere"
 
 
+def _problem_of_relevance(stored: Arrays) -> str:
+    """That of the labels of every pixel, or of none."""
+    n, n_pixel = len(stored["relevance"]), len(stored["pixels"])
+    return "" if n in (0, n_pixel) else f"relevance is that of {n} pixels, expected {n_pixel}, or 0"
+
+
 _FILE = FileOf(
     what="a chunk file made by payneflow split",
     again="Make it again with payneflow split.",
     error=ChunkError,
     version=FORMAT_VERSION,
     checksum_since=4,
-    oldest=4,
-    may_be_none=("n_virtual", "n_template"),
+    oldest=5,
+    may_be_none=("n_virtual", "n_template", "n_relevance"),
     arrays=(
         *ORIGIN_OF_CHUNK,
         *LABELS_OF_NETWORKS,
@@ -51,9 +67,17 @@ _FILE = FileOf(
         Array("template_b0", "f", ("n_template", "n_neurons"), finite=True),
         Array("noise", "f", ("n_pixel",), finite=True, least=0.0),
         Array("floor", "f", ("n_pixel",), finite=True, least=0.0),
+        Array("relevance", "f", ("n_relevance", "n_label"), finite=True, least=1.0),
         Array(TRAINING_KEY, "U"),
     ),
-    relations=(problem_of_range, problem_of_flux_scale, problem_of_requested, problem_of_trains, _problem_of_training),
+    relations=(
+        problem_of_range,
+        problem_of_flux_scale,
+        problem_of_requested,
+        problem_of_trains,
+        _problem_of_training,
+        _problem_of_relevance,
+    ),
 )
 
 
@@ -68,7 +92,7 @@ class Chunk:
     the networks.
     What was drawn from the whole grid (training/preparation.py): `virtual_labels` (n_virtual, n_label) scaled,
     `virtual_flux` (n_virtual, n), `template_w0` and `template_b0`; `preparation_note` says how. `noise`, `floor`
-    (n,): those of the pixels (`PixelTask`). `trainer`, `settings`
+    (n,) and `relevance` (n, n_label), or (0, n_label): those of the pixels (`PixelTask`). `trainer`, `settings`
     and `seed` are what this was drawn for, and what the pixels are trained with.
     """
 
@@ -90,6 +114,7 @@ class Chunk:
     template_b0: np.ndarray
     noise: np.ndarray
     floor: np.ndarray
+    relevance: np.ndarray
     grid_sha256: str
     preparation_note: str
     split_name: str

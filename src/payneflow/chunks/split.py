@@ -166,6 +166,8 @@ def _growing_chunk(piece: Piece, flux, preparation: Preparation, to_hold: np.nda
         _write(archive, "virtual_flux", virtual.flux(held, floors.nugget) if kriging else nothing)
         _write(archive, "noise", floors.noise)
         _write(archive, "floor", floors.deviation)
+        n_label = virtual.labels.shape[1]
+        _write(archive, "relevance", np.empty((0, n_label)) if floors.relevance is None else floors.relevance)
         write_checksum(archive)
 
 

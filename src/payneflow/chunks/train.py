@@ -75,7 +75,8 @@ def _train_chunk(
 ) -> None:
     identity = identity_text(chunk.identity, record)
     checkpoint = checkpoint_path(output)
-    length = n_weight(chunk.settings.n_neurons, chunk.labels.shape[1])
+    settings = chunk.settings.for_labels(chunk.labels.shape[1])
+    length = n_weight(settings.n_neurons, chunk.labels.shape[1])
     progress, found = read_checkpoint(checkpoint, identity, (len(chunk.pixels), length))
     shared = f", {ranks.size} ranks" if ranks.size > 1 else ""
     of = f"{len(chunk.pixels)} pixels, {len(chunk.labels)} spectra, trainer {chunk.trainer}{shared}"
@@ -86,8 +87,9 @@ def _train_chunk(
     scaled_labels = chunk.scaler.scale(chunk.labels[chunk.split.training])
     engine, policy = ranks.make(partial(make_trainer, scaled_labels, chunk.preparation, chunk.settings, chunk.seed))
     flux = flux_to_learn(*map(chunk.scale.share, (chunk.flux[chunk.split.training], chunk.virtual_flux)))
-    floors = zip(chunk.noise.tolist(), chunk.floor.tolist(), strict=True)
-    tasks = [PixelTask(int(chunk.pixels[i]), flux[i], progress[i], *floor) for i, floor in enumerate(floors)]
+    relevance = chunk.relevance if len(chunk.relevance) else [None] * len(chunk.pixels)
+    of_pixels = zip(chunk.noise.tolist(), chunk.floor.tolist(), relevance, strict=True)
+    tasks = [PixelTask(int(chunk.pixels[i]), flux[i], progress[i], *known) for i, known in enumerate(of_pixels)]
 
     def save() -> None:
         try:

@@ -2,9 +2,10 @@
 
 import argparse
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
-from payneflow.declaration import Setting, settings_of
+from payneflow.declaration import Setting, as_meant, settings_of
 from payneflow.errors import SettingsError
 
 
@@ -94,7 +95,8 @@ def meaning(one: Setting) -> str:
 
 
 def add_number(group, one: Setting, said: str, default: Any, dest: str | None = None) -> None:
-    """Add the option of a setting that is a number; `said`: its help."""
-    metavar = one.metavar or ("N" if one.kind is int else "X")
+    """Add the option of a setting that is a number, or auto; `said`: its help."""
+    kind = one.kind if isinstance(one.kind, type) else partial(as_meant, kind=one.kind)
+    metavar = one.metavar or ("N" if one.kind is int or "whole" in one.expected else "X")
     option, text = one.option or option_of(one.name), said.replace("%", "%%")
-    group.add_argument(option, dest=dest or one.name, type=one.kind, default=default, metavar=metavar, help=text)
+    group.add_argument(option, dest=dest or one.name, type=kind, default=default, metavar=metavar, help=text)

@@ -64,6 +64,7 @@ class LeaveOneOut:
     """Each spectrum predicted from the others: labels (n, n_label), scaled, and `lengths` (n_label,) of the kriging."""
 
     def __init__(self, labels: np.ndarray, lengths: np.ndarray):
+        self.labels, self.lengths = labels, lengths
         self._covariance = matern(labels, labels, lengths)
         self._inverses = {}
 
@@ -75,6 +76,10 @@ class LeaveOneOut:
         flux = np.asarray(flux, dtype=np.float64)
         blocks = [self._of_block(flux[:, a : a + PIXELS], least) for a in range(0, flux.shape[1], PIXELS)]
         return Unexplained(*map(np.concatenate, zip(*blocks, strict=True)))
+
+    def solved(self, flux: np.ndarray, nugget: float) -> np.ndarray:
+        """Inverse covariance times flux, (n, n_pixel), of a free mean: what kriging weighs its covariances with."""
+        return self._sums(flux, nugget)[0]
 
     def distances(self, flux: np.ndarray) -> np.ndarray:
         """How far each spectrum is from its prediction, (n,): the median over pixels; of a typical spectrum 1."""

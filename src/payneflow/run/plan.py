@@ -113,7 +113,7 @@ def plan_text(plan: Plan) -> str:
     rows = [
         ("grid", f"{config.grid}: {n_spectrum} spectra, {plan.n_training} of them to train on, {n_label} labels"),
         ("pixels", f"{plan.n_pixel} of {n_pixel} ({config.pixels})"),
-        ("trainer", f"{config.trainer}, {config.settings.n_neurons} neurons"),
+        ("trainer", f"{config.trainer}, {config.settings.for_labels(n_label).n_neurons} neurons"),
         ("a pixel", f"{_seconds(plan.cost.seconds)} of one core: {plan.cost.origin}"),
         ("chunks", f"{len(plan.chunks)} of {plan.largest} pixels at most{_chosen(config)}, {ranks} each, on {where}"),
         ("a job", f"{_seconds(60 * plan.minutes)} expected, of it {plan.start_seconds:g} s to start"),

@@ -26,8 +26,13 @@ class Trainer(Protocol):
 
     n_lane: int
 
-    def new_network(self, pixel: int, restart: int, flux: np.ndarray) -> np.ndarray:
-        """Initial weights (n_weight,) of the network of a pixel with scaled `flux` after `restart` restarts."""
+    def new_network(
+        self, pixel: int, restart: int, flux: np.ndarray, relevance: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Initial weights (n_weight,) of the network of a pixel with scaled `flux` after `restart` restarts.
+
+        `relevance` (n_label,): that of the pixel (`PixelTask`), None where all labels are alike.
+        """
 
     def start(self, lane: int, flux: np.ndarray, weights: np.ndarray, run: Run) -> None:
         """Give a free lane a run: scaled flux (n_spectrum,) to learn, weights (n_weight,) to start from."""
@@ -42,7 +47,8 @@ class PixelTask:
 
     The spectra to learn are the training spectra and, after them, the virtual ones, if there are any. `noise` is the
     standard deviation of what the labels do not explain, `floor` a deviation that is near enough because of it, both as
-    deviations are given; 0: as good as none.
+    deviations are given; 0: as good as none. `relevance` (n_label,): over how much of each scaled label the flux
+    changes, that of the label of most effect being 1 (training/lm/relevance.py); None where labels are taken alike.
     """
 
     pixel: int
@@ -50,6 +56,7 @@ class PixelTask:
     progress: PixelProgress
     noise: float = 0.0
     floor: float = 0.0
+    relevance: np.ndarray | None = None
 
 
 def flux_to_learn(training_flux: np.ndarray, virtual_flux: np.ndarray) -> np.ndarray:
@@ -96,6 +103,9 @@ def train_pixels(trainer: Trainer, policy: Policy, tasks: Iterable[PixelTask | N
 
 def _start(trainer: Trainer, policy: Policy, lane: int, task: PixelTask) -> None:
     progress = task.progress
-    run = replace(policy.next_run(progress), noise=task.noise)
-    weights = trainer.new_network(task.pixel, progress.restarts, task.flux) if run.trial else progress.weights
+    run = replace(policy.next_run(progress), noise=task.noise, relevance=task.relevance)
+    if run.trial:
+        weights = trainer.new_network(task.pixel, progress.restarts, task.flux, task.relevance)
+    else:
+        weights = progress.weights
     trainer.start(lane, task.flux, weights, run)

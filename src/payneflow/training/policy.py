@@ -52,7 +52,7 @@ class Run:
 
     `number` is unique among the runs of one pixel and the same for all pixels: it picks the shuffled order. `trial` is
     True for the first run of a new network. For Levenberg-Marquardt `step_size` is the damping it starts with. `noise`:
-    that of the pixel (`PixelTask`), which `train_pixels` adds.
+    that of the pixel, and `relevance` that of its labels (`PixelTask`), which `train_pixels` adds.
     """
 
     number: int
@@ -60,6 +60,7 @@ class Run:
     step_size: float
     trial: bool
     noise: float = 0.0
+    relevance: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ class SgdTrainer:
         )
         self._work = aligned(settings.mini_batch_size * settings.n_neurons)
 
-    def new_network(self, pixel: int, restart: int, flux: np.ndarray) -> np.ndarray:
+    def new_network(
+        self, pixel: int, restart: int, flux: np.ndarray, relevance: np.ndarray | None = None
+    ) -> np.ndarray:
         return published_network(self.seed, pixel, restart, self.settings.n_neurons, self.scaled_labels.shape[1])
 
     def start(self, lane: int, flux: np.ndarray, weights: np.ndarray, run: Run) -> None:

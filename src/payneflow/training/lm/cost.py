@@ -6,7 +6,7 @@ Measured on one core of an AMD EPYC (Zen 4, AVX-512); docs/scaling.md has the ta
 
 from math import ceil
 
-from payneflow.settings import LmSettings
+from payneflow.settings import FEW_LABELS, LmSettings
 from payneflow.training.lanes import LANES
 from payneflow.training.lm.limits import (
     FIT_SPECTRA,
@@ -32,22 +32,26 @@ def seconds_a_pixel(settings: LmSettings, n_training: int, n_label: int) -> floa
     iteration of the first round (`n_starts` trials and a loop); networks too small for the grid need more rounds, 5
     neurons on the demonstration grid twice as many.
     """
+    settings = settings.for_labels(n_label)
     trials = settings.n_starts * settings.start_iterations * _iteration(settings, n_training, n_label)
-    n_given = n_training + n_virtual(settings, n_training)
+    n_given = n_training + n_virtual(settings, n_training, n_label)
     return trials + settings.max_iterations * _iteration(settings, n_given, n_label)
 
 
 def seconds_of_preparation(settings: LmSettings, n_training: int, n_label: int, n_pixel: int) -> float:
     """Seconds of one core that `payneflow split` needs to train the templates of a grid of `n_pixel` pixels in all."""
+    if n_label > FEW_LABELS:  # there are none
+        return 0.0
+    settings = settings.for_labels(n_label)
     trials = TEMPLATE_STARTS * settings.random_iterations * _iteration(settings, n_training, n_label)
-    n_given = n_training + n_virtual(settings, n_training)
+    n_given = n_training + n_virtual(settings, n_training, n_label)
     each = trials + TEMPLATE_ITERATIONS * _iteration(settings, n_given, n_label)
     return min(N_TEMPLATE, n_pixel // PIXELS_PER_TEMPLATE) * each
 
 
-def n_virtual(settings: LmSettings, n_training: int) -> int:
+def n_virtual(settings: LmSettings, n_training: int, n_label: int) -> int:
     """Virtual spectra that a loop learns beside `n_training` training spectra."""
-    if not settings.virtual_weight or n_training > LARGEST_KRIGING:
+    if not settings.for_labels(n_label).virtual_weight or n_training > LARGEST_KRIGING:
         return 0
     return min(ceil(VIRTUAL_PER_TRAINING * n_training), LARGEST_VIRTUAL)
 
@@ -59,7 +63,8 @@ def _iteration(settings: LmSettings, n_spectrum: int, n_label: int) -> float:
 
 def working_mb(settings: LmSettings, n_training: int, n_label: int) -> float:
     """Megabytes that every rank needs beside its process and the pixels it holds."""
-    judged = min(n_training, FIT_SPECTRA)
+    settings = settings.for_labels(n_label)
+    judged = min(n_training, FIT_SPECTRA) if n_label <= FEW_LABELS else 0
     templates = 5 * N_TEMPLATE * judged * settings.n_neurons * 8  # their hidden outputs, five copies at most
     products = 3 * 4 * n_training * (n_label + 3) ** 2 / 2  # of two labels each, in two engines, and being made
     normal = 2 * 1.5 * LANES * n_weight(settings.n_neurons, n_label) ** 2 * 8  # J'J of eight lanes, and its factor

@@ -19,6 +19,7 @@ from payneflow.training.lm.arguments import (
 )
 from payneflow.training.lm.kernel import build
 from payneflow.training.lm.layout import BLOCK, LABEL_CENTRE, LABEL_SCALE, TILE, Layout, from_rows, to_rows, whole
+from payneflow.training.lm.relevance import penalties
 from payneflow.training.policy import Outcome
 
 WEIGHT_SPREAD = 1.0  # standard deviation of the weights, in the coordinates u, of networks that smooth flux asks for
@@ -44,11 +45,12 @@ class LaneEngine:
         self._half, self._fresh = 0, True
         self._descend = _compiled(build(n_label, n_neurons), *self._arguments())
 
-    def start(self, lane, weights, flux_scaled, iterations, damping, noise=0.0):
+    def start(self, lane, weights, flux_scaled, iterations, damping, noise=0.0, relevance=None, penalty=None):
         """Put a network (published layout) into a lane; flux_scaled (n_spectrum,) is y', at most `iterations` to go.
 
         `noise`: standard deviation of the flux's, as deviations are given. With it the cost is that of the most
-        probable network, whose weights are about WEIGHT_SPREAD, where `penalty` is not larger.
+        probable network, whose weights are about WEIGHT_SPREAD, where the penalty is not larger. `relevance`
+        (n_label,): of the labels, whose weights are held by its square; `penalty`: in place of the engine's.
         """
         layout, networks, runs = self.layout, self.networks, self._runs
         networks.weights[lane : LANES * layout.n_weight : LANES] = to_rows(weights, layout.n_label)
@@ -57,7 +59,9 @@ class LaneEngine:
         targets[self.n_given :] = 0.5
         networks.scalars[LANES * DAMPING + lane] = damping
         of_noise = (SPAN * noise / WEIGHT_SPREAD) ** 2
-        networks.penalties[lane : LANES * layout.n_weight : LANES] = max(self._penalty, of_noise)
+        penalty = max(self._penalty if penalty is None else penalty, of_noise)
+        relative = 1.0 if relevance is None else penalties(relevance, layout.n_neurons)
+        networks.penalties[lane : LANES * layout.n_weight : LANES] = penalty * relative
         runs.limit[lane], runs.count[lane], runs.small[lane] = iterations, 0, 0
         self._fresh = True
 

@@ -15,6 +15,7 @@ from payneflow.grid.unexplained import LEAST_SPECTRA, SPECTRA, LeaveOneOut, soun
 from payneflow.kriging import SLOPE_PIXELS
 from payneflow.scaling import PUBLISHED_FLUX, FluxScale
 from payneflow.statistics import evenly
+from payneflow.training.lm.relevance import relevance_by_kriging
 
 LARGEST_OF_NOISE = 3.0  # standard deviations: the largest deviation of some hundred spectra with normal noise
 
@@ -25,6 +26,7 @@ class PixelFloors(NamedTuple):
     noise: np.ndarray  # standard deviation of what the labels do not explain, as a share of the flux scale
     deviation: np.ndarray  # largest deviation of kriging from spectra left out, likewise; training need come no nearer
     nugget: np.ndarray  # of the pixel's kriging
+    relevance: np.ndarray | None = None  # (n_pixel, n_label) of its labels (relevance.py), where the floor tells that
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,7 @@ class Floor:
     leave_one_out: LeaveOneOut | None = None
     least: float = 0.0  # noise below which there is no floor
     flux_scale: FluxScale = PUBLISHED_FLUX
+    tells_relevance: bool = False
 
     def of(self, flux: np.ndarray) -> PixelFloors:
         """The floors of pixels by the flux of the training spectra `rows` (n, n_pixel), on the flux scale.
@@ -43,12 +46,17 @@ class Floor:
         """
         if self.leave_one_out is None:
             return PixelFloors(*np.zeros((3, flux.shape[1])))
-        found = self.leave_one_out.unexplained(self.flux_scale.share(flux), self.least)
+        share = self.flux_scale.share(flux)
+        found = self.leave_one_out.unexplained(share, self.least)
         floors = found.noise >= self.least
-        return PixelFloors(*(np.where(floors, one, 0.0) for one in (found.noise, found.largest, found.nugget)))
+        noise, deviation, nugget = (np.where(floors, one, 0.0) for one in (found.noise, found.largest, found.nugget))
+        relevance = relevance_by_kriging(self.leave_one_out, share, nugget) if self.tells_relevance else None
+        return PixelFloors(noise, deviation, nugget, relevance)
 
 
-def find_floor(labels: np.ndarray, flux: np.ndarray, trunc_diff: float, flux_scale: FluxScale) -> Floor:
+def find_floor(
+    labels: np.ndarray, flux: np.ndarray, trunc_diff: float, flux_scale: FluxScale, tells_relevance: bool = False
+) -> Floor:
     """The floor of a grid: training labels (n_training, n_label), scaled, and flux (n_training, n_pixel), or a file's.
 
     A sample of spectra and pixels is read.
@@ -59,4 +67,4 @@ def find_floor(labels: np.ndarray, flux: np.ndarray, trunc_diff: float, flux_sca
     sample = flux_scale.share(np.asarray(flux[rows][:, evenly(flux.shape[1], SLOPE_PIXELS)]))
     sound, lengths = sound_spectra(labels[rows], sample)
     rows = rows[sound]
-    return Floor(rows, LeaveOneOut(labels[rows], lengths), trunc_diff / LARGEST_OF_NOISE, flux_scale)
+    return Floor(rows, LeaveOneOut(labels[rows], lengths), trunc_diff / LARGEST_OF_NOISE, flux_scale, tells_relevance)

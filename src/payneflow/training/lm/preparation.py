@@ -13,7 +13,7 @@ from payneflow.training.lm.virtual_spectra import VirtualSpectra
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """Virtual spectra in the gaps between the training spectra, templates, networks to start from, and the floor.
+    """Virtual spectra in the gaps between the training spectra, templates to start from, and the floor.
 
     All are empty for a trainer that uses none. `note`: what was done, in a sentence.
     """

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from payneflow.scaling import FluxScale
-from payneflow.settings import LmSettings
+from payneflow.settings import FEW_LABELS, LmSettings
 from payneflow.training.lanes import PixelTask, Trainer, flux_to_learn, train_pixels
 from payneflow.training.lm.floor import find_floor
 from payneflow.training.lm.limits import TEMPLATE_DAMPING, TEMPLATE_ITERATIONS, TEMPLATE_STARTS
@@ -20,6 +20,7 @@ def make(
     scaled_labels: np.ndarray, preparation: Preparation, settings: LmSettings, seed: int
 ) -> tuple[Trainer, Policy]:
     """The trainer and its policy. `scaled_labels`: (n_training, n_label)."""
+    settings = settings.for_labels(scaled_labels.shape[1])
     if len(preparation.templates) < settings.n_starts:  # some first trials, or all, start from a random network
         settings = settings.from_random_networks()
     return LmTrainer(scaled_labels, preparation, settings, seed), StartsPolicy(settings)
@@ -29,11 +30,16 @@ def prepare(
     scaled_labels: np.ndarray, flux: np.ndarray, settings: LmSettings, seed: int, flux_scale: FluxScale
 ) -> Preparation:
     """Virtual spectra, the floor, and templates, trained here; see `payneflow.training.trainers.prepare`."""
-    floor = find_floor(scaled_labels, flux, settings.trunc_diff, flux_scale)
+    n_label = scaled_labels.shape[1]
+    many, settings = n_label > FEW_LABELS, settings.for_labels(n_label)
+    floor = find_floor(scaled_labels, flux, settings.trunc_diff, flux_scale, tells_relevance=many)
     virtual = make_virtual_spectra(scaled_labels, flux, seed, None if settings.virtual_weight else 0, flux_scale)
-    alone = Preparation(virtual, Templates.none(scaled_labels.shape[1]), virtual.note, floor)
+    note = (
+        f"{virtual.note}; the relevance of {n_label} labels for each pixel" if floor.tells_relevance else virtual.note
+    )
+    alone = Preparation(virtual, Templates.none(n_label), note, floor)
     pixels = template_pixels(flux.shape[1])
-    if not len(pixels):
+    if many or not len(pixels):
         return alone
     careful = replace(settings, n_starts=TEMPLATE_STARTS, max_iterations=TEMPLATE_ITERATIONS, damping=TEMPLATE_DAMPING)
     trainer, policy = make(scaled_labels, alone, careful, seed)
@@ -50,7 +56,7 @@ def prepare(
     weights = [task.progress.best_weights for task in tasks if task.progress.best_weights is not None]
     if not weights:
         return alone
-    templates = make_templates(np.array(weights), scaled_labels.shape[1])
+    templates = make_templates(np.array(weights), n_label)
     note = f"{virtual.note}; {len(templates)} templates"
     n_noisy = int((floors.noise > 0).sum())
     if n_noisy:
