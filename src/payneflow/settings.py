@@ -35,10 +35,6 @@ class SgdSettings:
         if self.min_eta >= self.eta:
             raise ValueError(f"min_eta is {self.min_eta}, expected less than eta ({self.eta}): no loop would run.")
 
-    def for_labels(self, n_label: int) -> "SgdSettings":
-        """These settings: the published ones are the same for any number of labels."""
-        return self
-
     def mini_batches(self, n_training: int) -> int:
         """Mini-batches of an epoch. Raises SettingsError where not one can be filled."""
         if self.mini_batch_size > n_training:
@@ -74,7 +70,7 @@ BY_LABELS = {
 def _by_labels(name: str, said: str, kind: str = "a number", **more):
     """The declaration of a setting that may be auto."""
     few, many = BY_LABELS[name]
-    help = f"{said}; auto: {few:g} up to {FEW_LABELS} labels, {many:g} above"
+    help = f"{said}; auto: {few:g}, above {FEW_LABELS} labels {many:g}"
     return setting(AUTO, help, expected=f"{kind}, or {AUTO}", **more)
 
 
@@ -95,12 +91,12 @@ class LmSettings:
     n_neurons: _Count = _by_labels("n_neurons", "hidden neurons of a network", _AT_LEAST_1)
     n_starts: _Count = _by_labels("n_starts", "trials of a pixel, of which the best goes on", _AT_LEAST_1)
     max_iterations: _Count = _by_labels(
-        "max_iterations", "most iterations of a loop, the run that follows the trials", _AT_LEAST_1
+        "max_iterations", "most iterations of a loop, which follows the trials", _AT_LEAST_1
     )
     trunc_diff: float = setting(0.003, "deviation above which a pixel gets new starts", unit="normalised flux", gt=0)
     virtual_weight: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = _by_labels(
         "virtual_weight",
-        "weight of a virtual spectrum, a training spectrum's being 1, 0 for none",
+        "weight of a virtual spectrum against a real one",
         "a number from 0 to 1",
     )
     max_rounds: _Count = _by_labels(

@@ -137,6 +137,11 @@ class FileOf:
                 raise self.error(f"{archive.path}: no {', '.join(missing)}; expected {self.what}. {self.again}")
         return present
 
+    def _is_of_this_kind(self, archive: NpzArchive) -> bool:
+        """Has a file more than two thirds of the keys? One that is newer may have lost some."""
+        needed = [array for array in self.arrays if not array.optional]
+        return 3 * sum(array.key_in(archive) in archive for array in needed) > 2 * len(needed)
+
     def _version(self, archive: NpzArchive) -> int:
         path, said = archive.path, 0
         if VERSION in archive:
@@ -145,6 +150,8 @@ class FileOf:
             self._present(archive, self.oldest, None)  # what else is missing says better what the file is not
             raise self.error(f"{path}: no {VERSION}; expected {self.what}. {self.again}")
         if said > self.version:
+            if not self._is_of_this_kind(archive):
+                self._present(archive, self.version, None)
             raise self.error(
                 f"{path}: {VERSION} {said} is newer than this payneflow reads ({self.version}): update payneflow."
             )

@@ -462,8 +462,8 @@ def test_a_pixel_that_cannot_be_trained_is_flagged_and_stops_nothing(small_grid,
     whole = weights(trained(small_grid, tmp_path / "whole"))
     new_network = SgdTrainer.new_network
 
-    def poisoned(self, pixel, restart, flux):
-        return new_network(self, pixel, restart, flux) * (np.nan if pixel == 4 else 1.0)
+    def poisoned(self, pixel, restart, flux, relevance):
+        return new_network(self, pixel, restart, flux, relevance) * (np.nan if pixel == 4 else 1.0)
 
     monkeypatch.setattr(SgdTrainer, "new_network", poisoned)
     networks, record = gather_chunks(trained(small_grid, tmp_path / "poisoned"))

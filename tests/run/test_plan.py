@@ -297,7 +297,7 @@ def test_the_cost_can_be_taken_from_a_training_record_of_the_same_settings(tmp_p
     record = record_of(tmp_path / "record.ecsv", settings_record("lm", LmSettings(), seed=3), [0.5, 1.0, 1.5])
     assert cost_recorded(config, record).seconds == 1.0
     other = record_of(tmp_path / "other.ecsv", settings_record("lm", LmSettings(n_neurons=20), 0), [1.0])
-    with pytest.raises(SettingsError, match="n_neurons was 20 there, but is 10 in"):
+    with pytest.raises(SettingsError, match="n_neurons was 20 there, but is 'auto' in"):
         cost_recorded(config, other)
     empty = record_of(tmp_path / "empty.ecsv", settings_record("lm", LmSettings(), 0), np.array([], float))
     with pytest.raises(SettingsError, match="holds no pixel"):

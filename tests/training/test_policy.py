@@ -25,7 +25,7 @@ class ScriptedTrainer:
         self.started_from: list[np.ndarray] = []
         self.buffer = np.zeros(1)
 
-    def new_network(self, pixel, restart, flux):
+    def new_network(self, pixel, restart, flux, relevance):
         self.restarts.append(restart)
         return np.zeros(1)
 
@@ -192,7 +192,7 @@ def test_all_lanes_are_kept_busy():
 
 def drive_starts(script, **settings):
     """Scripted outcomes as (deviation, cost)."""
-    policy = StartsPolicy(LmSettings(**settings))
+    policy = StartsPolicy(LmSettings(**settings).for_labels(3))
     return drive_with(policy, [(np.nan, deviation, cost) for deviation, cost in script])
 
 
@@ -239,7 +239,7 @@ def test_undefined_trials_are_passed_over_and_only_undefined_ones_fail():
 def drive_noisy(script, **of_pixel):
     """Deviations of loops that follow one trial each, of a pixel with noise or a floor."""
     runs = [run for deviation in script for run in ((np.nan, 0.1, 1.0), (np.nan, deviation, 1.0))]
-    return drive_with(StartsPolicy(LmSettings(n_starts=1)), runs, **of_pixel)
+    return drive_with(StartsPolicy(LmSettings(n_starts=1).for_labels(3)), runs, **of_pixel)
 
 
 def test_a_pixel_at_its_floor_gets_no_new_starts():

@@ -119,11 +119,11 @@ from payneflow.training.sgd import SgdTrainer
 advance, new_network = SgdTrainer.advance, SgdTrainer.new_network
 first, begun, fast_enough, slow_has_begun = os.environ["PMI_RANK"] == "0", set(), Path("fast"), Path("slow")
 
-def noted(self, pixel, restart, flux):
+def noted(self, pixel, restart, flux, relevance):
     begun.add(pixel)
     if first and len(begun) == 80:
         fast_enough.touch()
-    return new_network(self, pixel, restart, flux)
+    return new_network(self, pixel, restart, flux, relevance)
 
 def waited(self):
     if not first:
@@ -240,10 +240,10 @@ def slow(self):
     time.sleep(float(os.environ["STEP_SECONDS"]))
     return advance(self)
 
-def planted(self, pixel, restart, flux):
+def planted(self, pixel, restart, flux, relevance):
     if pixel >= 5 and os.environ["PMI_RANK"] == os.environ["PLANTED"]:
         {what}
-    return new_network(self, pixel, restart, flux)
+    return new_network(self, pixel, restart, flux, relevance)
 
 SgdTrainer.advance, SgdTrainer.new_network = slow, planted
 sys.exit(cli.main(sys.argv[1:]))

@@ -42,7 +42,7 @@ class MeanTrainer:
         self.length = n_weight(settings.n_neurons, scaled_labels.shape[1])
         self.flux = {}
 
-    def new_network(self, pixel, restart, flux):
+    def new_network(self, pixel, restart, flux, relevance):
         return np.zeros(self.length)
 
     def start(self, lane, flux, weights, run):

@@ -161,13 +161,13 @@ def _growing_chunk(piece: Piece, flux, preparation: Preparation, to_hold: np.nda
             yield chunk
         held = np.concatenate(chunk.held)
         kriging = len(virtual.labels) > 0
-        floors = floor.of(held[floor.rows] if kriging else held)
+        known = held[floor.rows] if kriging else held
+        floors = floor.of(known)
         nothing = np.empty((0, len(piece.pixels)))
         _write(archive, "virtual_flux", virtual.flux(held, floors.nugget) if kriging else nothing)
         _write(archive, "noise", floors.noise)
         _write(archive, "floor", floors.deviation)
-        n_label = virtual.labels.shape[1]
-        _write(archive, "relevance", np.empty((0, n_label)) if floors.relevance is None else floors.relevance)
+        _write(archive, "relevance", floor.relevance(known, floors.nugget))
         write_checksum(archive)
 
 

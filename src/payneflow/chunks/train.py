@@ -25,7 +25,7 @@ from payneflow.settings import settings_record
 from payneflow.training.lanes import PixelTask, flux_to_learn
 from payneflow.training.policy import PixelProgress, Policy, Stage
 from payneflow.training.ranks import Alone, Leader
-from payneflow.training.trainers import make_trainer
+from payneflow.training.trainers import for_labels, make_trainer
 from payneflow.weights import n_weight, network_arrays
 
 _COUNTED = ("restarts", "loops", "steps", "seconds")  # what the progress of a pixel counts for the training record
@@ -75,7 +75,7 @@ def _train_chunk(
 ) -> None:
     identity = identity_text(chunk.identity, record)
     checkpoint = checkpoint_path(output)
-    settings = chunk.settings.for_labels(chunk.labels.shape[1])
+    settings = for_labels(chunk.settings, chunk.labels.shape[1])
     length = n_weight(settings.n_neurons, chunk.labels.shape[1])
     progress, found = read_checkpoint(checkpoint, identity, (len(chunk.pixels), length))
     shared = f", {ranks.size} ranks" if ranks.size > 1 else ""

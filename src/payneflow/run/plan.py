@@ -20,7 +20,7 @@ from payneflow.run.sizing import (
     runtime_minutes,
 )
 from payneflow.run.slurm import Partition, SlurmError, read_partitions
-from payneflow.training.trainers import check_size, seconds_of_preparation
+from payneflow.training.trainers import check_size, for_labels, seconds_of_preparation
 
 ATTEMPTS = (1, 2, 3)
 SHORT_JOB = 5  # minutes below which the scheduler's part of a job is worth a warning
@@ -113,7 +113,7 @@ def plan_text(plan: Plan) -> str:
     rows = [
         ("grid", f"{config.grid}: {n_spectrum} spectra, {plan.n_training} of them to train on, {n_label} labels"),
         ("pixels", f"{plan.n_pixel} of {n_pixel} ({config.pixels})"),
-        ("trainer", f"{config.trainer}, {config.settings.for_labels(n_label).n_neurons} neurons"),
+        ("trainer", f"{config.trainer}, {for_labels(config.settings, n_label).n_neurons} neurons"),
         ("a pixel", f"{_seconds(plan.cost.seconds)} of one core: {plan.cost.origin}"),
         ("chunks", f"{len(plan.chunks)} of {plan.largest} pixels at most{_chosen(config)}, {ranks} each, on {where}"),
         ("a job", f"{_seconds(60 * plan.minutes)} expected, of it {plan.start_seconds:g} s to start"),

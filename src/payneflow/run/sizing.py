@@ -9,7 +9,7 @@ from math import ceil
 
 from payneflow.grid import count_training
 from payneflow.training.lanes import LANES
-from payneflow.training.trainers import Settings, entry_of
+from payneflow.training.trainers import Settings, entry_of, for_labels
 from payneflow.weights import n_weight
 
 # --- A job ------------------------------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def memory_mb_per_rank(
     `n_spectrum`: all spectra of the grid. Every rank asks for what rank 0 needs, which holds the chunk and its results
     and may be alone on its node with the job's Snakemake; the others hold what their trainer's `working_mb` says.
     """
-    n_neurons = settings.for_labels(n_label).n_neurons
+    n_neurons = for_labels(settings, n_label).n_neurons
     held = n_pixel_in_chunk * (SPECTRUM_BYTES * n_spectrum + WEIGHT_BYTES * n_weight(n_neurons, n_label)) / MB
     working = entry_of(settings).working_mb(settings, count_training(n_spectrum), n_label)
     needed = MEMORY_SAFETY * (PROCESS_MB + working + held) + SNAKEMAKE_MB

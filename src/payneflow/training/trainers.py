@@ -166,6 +166,12 @@ def check_size(settings: Settings, n_training: int) -> None:
         entry.check_size(settings, n_training)
 
 
+def for_labels(settings: Settings, n_label: int) -> Settings:
+    """The settings for a grid of `n_label` labels: with numbers in place of what is auto."""
+    entry_of(settings)
+    return settings.for_labels(n_label) if hasattr(settings, "for_labels") else settings
+
+
 def seconds_of_preparation(settings: Settings, n_training: int, n_label: int, n_pixel: int) -> float:
     """Seconds of one core that `payneflow split` needs for what `prepare` makes of a grid of `n_pixel` pixels."""
     law = entry_of(settings).seconds_of_preparation

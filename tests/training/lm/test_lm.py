@@ -153,7 +153,7 @@ def test_bits_do_not_depend_on_lane_or_lane_mates():
 # -------------------------------------------------------------------------------------------------- what it may not see
 
 
-SHORT = LmSettings(n_neurons=3, trunc_diff=0.002)
+SHORT = LmSettings(n_neurons=3, trunc_diff=0.002).for_labels(3)
 LABELS = make_labels(20, 2)
 FLUX = smooth_pixels(LABELS, 48)
 FLUX[:, ::5] += np.random.default_rng(4).normal(0, 0.01, FLUX[:, ::5].shape)  # these need new starts, in vain
@@ -318,7 +318,7 @@ def test_above_the_largest_kriging_it_trains_without_and_says_so(tmp_path, monke
 def small_grid():
     labels = make_labels(30, 3)
     flux = smooth_pixels(labels, 48)
-    asked = LmSettings(max_rounds=2)
+    asked = LmSettings(max_rounds=2).for_labels(3)
     return labels, flux, prepare(labels, flux, asked, 0), asked
 
 

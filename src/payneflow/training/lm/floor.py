@@ -26,7 +26,6 @@ class PixelFloors(NamedTuple):
     noise: np.ndarray  # standard deviation of what the labels do not explain, as a share of the flux scale
     deviation: np.ndarray  # largest deviation of kriging from spectra left out, likewise; training need come no nearer
     nugget: np.ndarray  # of the pixel's kriging
-    relevance: np.ndarray | None = None  # (n_pixel, n_label) of its labels (relevance.py), where the floor tells that
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +36,7 @@ class Floor:
     leave_one_out: LeaveOneOut | None = None
     least: float = 0.0  # noise below which there is no floor
     flux_scale: FluxScale = PUBLISHED_FLUX
+    n_label: int = 0
     tells_relevance: bool = False
 
     def of(self, flux: np.ndarray) -> PixelFloors:
@@ -46,12 +46,18 @@ class Floor:
         """
         if self.leave_one_out is None:
             return PixelFloors(*np.zeros((3, flux.shape[1])))
-        share = self.flux_scale.share(flux)
-        found = self.leave_one_out.unexplained(share, self.least)
+        found = self.leave_one_out.unexplained(self.flux_scale.share(flux), self.least)
         floors = found.noise >= self.least
-        noise, deviation, nugget = (np.where(floors, one, 0.0) for one in (found.noise, found.largest, found.nugget))
-        relevance = relevance_by_kriging(self.leave_one_out, share, nugget) if self.tells_relevance else None
-        return PixelFloors(noise, deviation, nugget, relevance)
+        return PixelFloors(*(np.where(floors, one, 0.0) for one in (found.noise, found.largest, found.nugget)))
+
+    def relevance(self, flux: np.ndarray, nugget: np.ndarray) -> np.ndarray:
+        """(n_pixel, n_label) of the labels for the same pixels, (0, n_label) where labels are few and taken alike.
+
+        `nugget` (n_pixel,): those of their floors.
+        """
+        if self.leave_one_out is None or not self.tells_relevance:
+            return np.empty((0, self.n_label))
+        return relevance_by_kriging(self.leave_one_out, self.flux_scale.share(flux), nugget)
 
 
 def find_floor(
@@ -62,9 +68,16 @@ def find_floor(
     A sample of spectra and pixels is read.
     """
     if len(labels) < LEAST_SPECTRA:
-        return Floor()
+        return Floor(n_label=labels.shape[1])
     rows = evenly(len(labels), SPECTRA)
     sample = flux_scale.share(np.asarray(flux[rows][:, evenly(flux.shape[1], SLOPE_PIXELS)]))
     sound, lengths = sound_spectra(labels[rows], sample)
     rows = rows[sound]
-    return Floor(rows, LeaveOneOut(labels[rows], lengths), trunc_diff / LARGEST_OF_NOISE, flux_scale, tells_relevance)
+    return Floor(
+        rows,
+        LeaveOneOut(labels[rows], lengths),
+        trunc_diff / LARGEST_OF_NOISE,
+        flux_scale,
+        labels.shape[1],
+        tells_relevance,
+    )

@@ -26,4 +26,9 @@ class Preparation:
     @classmethod
     def nothing(cls, n_training: int, n_label: int) -> "Preparation":
         """For a trainer that needs no more than the training spectra."""
-        return cls(VirtualSpectra.none(n_training, n_label, "none"), Templates.none(n_label), "nothing to prepare")
+        return cls(
+            VirtualSpectra.none(n_training, n_label, "none"),
+            Templates.none(n_label),
+            "nothing to prepare",
+            Floor(n_label=n_label),
+        )
