@@ -5,7 +5,7 @@
 rule calibrate_errors:
     input:
         network=rules.gather_networks.output.network,
-        grid=GRID,
+        grid_digest=rules.know_grid.output.digest,
     output:
         label_errors=RESULTS / "label_errors.npz",
     log:
@@ -20,18 +20,19 @@ rule calibrate_errors:
         mem_mb=2000,
         runtime=10,
     params:
+        grid=lambda wildcards, resources: config["grid"],
         grid_keys=lambda wildcards: run.key_options(config),
         fit=lambda wildcards: run.fit_options(config["fit"]),
     message:
         "Measuring the networks' own label errors on held-back spectra"
     shell:
-        "OMP_NUM_THREADS=1 payneflow calibrate {input.network:q} {input.grid:q} {params.grid_keys} {params.fit} "
+        "OMP_NUM_THREADS=1 payneflow calibrate {input.network:q} {params.grid:q} {params.grid_keys} {params.fit} "
         "--output {output.label_errors:q} > {log:q} 2>&1"
 
 
 rule fit_spectra:
     input:
-        spectra=lambda wildcards: SHARD_FILES[wildcards.shard],
+        digest=lambda wildcards: run.digest_file(RESULTS, wildcards.shard if SHARDS[wildcards.shard] else None),
         network=rules.gather_networks.output.network,
         label_errors=rules.calibrate_errors.output.label_errors if config["fit"]["calibrate"] else [],
     output:
@@ -48,6 +49,7 @@ rule fit_spectra:
         mem_mb=2000,
         runtime=60,
     params:
+        grid=lambda wildcards, resources: run.grid_of_fit(config, SHARDS[wildcards.shard]),
         source=lambda wildcards: run.source_options(config, SHARDS[wildcards.shard]),
         fit=lambda wildcards: run.fit_options(config["fit"]),
         errors=["--label-errors", RESULTS / "label_errors.npz"] if config["fit"]["calibrate"] else [],
@@ -55,8 +57,8 @@ rule fit_spectra:
     message:
         "Fitting labels to {wildcards.shard}"
     shell:
-        "OMP_NUM_THREADS=1 payneflow fit {input.network:q} {params.source} {params.fit} {params.errors:q} --output {params.output:q} "
-        "--processes {threads} > {log:q} 2>&1"
+        "OMP_NUM_THREADS=1 payneflow fit {input.network:q} {params.source} {params.grid} {params.fit} {params.errors:q} "
+        "--output {params.output:q} --processes {threads} > {log:q} 2>&1"
 
 
 rule gather_fits:

@@ -3,7 +3,7 @@
 
 rule check_grid:
     input:
-        grid=GRID,
+        grid_digest=rules.know_grid.output.digest,
     output:
         summary=RESULTS / "grid_summary.json",
     log:
@@ -15,16 +15,18 @@ rule check_grid:
         mem_mb=2000,
         runtime=10,
     params:
-        grid=lambda wildcards: run.check_options(config),
+        # a function of resources, because a change of such a param repeats nothing: the grid is known by its digest
+        grid=lambda wildcards, resources: config["grid"],
+        reading=lambda wildcards: run.check_options(config),
     message:
-        "Checking the grid {input.grid}"
+        "Checking the grid {params.grid}"
     shell:
-        "payneflow check {input.grid:q} {params.grid} --summary {output.summary:q} > {log:q} 2>&1"
+        "payneflow check {params.grid:q} {params.reading} --summary {output.summary:q} > {log:q} 2>&1"
 
 
 rule split_pixels:
     input:
-        grid=GRID,
+        grid_digest=rules.know_grid.output.digest,
         summary=rules.check_grid.output.summary,
     output:
         chunks=expand(RESULTS / "chunks/{chunk}.npz", chunk=TRAINING.chunks),
@@ -39,7 +41,8 @@ rule split_pixels:
         mem_mb=2000,
         runtime=lambda wildcards, attempt: TRAINING.runtime_of_split(attempt),
     params:
-        grid=lambda wildcards: run.grid_options(config),
+        grid=lambda wildcards, resources: config["grid"],
+        reading=lambda wildcards: run.grid_options(config),
         pixels=config["pixels"],
         chunk_size=TRAINING.chunk_size,
         directory=RESULTS / "chunks",
@@ -47,5 +50,5 @@ rule split_pixels:
     message:
         "Splitting the pixels {params.pixels} into chunks of {params.chunk_size}"
     shell:
-        "payneflow split {input.grid:q} {params.grid} --pixels={params.pixels:q} --chunk-size {params.chunk_size} "
+        "payneflow split {params.grid:q} {params.reading} --pixels={params.pixels:q} --chunk-size {params.chunk_size} "
         "--output {params.directory:q} {params.preparation} > {log:q} 2>&1"

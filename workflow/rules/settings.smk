@@ -45,10 +45,10 @@ if SITE.on_cluster:
 os.environ.update(PATH=os.pathsep.join(PROGRAMS))
 
 # As Snakemake can take them, see alias_of; the rules' options that are text are functions, for the same reason.
-GRID = run.alias_of(config["grid"])
 RESULTS = run.alias_of_directory(config["results"])
 LOGS = RESULTS / "logs"
 BENCHMARKS = RESULTS / "benchmarks"
+KNOWN_GRID = run.digest_file(RESULTS)
 
 try:
     TRAINING = run.plan_training(config, SITE)
@@ -63,11 +63,14 @@ try:
             config["pixels"],
         )
         run.check_other_wavelengths(config, SHARDS)
-    # now, because Snakemake takes stock of a directory once: a link made later would be missing
-    SHARD_FILES = {name: run.files_of_shard(shard, GRID) for name, shard in SHARDS.items()}
+        FORCED = run.files_to_make_again(RESULTS, config, SHARDS)
     ENVIRONMENT = run.environment_of(config["trainer"], RESULTS, None if WITH_CONDA else CHECKOUT)
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None
+
+# as with --forcerun: Snakemake makes them again, and what depends on them, and with -n it says so
+if workflow.is_main_process and workflow.dag_settings is not None:
+    workflow.dag_settings.forcerun = frozenset({*workflow.dag_settings.forcerun, *map(str, FORCED)})
 
 
 wildcard_constraints:

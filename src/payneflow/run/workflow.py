@@ -21,6 +21,7 @@ from payneflow.grid.checks import in_vacuum
 from payneflow.grid.sets import RANDOM
 from payneflow.run import sizing
 from payneflow.run.config import AUTO
+from payneflow.run.known import KNOWN, Known, outdated
 from payneflow.training.trainers import (
     Settings,
     check_size,
@@ -156,6 +157,24 @@ def plan_training(config: Mapping, site: Site) -> Training:
         size = sizing.chunk_size(n_wanted, cost, site.ranks, site.on_cluster)
     chunks = tuple(chunk.name for chunk in plan_chunks(n_pixel, config["pixels"], size))
     return Training(config["trainer"], settings, shape, n_training, site.ranks, cost, size, chunks)
+
+
+# --- Inputs known by their content --------------------------------------------------------------------------------------
+
+
+def digest_file(results: Path, shard: str | None = None) -> Path:
+    """Where the digest of the grid is kept, or that of a shard's spectra."""
+    return results / KNOWN / ("grid.json" if shard is None else f"spectra/{shard}.json")
+
+
+def files_to_make_again(results: Path, config: Mapping, shards: Mapping) -> list[Path]:
+    """What is there, and must be made again though no date says so: digests of inputs that hold something else now."""
+    known = Known(results / KNOWN / "files.json")
+    inputs = [(digest_file(results), [config["grid"]])]
+    inputs += [(digest_file(results, name), shard.paths) for name, shard in shards.items() if shard is not None]
+    again = outdated(inputs, known)
+    known.save()
+    return again
 
 
 # --- Options of the training subcommands ------------------------------------------------------------------------------
@@ -297,9 +316,9 @@ def check_other_wavelengths(config: Mapping, shards: Mapping) -> None:
         )
 
 
-def files_of_shard(shard, grid: Path) -> list[Path]:
-    """The files that a fitting job reads, and no others: if they change, it is repeated."""
-    return [grid] if shard is None else [alias_of(path) for path in shard.paths]
+def grid_of_fit(config: Mapping, shard) -> str:
+    """The grid as an option of `payneflow fit`, where its test set is fitted."""
+    return f"--grid {shlex.quote(config['grid'])}" if shard is None else ""
 
 
 def layout_options(layout: Mapping) -> str:
@@ -338,12 +357,12 @@ def _pair(option: str, name: str, text: str) -> str:
 def source_options(config: Mapping, shard) -> str:
     """Which spectra `payneflow fit` fits, and how they are stored; `shard` None: the test set of the grid.
 
-    The patterns and a range instead of the files, whose names may be more than a command line can hold.
+    Where the grid is belongs to `grid_of_fit`: the same grid elsewhere is no reason to fit again. The patterns and a range instead of the files, whose names may be more than a command line can hold.
     """
     fit = config["fit"]
     common = f"--flux-error {fit['flux_error']} --start {fit['start']}"
     if shard is None:
-        return f"--grid {shlex.quote(str(Path(config['grid'])))} {key_options(config)} {common}"
+        return f"{key_options(config)} {common}"
     given = fit["spectra"]
     patterns = " ".join(map(shlex.quote, [given] if isinstance(given, str) else given))
     selection = f"--spectra {shard.selection.start}:{shard.selection.stop} --plan {shard.digest}"
