@@ -19,9 +19,8 @@ def run(tmp_path_factory):
     directory = new_directory(tmp_path_factory.mktemp("workflow") / "run")
     dry_status, dry = snakemake(directory, "--dry-run")
     assert dry_status == 0, dry
-    assert planned(dry) == {"check_grid": 1, "split_pixels": 1, "train_chunk": 3} | dict.fromkeys(AFTER_TRAINING, 1) | {
-        "plot_figure": 5
-    }
+    once = dict.fromkeys(("know_grid", "check_grid", "split_pixels", *AFTER_TRAINING), 1)
+    assert planned(dry) == once | {"train_chunk": 3, "plot_figure": 5}
     assert not (directory / "results").exists()
     status, output = snakemake(directory)
     assert status == 0, output

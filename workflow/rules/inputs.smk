@@ -1,8 +1,10 @@
 # What comes in is known by its content: rules take a digest of the grid, or of a shard's spectra, for their input. It is
-# made anew only where settings.smk finds that the content is another; date, name and place of a file count for nothing.
+# made anew only where look_at_content finds that the content is another; date, name and place of a file count for nothing.
 
 
 rule know_grid:
+    input:
+        lambda wildcards: look_at_content(),
     output:
         digest=KNOWN_GRID,
     log:

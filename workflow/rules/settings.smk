@@ -1,5 +1,6 @@
 # What all stages share: the checked settings, and what payneflow.run.workflow makes of them.
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -63,14 +64,20 @@ try:
             config["pixels"],
         )
         run.check_other_wavelengths(config, SHARDS)
-        FORCED = run.files_to_make_again(RESULTS, config, SHARDS)
     ENVIRONMENT = run.environment_of(config["trainer"], RESULTS, None if WITH_CONDA else CHECKOUT)
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None
 
-# as with --forcerun: Snakemake makes them again, and what depends on them, and with -n it says so
-if workflow.is_main_process and workflow.dag_settings is not None:
-    workflow.dag_settings.forcerun = frozenset({*workflow.dag_settings.forcerun, *map(str, FORCED)})
+
+@functools.cache
+def look_at_content():
+    """Have Snakemake make again what is up to date by its date alone, as --forcerun would; with -n it says so.
+
+    An input of the rule that all others depend on, for it is asked while the graph of jobs grows. It names no file.
+    """
+    if workflow.is_main_process:
+        workflow.dag.forcefiles.update(map(str, run.files_to_make_again(RESULTS, config, SHARDS)))
+    return []
 
 
 wildcard_constraints:
