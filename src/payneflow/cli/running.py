@@ -74,7 +74,6 @@ def add_subcommands(add) -> None:
     _add_config(one)
     one.add_argument("--results", metavar="DIRECTORY", help="where the run writes (default: what config.yaml says)")
 
-
     one = add(digest, "resources/hband_grid.npz")
     one.add_argument("files", nargs="*", metavar="FILE", help="files whose content is asked for, in this order")
     options.add_list(one)

@@ -23,8 +23,9 @@ SETTLED = 2.0  # seconds since a file last changed, before which another change 
 class Known:
     """What was found out of files, kept in a JSON file at `path`; each finding holds until its file changes.
 
-    Without `path`, in memory only. A file has changed where its size, one of its dates or its inode is another; the date of the last change of the
-    inode is among them, which no program can set. A cache that cannot be read or written costs time and nothing else.
+    Without `path`, in memory only. A file has changed where its size, one of its dates or its inode is another; the
+    date of the last change of the inode is among them, which no program can set. Where what is known cannot be read or
+    written, that costs time and nothing else.
     """
 
     def __init__(self, path: str | Path | None):

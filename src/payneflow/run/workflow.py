@@ -159,7 +159,7 @@ def plan_training(config: Mapping, site: Site) -> Training:
     return Training(config["trainer"], settings, shape, n_training, site.ranks, cost, size, chunks)
 
 
-# --- Inputs known by their content --------------------------------------------------------------------------------------
+# --- Inputs and results known by their content ------------------------------------------------------------------------
 
 
 def digest_file(results: Path, shard: str | None = None) -> Path:
@@ -357,7 +357,8 @@ def _pair(option: str, name: str, text: str) -> str:
 def source_options(config: Mapping, shard) -> str:
     """Which spectra `payneflow fit` fits, and how they are stored; `shard` None: the test set of the grid.
 
-    Where the grid is belongs to `grid_of_fit`: the same grid elsewhere is no reason to fit again. The patterns and a range instead of the files, whose names may be more than a command line can hold.
+    Where the grid is belongs to `grid_of_fit`: the same grid elsewhere is no reason to fit again. The patterns and a
+    range instead of the files, whose names may be more than a command line can hold.
     """
     fit = config["fit"]
     common = f"--flux-error {fit['flux_error']} --start {fit['start']}"
