@@ -76,7 +76,12 @@ def look_at_content():
     An input of the rule that all others depend on, for it is asked while the graph of jobs grows. It names no file.
     """
     if workflow.is_main_process:
-        workflow.dag.forcefiles.update(map(str, run.files_to_make_again(RESULTS, config, SHARDS)))
+        runs = workflow.executor_plugin is not None and not workflow.dryrun and not workflow.touch
+        try:
+            again = run.look_at_content(RESULTS, config, TRAINING, SHARDS, runs)
+        except PayneflowError as error:
+            raise WorkflowError(str(error)) from None
+        workflow.dag.forcefiles.update(map(str, again))
     return []
 
 

@@ -1,4 +1,4 @@
-"""The subcommands about a run of the workflow: plan before it, status while it runs, digest for its inputs."""
+"""The subcommands about a run of the workflow: plan before it, status while it runs, verify after it."""
 
 import argparse
 import functools
@@ -34,6 +34,21 @@ def status(given: argparse.Namespace) -> None:
 
     config = read_config(given.config, given.settings)
     print(status_text(read_status(config, given.results)))
+
+
+def verify(given: argparse.Namespace) -> None:
+    """Say which results of a run are whole, damaged, stale, missing, or do not belong; status 2 if any must be made."""
+    from pathlib import Path
+
+    from payneflow.run import verify as results
+    from payneflow.run.known import KNOWN, Known
+
+    place = Path(given.results)
+    known = Known(place / KNOWN / "files.json")
+    findings = results.verify(place, results.plan_of_results(place, given.grid, known), known, thorough=True)
+    known.save()
+    print(results.verify_text(findings))
+    results.check_whole(place, findings)
 
 
 def digest(given: argparse.Namespace) -> None:
@@ -73,6 +88,16 @@ def add_subcommands(add) -> None:
     one = add(status, "--config config.yaml")
     _add_config(one)
     one.add_argument("--results", metavar="DIRECTORY", help="where the run writes (default: what config.yaml says)")
+
+    one = add(verify, "results")
+    one.description += (
+        "\n\nwhole: read to the end, its checksum is right, and it was made from the grid, with the settings, networks"
+        "\nand label errors of the run; damaged: it cannot be read, or was cut or changed; stale: made from or with"
+        "\nothers; does not belong: no chunk or shard of the run is called so. `make run`, or snakemake, makes again what"
+        "\nis damaged or stale. Of figures only the image is proved, not what it shows; logs are not looked at."
+    )
+    one.add_argument("results", metavar="DIRECTORY", help="where the run wrote its results")
+    one.add_argument("--grid", metavar="GRID", help="the grid (default: the one of the run, as it is now)")
 
     one = add(digest, "resources/hband_grid.npz")
     one.add_argument("files", nargs="*", metavar="FILE", help="files whose content is asked for, in this order")

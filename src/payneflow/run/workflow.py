@@ -7,9 +7,10 @@ import hashlib
 import os
 import re
 import shlex
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from payneflow.chunks.selection import parse_pixels, plan_chunks
@@ -21,7 +22,9 @@ from payneflow.grid.checks import in_vacuum
 from payneflow.grid.sets import RANDOM
 from payneflow.run import sizing
 from payneflow.run.config import AUTO
-from payneflow.run.known import KNOWN, Known, outdated
+from payneflow.run.known import KNOWN, Known, digest_of, outdated
+from payneflow.run.verify import Finding, Plan, mend, verify
+from payneflow.settings import settings_record
 from payneflow.training.trainers import (
     Settings,
     check_size,
@@ -32,6 +35,7 @@ from payneflow.training.trainers import (
 )
 
 SCRATCH = Path(".snakemake/payneflow")  # in the directory that Snakemake runs in, beside what it notes itself
+MOST_SAID = 5  # files that are named of those to be made again
 PLAIN = re.compile(r"[\w./@+-]+", re.ASCII)  # a path that no program takes for anything else
 
 
@@ -167,14 +171,50 @@ def digest_file(results: Path, shard: str | None = None) -> Path:
     return results / KNOWN / ("grid.json" if shard is None else f"spectra/{shard}.json")
 
 
-def files_to_make_again(results: Path, config: Mapping, shards: Mapping) -> list[Path]:
-    """What is there, and must be made again though no date says so: digests of inputs that hold something else now."""
+def look_at_content(results: Path, config: Mapping, training: Training, shards: Mapping, runs: bool) -> list[Path]:
+    """What is there, and must be made again though no date says so, with a line of each on standard error.
+
+    These are digests of inputs that hold something else now, and results that are damaged or do not belong together
+    (verify.py); only what has changed since it was last looked at is read. `runs`: this is no dry run, so that the plan
+    is kept with the results, and what is worth nothing and makes nothing is removed; neither while another run goes on.
+    Raises PayneflowError where the plan cannot be written.
+    """
     known = Known(results / KNOWN / "files.json")
     inputs = [(digest_file(results), [config["grid"]])]
     inputs += [(digest_file(results, name), shard.paths) for name, shard in shards.items() if shard is not None]
     again = outdated(inputs, known)
+    plan = plan_of_run(config, training, shards)
+    if digest_file(results).exists():
+        plan = replace(plan, grid=digest_of([config["grid"]], known))
+    findings = verify(results, plan, known, thorough=False)
     known.save()
-    return again
+    bad, needless = mend(findings)
+    _say([one for one in findings if one.name in bad + needless], results)
+    if runs and not any(Path(".snakemake/locks").glob("*")):
+        plan.write(results)
+        for name in needless:
+            (results / name).unlink(missing_ok=True)
+    return again + [results / name for name in bad]
+
+
+def plan_of_run(config: Mapping, training: Training, shards: Mapping) -> Plan:
+    """What a run makes, as `payneflow verify` needs to know it."""
+    drawn = [path.stem for path in final_output(Path(), bool(config["fit"]["spectra"])) if path.suffix == ".png"]
+    return Plan(
+        grid_path=os.path.abspath(config["grid"]),  # noqa: PTH100 - a link stays one
+        settings=settings_record(training.trainer, training.settings, config["seed"]),
+        chunks=training.chunks,
+        shards=tuple(shards),
+        figures=tuple(drawn),
+        calibrated=config["fit"]["calibrate"],
+    )
+
+
+def _say(findings: list[Finding], results: Path) -> None:
+    for one in findings[:MOST_SAID]:
+        print(f"{results / one.name} is {one.state}: {one.said}", file=sys.stderr)
+    if len(findings) > MOST_SAID:
+        print(f"and {len(findings) - MOST_SAID} more of {results}: payneflow verify lists them", file=sys.stderr)
 
 
 # --- Options of the training subcommands ------------------------------------------------------------------------------
