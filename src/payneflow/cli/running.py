@@ -93,8 +93,8 @@ def add_subcommands(add) -> None:
     one.description += (
         "\n\nwhole: read to the end, its checksum is right, and it was made from the grid, with the settings, networks"
         "\nand label errors of the run; damaged: it cannot be read, or was cut or changed; stale: made from or with"
-        "\nothers; does not belong: no chunk or shard of the run is called so. `make run`, or snakemake, makes again what"
-        "\nis damaged or stale. Of figures only the image is proved, not what it shows; logs are not looked at."
+        "\nothers; does not belong: no chunk or shard of the run is called so. `make run`, or snakemake, makes again"
+        "\nwhat is damaged or stale. Of figures only the image is proved, not what it shows; logs are not looked at."
     )
     one.add_argument("results", metavar="DIRECTORY", help="where the run wrote its results")
     one.add_argument("--grid", metavar="GRID", help="the grid (default: the one of the run, as it is now)")
