@@ -15,7 +15,7 @@ from payneflow.stored_arrays import CHECKSUM, checksum_of
 
 N_PLANNED = 2_000  # jobs: Snakemake takes eight seconds; for 10 000 it takes a minute, and nothing else differs
 N_GATHERED = 10_000  # their paths have 230 characters each: 2.3 MB, more than the 2 MB of arguments that Linux takes
-BEFORE_AND_AFTER = ("know_grid", "check_grid", "split_pixels", "gather_networks")
+BEFORE_AND_AFTER = ("check_grid", "split_pixels", "gather_networks")
 SHORT = ["--trainer", "sgd", "--num-epochs", "200", "--trial-epochs", "200", "--max-iter", "1"]
 
 

@@ -19,7 +19,7 @@ def run(tmp_path_factory):
     directory = new_directory(tmp_path_factory.mktemp("workflow") / "run")
     dry_status, dry = snakemake(directory, "--dry-run")
     assert dry_status == 0, dry
-    once = dict.fromkeys(("know_grid", "check_grid", "split_pixels", *AFTER_TRAINING), 1)
+    once = dict.fromkeys(("check_grid", "summarise_grid", "split_pixels", *AFTER_TRAINING), 1)
     assert planned(dry) == once | {"train_chunk": 3, "plot_figure": 5}
     assert not (directory / "results").exists()
     status, output = snakemake(directory)

@@ -4,7 +4,7 @@
 rule evaluate_networks:
     input:
         network=rules.gather_networks.output.network,
-        grid_digest=rules.know_grid.output.digest,
+        grid=rules.check_grid.output.known,
     output:
         evaluation=RESULTS / "evaluation.npz",
     log:

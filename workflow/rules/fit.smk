@@ -5,7 +5,7 @@
 rule calibrate_errors:
     input:
         network=rules.gather_networks.output.network,
-        grid_digest=rules.know_grid.output.digest,
+        grid=rules.check_grid.output.known,
     output:
         label_errors=RESULTS / "label_errors.npz",
     log:
@@ -30,9 +30,31 @@ rule calibrate_errors:
         "--output {output.label_errors:q} > {log:q} 2>&1"
 
 
+# by their digest, as the grid is (grid.smk)
+rule know_spectra:
+    output:
+        digest=RESULTS / "known/spectra/{shard}.json",
+    log:
+        LOGS / "know_spectra/{shard}.log",
+    localrule: True
+    conda:
+        f"{ENVS}/payneflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=30,
+    params:
+        list=lambda wildcards, resources: run.list_file(SHARDS[wildcards.shard].paths),
+        known=RESULTS / "known/files.json",
+    message:
+        "Taking the digest of the spectra of {wildcards.shard}"
+    shell:
+        "payneflow digest --list {params.list:q} --output {output.digest:q} --known {params.known:q} > {log:q} 2>&1"
+
+
 rule fit_spectra:
     input:
-        digest=lambda wildcards: run.digest_file(RESULTS, wildcards.shard if SHARDS[wildcards.shard] else None),
+        known=lambda wildcards: run.digest_file(RESULTS, wildcards.shard if SHARDS[wildcards.shard] else None),
         network=rules.gather_networks.output.network,
         label_errors=rules.calibrate_errors.output.label_errors if config["fit"]["calibrate"] else [],
     output:

@@ -1,11 +1,13 @@
 # Stage 1: the grid is checked, then cut into chunk files, one for each training job.
+# Rules know the grid by what the check says of it, its SHA-256 among that, which is made anew only where look_at_content
+# (settings.smk) finds that the content is another; date, name and place of the file count for nothing.
 
 
 rule check_grid:
     input:
-        grid_digest=rules.know_grid.output.digest,
+        lambda wildcards: look_at_content(),
     output:
-        summary=RESULTS / "grid_summary.json",
+        known=KNOWN_GRID,
     log:
         LOGS / "check_grid.log",
     conda:
@@ -21,14 +23,31 @@ rule check_grid:
     message:
         "Checking the grid {params.grid}"
     shell:
-        "payneflow check {params.grid:q} {params.reading} --summary {output.summary:q} > {log:q} 2>&1"
+        "payneflow check {params.grid:q} {params.reading} --summary {output.known:q} > {log:q} 2>&1"
+
+
+# apart from the check, because a summary that was lost is no reason to train again
+rule summarise_grid:
+    input:
+        known=rules.check_grid.output.known,
+    output:
+        summary=RESULTS / "grid_summary.json",
+    log:
+        LOGS / "summarise_grid.log",
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=100,
+        runtime=5,
+    message:
+        "Summing up what the grid holds"
+    shell:
+        "cp {input.known:q} {output.summary:q} > {log:q} 2>&1"
 
 
 rule split_pixels:
     input:
-        grid_digest=rules.know_grid.output.digest,
-        # a check made again, of the same grid, is no reason to train again
-        summary=ancient(rules.check_grid.output.summary),
+        grid=rules.check_grid.output.known,
     output:
         chunks=expand(RESULTS / "chunks/{chunk}.npz", chunk=TRAINING.chunks),
     log:

@@ -29,9 +29,9 @@ def facts_of(path: Path, name: str, thorough: bool) -> Facts:
     try:
         return {"problem": "", **_reader(name, thorough)(path)}
     except PayneflowError as error:
-        return {"problem": str(error)}
+        return {"problem": str(error).removeprefix(f"{path}: ")}
     except OSError as error:
-        return {"problem": f"{path}: cannot be read: {error.strerror or error}"}
+        return {"problem": f"cannot be read: {error.strerror or error}"}
 
 
 def _reader(name: str, thorough: bool) -> Callable[[Path], Facts]:

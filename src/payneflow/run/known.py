@@ -1,7 +1,8 @@
 """What is known of files by their content, so that none is read again before it changes.
 
-The workflow's inputs go by digest: rules take a small file that says the SHA-256 of the grid, or of a shard's spectra,
-and that file is made anew only where the content is another, whatever its date, name or place.
+The workflow's inputs go by digest: rules take a small file that says the SHA-256 of the grid (the summary that `payneflow
+check` writes), or of a shard's spectra, and that file is made anew only where the content is another, whatever its date,
+name or place.
 """
 
 import hashlib
@@ -92,7 +93,7 @@ def write_digest(path: str | Path, digest: str) -> None:
 
 
 def read_digest(path: str | Path) -> str | None:
-    """The digest that a digest file holds; None where there is none, or it cannot be read."""
+    """The digest that a digest file, or the summary of a grid, holds; None where it is not there, or not readable."""
     try:
         return str(json.loads(Path(path).read_bytes())["sha256"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -100,5 +101,9 @@ def read_digest(path: str | Path) -> str | None:
 
 
 def outdated(digest_files: Iterable[tuple[Path, Iterable[str | Path]]], known: Known) -> list[Path]:
-    """Which of these digest files are there and say another digest than their inputs have now."""
-    return [path for path, inputs in digest_files if path.exists() and read_digest(path) != digest_of(inputs, known)]
+    """Which of these digest files say another digest than their inputs have now, or are not there.
+
+    One that is missing counts: the job that makes it may have failed, which leaves results of other inputs behind.
+    """
+    said = ((path, inputs, read_digest(path)) for path, inputs in digest_files)
+    return [path for path, inputs, digest in said if digest is None or digest != digest_of(inputs, known)]

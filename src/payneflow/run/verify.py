@@ -136,7 +136,7 @@ def _facts(results: Path, name: str, known: Known, thorough: bool) -> Facts | No
     except FileNotFoundError:
         return None
     except OSError as error:
-        return {"problem": f"{path}: cannot be read: {error.strerror or error}"}
+        return {"problem": f"cannot be read: {error.strerror or error}"}
 
 
 def _judge(name: str, facts: Mapping[str, Facts | None], plan: Plan) -> Finding:

@@ -167,7 +167,7 @@ def plan_training(config: Mapping, site: Site) -> Training:
 
 
 def digest_file(results: Path, shard: str | None = None) -> Path:
-    """Where the digest of the grid is kept, or that of a shard's spectra."""
+    """Where the digest of a shard's spectra is kept, or, in what its check says of it, that of the grid."""
     return results / KNOWN / ("grid.json" if shard is None else f"spectra/{shard}.json")
 
 
@@ -189,7 +189,7 @@ def look_at_content(results: Path, config: Mapping, training: Training, shards: 
     findings = verify(results, plan, known, thorough=False)
     known.save()
     bad, needless = mend(findings)
-    _say([one for one in findings if one.name in bad + needless], results)
+    _say(findings, bad, needless, results)
     if runs and not any(Path(".snakemake/locks").glob("*")):
         plan.write(results)
         for name in needless:
@@ -210,11 +210,15 @@ def plan_of_run(config: Mapping, training: Training, shards: Mapping) -> Plan:
     )
 
 
-def _say(findings: list[Finding], results: Path) -> None:
-    for one in findings[:MOST_SAID]:
-        print(f"{results / one.name} is {one.state}: {one.said}", file=sys.stderr)
-    if len(findings) > MOST_SAID:
-        print(f"and {len(findings) - MOST_SAID} more of {results}: payneflow verify lists them", file=sys.stderr)
+def _say(findings: list[Finding], bad: list[str], needless: list[str], results: Path) -> None:
+    """Say of the first of these files what is wrong, and what becomes of them."""
+    to_be = dict.fromkeys(bad, "to be made again") | dict.fromkeys(needless, "needed no more, to be removed")
+    said = [
+        f"{results / one.name}: {one.state}, {to_be[one.name]}: {one.said}" for one in findings if one.name in to_be
+    ]
+    rest = [f"and {len(said) - MOST_SAID} more: `payneflow verify` lists them"] if len(said) > MOST_SAID else []
+    for line in said[:MOST_SAID] + rest:
+        print(line, file=sys.stderr)
 
 
 # --- Options of the training subcommands ------------------------------------------------------------------------------
