@@ -1,8 +1,7 @@
 """What is known of files by their content, so that none is read again before it changes.
 
-The workflow's inputs go by digest: rules take a small file that says the SHA-256 of the grid (the summary that `payneflow
-check` writes), or of a shard's spectra, and that file is made anew only where the content is another, whatever its date,
-name or place.
+The inputs of the workflow go by digest: rules take a small file that says the SHA-256 of the grid (the summary of its
+check), or of a shard's spectra. It is made anew only where the content is another, whatever date, name and place.
 """
 
 import hashlib
