@@ -90,9 +90,10 @@ class Plan:
         """The plan of the last run. Raises PayneflowError where there is none among the results."""
         path = results / PLAN
         try:
-            plan = cls(**json.loads(path.read_text(encoding="utf-8")))
+            said = json.loads(path.read_text(encoding="utf-8"))
+            plan = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in said.items()})
             plan.names()
-        except (OSError, ValueError, TypeError, RecursionError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             raise PayneflowError(
                 f"{results}: no {PLAN} that can be read, in which a run of the workflow says what it makes; expected "
                 "the results of a run. `make run`, or snakemake, writes it as soon as there is something to do."
