@@ -35,6 +35,8 @@ rule summarise_grid:
     log:
         LOGS / "summarise_grid.log",
     localrule: True
+    conda:
+        f"{ENVS}/payneflow.yaml"
     threads: 1
     resources:
         mem_mb=100,
