@@ -2,7 +2,7 @@
 #
 #   grid -> chunks of pixels -> trained chunks -> network file -> fits, figures, report
 #
-# Every setting is in config.yaml. Each rule runs one `payneflow` subcommand, which works by hand as well.
+# Every setting is in config.yaml. Each rule but a copy runs one `payneflow` subcommand, which works by hand as well.
 # Rules with `localrule: True` are seconds of work: with the profile of a cluster they run where Snakemake does.
 
 from snakemake.utils import min_version

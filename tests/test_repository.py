@@ -100,7 +100,7 @@ def test_every_figure_of_the_report_has_its_caption():
     assert captions == {path.name for path in (ROOT / "workflow/report").glob("*.rst")}
 
 
-def test_every_rule_runs_one_payneflow_subcommand_and_logs_it():
+def test_every_rule_but_a_copy_runs_one_payneflow_subcommand_and_logs_it():
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         for rule in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
             keys = re.findall(r"^    (\w+):", rule, flags=re.MULTILINE)
@@ -108,7 +108,7 @@ def test_every_rule_runs_one_payneflow_subcommand_and_logs_it():
                 *("input", "output", "log", "conda", "threads", "resources", "message", "shell")
             ], rule
             shell = rule.split("    shell:")[1]
-            assert shell.count("payneflow ") == 1, rule
+            assert shell.count("payneflow ") == 1 or shell.strip().startswith('"cp '), rule
             assert "> {log:q} 2>&1" in shell, rule
 
 

@@ -71,6 +71,28 @@ def read_table(
     return table
 
 
+def header_of_table(path: str | Path, error: type[PayneflowError], what: str) -> str:
+    """The YAML in the header of a table that `write_table` wrote, once its checksum is proved; no row is parsed.
+
+    Raises `error` where the file is missing, damaged, or without a checksum.
+    """
+    refuse_special(path, error, what)
+    if not Path(path).exists():
+        raise error(f"{path}: no such file; expected {what}.")
+    _prove(path, error, what)
+    lines, sealed = [], False
+    with open(path, "rb") as stream:
+        for line in stream:
+            if not line.startswith(b"#"):
+                break
+            sealed |= line.startswith(SEAL)
+            lines.append(line.removeprefix(b"# ").decode("utf-8", "replace"))
+    if not sealed:
+        raise error(f"{path}: no checksum in its header; expected {what}, as payneflow writes it.")
+    begin = next((i for i, line in enumerate(lines) if line == "---\n"), 0)
+    return "".join(lines[begin:])
+
+
 def _prove(path: str | Path, error: type[PayneflowError], what: str) -> None:
     """Compare the checksum that a table holds, if any, with that of its bytes."""
     with open(path, "rb") as stream:

@@ -12,8 +12,10 @@ from conftest import ROOT, write_small_grid
 from payneflow import figures
 from payneflow.cli import fitting
 from payneflow.errors import PayneflowError, SettingsError
-from payneflow.files import read_list, write_list
+from payneflow.files import read_list, sha256_of, write_list
 from payneflow.run import workflow
+from payneflow.run.known import write_digest
+from payneflow.run.verify import PLAN, Finding, Plan, State
 from payneflow.spectra.shards import Shard
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -139,6 +141,38 @@ def test_the_spectra_that_train_are_counted_as_the_split_says(tmp_path):
     site = workflow.Site.of(CONFIG, {})
     for split, expected in (("alternate", -(-n_spectrum // 2)), ("random", -(-n_spectrum // 2)), ("mine", 4)):
         assert workflow.plan_training({**CONFIG, "grid": path, "split": split}, site).n_training == expected
+
+
+def test_what_is_worth_nothing_is_removed_by_a_run_that_has_the_directory_for_itself(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    grid = write_small_grid(tmp_path / "grid.npz")
+    config = {**CONFIG, "grid": "grid.npz", "chunk_size": 20}
+    training = workflow.plan_training(config, workflow.Site.of(CONFIG, {}))
+    (chunk,) = training.chunks
+    results, locks = tmp_path / "results", tmp_path / ".snakemake/locks"
+    junk = results / f"chunks/{chunk}.npz"
+    junk.parent.mkdir(parents=True)
+    junk.write_text("junk")
+    findings = [Finding(f"chunks/{chunk}.npz", State.DAMAGED, "torn"), Finding(f"trained/{chunk}.npz", State.WHOLE)]
+    findings += [Finding("fits.ecsv", State.STALE, "others")]
+    monkeypatch.setattr(workflow, "verify", lambda *_, **__: findings)
+    again = [results / "known/grid.json", results / "fits.ecsv"]
+
+    def look(runs):
+        return workflow.look_at_content(results, config, training, {"test_set": None}, runs)
+
+    assert look(runs=False) == again and junk.exists() and not (results / PLAN).exists()
+    said = capsys.readouterr().err
+    assert f"{junk}: damaged, needed no more, to be removed: torn" in said
+    assert "fits.ecsv: stale, to be made again: others" in said
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text("results/fits.ecsv")
+    assert look(runs=True) == again and junk.exists() and not (results / PLAN).exists()
+    (locks / "0.output.lock").unlink()
+    assert look(runs=True) == again and not junk.exists()
+    assert Plan.read(results) == workflow.plan_of_run(config, training, {"test_set": None})
+    write_digest(again[0], sha256_of(grid))
+    assert look(runs=True) == again[1:]
 
 
 @pytest.mark.parametrize(("name", "option"), [("-v", "--fix=-v=2"), ("a=b", "--fix a=b=2")])

@@ -3,14 +3,20 @@
 One run is shared by all tests; each Snakemake start costs a second. The tests that only ask what would be run use `-n`.
 """
 
+import io
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from conftest import same_but_seconds
 from workflow_runs import AFTER_TRAINING, GRID, PROGRAMS, RESULTS, new_directory, planned, snakemake
+
+from payneflow import cli
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +25,8 @@ def run(tmp_path_factory):
     directory = new_directory(tmp_path_factory.mktemp("workflow") / "run")
     dry_status, dry = snakemake(directory, "--dry-run")
     assert dry_status == 0, dry
-    assert planned(dry) == {"check_grid": 1, "split_pixels": 1, "train_chunk": 3} | dict.fromkeys(AFTER_TRAINING, 1) | {
-        "plot_figure": 5
-    }
+    once = dict.fromkeys(("check_grid", "summarise_grid", "split_pixels", *AFTER_TRAINING), 1)
+    assert planned(dry) == once | {"train_chunk": 3, "plot_figure": 5}
     assert not (directory / "results").exists()
     status, output = snakemake(directory)
     assert status == 0, output
@@ -106,6 +111,95 @@ def test_the_report_holds_the_figures_with_their_captions(run):
     assert "training_record.ecsv" in page
     assert page.count("data:image/png;") == len(figures)
     (run / "results/report.html").unlink()
+
+
+# ------------------------------------------------------------------------------- content counts, and dates do not
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    """A copy of that run, with all dates, whose grid is a file of its own, at another place than before."""
+    directory = shutil.copytree(run, tmp_path / "copy")
+    (directory / "elsewhere").mkdir()
+    config = yaml.safe_load((directory / "config.yaml").read_text())
+    (directory / "config.yaml").write_text(yaml.safe_dump({**config, "grid": "elsewhere/my grid.npz"}))
+    shutil.copy(GRID, directory / "elsewhere/my grid.npz")
+    return directory
+
+
+def verify(directory, capsys):
+    """The exit status of `payneflow verify`, and the state of each file that is not whole."""
+    status = cli.main(["verify", str(directory / "results")])
+    lines = [re.match(r"(\w[\w ]*?)  +([^:]*)", line).groups() for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) >= 20
+    return status, {name: state for state, name in lines if state != "whole"}
+
+
+def contents(directory):
+    paths = [path for path in (directory / "results").rglob("*") if path.suffix in (".npz", ".ecsv", ".fits", ".png")]
+    return {path: path.read_bytes() for path in paths if path.parent.name not in ("logs", "chunks")}
+
+
+def test_the_same_grid_at_another_place_is_not_trained_again_and_another_of_older_date_is(copy, capsys):
+    grid = copy / "elsewhere/my grid.npz"
+    grid.touch()
+    status, output = snakemake(copy)
+    assert status == 0 and "Nothing to be done" in output, output
+    assert verify(copy, capsys) == (0, {})
+    with np.load(grid) as stored:
+        arrays = dict(stored)
+    arrays["Y_u_all"][:, 450] -= np.float32(0.001)
+    np.savez(grid, **arrays)
+    os.utime(grid, (1e9, 1e9))
+    status, stale = verify(copy, capsys)
+    assert status == 2 and set(stale.values()) == {"stale"} and {"neural_network.npz", "fits.ecsv"} <= set(stale)
+    before = np.load(copy / "results/neural_network.npz")["b_array_1"]
+    status, output = snakemake(copy)
+    assert status == 0 and {"check_grid", "split_pixels", "train_chunk"} | AFTER_TRAINING <= set(planned(output)), (
+        output
+    )
+    assert verify(copy, capsys) == (0, {})
+    assert np.load(copy / "results/neural_network.npz")["b_array_1"][1] != before[1]
+    status, output = snakemake(copy)
+    assert status == 0 and "Nothing to be done" in output, output
+
+
+def test_junk_in_place_of_results_is_found_and_made_again_to_the_same_bits(copy, capsys):
+    results, before = copy / "results", contents(copy)
+    trained = sorted((results / "trained").glob("*.npz"))[1]
+    junk = [
+        "grid_summary.json",
+        f"trained/{trained.name}",
+        "neural_network.npz",
+        "fits.ecsv",
+        "figures/fit_overview.png",
+    ]
+    for name in junk:
+        (results / name).write_text("junk")
+    status, output = snakemake(copy, "--dry-run")
+    assert status == 0 and "neural_network.npz: damaged, to be made again: not an npz file" in output, output
+    once = dict.fromkeys(("summarise_grid", "train_chunk", *AFTER_TRAINING), 1)
+    assert planned(output) == once | {"plot_figure": 5}
+    assert (results / "neural_network.npz").read_text() == "junk", "a dry run removes nothing"
+    assert verify(copy, capsys) == (2, dict.fromkeys(junk, "damaged"))
+    status, output = snakemake(copy)
+    assert status == 0, output
+    assert verify(copy, capsys) == (0, {})
+    after = contents(copy)
+    assert set(after) == set(before) and same_but_seconds(trained, io.BytesIO(before[trained]))
+    different = {path.name for path in before if after[path] != before[path]}
+    # what one chunk took in seconds of processor time is in these alone
+    assert different <= {trained.name, "training_record.ecsv", "training_summary.png"}
+
+
+def test_a_chunk_file_that_is_junk_is_removed_where_its_networks_are_trained(copy, capsys):
+    chunk = min((copy / "results/chunks").glob("*.npz"))
+    chunk.write_text("junk")
+    (copy / "results/trained/pixel0001-0002.npz").write_text("another split's")
+    status, output = snakemake(copy)
+    assert status == 0 and "Nothing to be done" in output and "needed no more" in output, output
+    assert not chunk.exists()
+    assert verify(copy, capsys) == (0, {"trained/pixel0001-0002.npz": "does not belong"})
 
 
 # ------------------------------------------------------------------------------------------ what a user gets wrong

@@ -4,7 +4,7 @@
 rule evaluate_networks:
     input:
         network=rules.gather_networks.output.network,
-        grid=GRID,
+        grid=rules.check_grid.output.known,
     output:
         evaluation=RESULTS / "evaluation.npz",
     log:
@@ -19,11 +19,12 @@ rule evaluate_networks:
         mem_mb=2000,
         runtime=10,
     params:
+        grid=lambda wildcards, resources: config["grid"],
         grid_keys=lambda wildcards: run.key_options(config),
     message:
         "Predicting the training and test spectra"
     shell:
-        "payneflow evaluate {input.network:q} {input.grid:q} {params.grid_keys} --output {output.evaluation:q} "
+        "payneflow evaluate {input.network:q} {params.grid:q} {params.grid_keys} --output {output.evaluation:q} "
         "> {log:q} 2>&1"
 
 

@@ -5,7 +5,7 @@
 rule calibrate_errors:
     input:
         network=rules.gather_networks.output.network,
-        grid=GRID,
+        grid=rules.check_grid.output.known,
     output:
         label_errors=RESULTS / "label_errors.npz",
     log:
@@ -20,18 +20,43 @@ rule calibrate_errors:
         mem_mb=2000,
         runtime=10,
     params:
+        grid=lambda wildcards, resources: config["grid"],
         grid_keys=lambda wildcards: run.key_options(config),
         fit=lambda wildcards: run.fit_options(config["fit"]),
     message:
         "Measuring the networks' own label errors on held-back spectra"
     shell:
-        "OMP_NUM_THREADS=1 payneflow calibrate {input.network:q} {input.grid:q} {params.grid_keys} {params.fit} "
+        "OMP_NUM_THREADS=1 payneflow calibrate {input.network:q} {params.grid:q} {params.grid_keys} {params.fit} "
         "--output {output.label_errors:q} > {log:q} 2>&1"
+
+
+# by their digest, as the grid is (grid.smk)
+rule know_spectra:
+    input:
+        [],
+    output:
+        digest=RESULTS / "known/spectra/{shard}.json",
+    log:
+        LOGS / "know_spectra/{shard}.log",
+    localrule: True
+    conda:
+        f"{ENVS}/payneflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=30,
+    params:
+        list=lambda wildcards, resources: run.list_file(SHARDS[wildcards.shard].paths),
+        known=RESULTS / "known/files.json",
+    message:
+        "Taking the digest of the spectra of {wildcards.shard}"
+    shell:
+        "payneflow digest --list {params.list:q} --output {output.digest:q} --known {params.known:q} > {log:q} 2>&1"
 
 
 rule fit_spectra:
     input:
-        spectra=lambda wildcards: SHARD_FILES[wildcards.shard],
+        known=lambda wildcards: run.digest_file(RESULTS, wildcards.shard if SHARDS[wildcards.shard] else None),
         network=rules.gather_networks.output.network,
         label_errors=rules.calibrate_errors.output.label_errors if config["fit"]["calibrate"] else [],
     output:
@@ -48,6 +73,7 @@ rule fit_spectra:
         mem_mb=2000,
         runtime=60,
     params:
+        grid=lambda wildcards, resources: run.grid_of_fit(config, SHARDS[wildcards.shard]),
         source=lambda wildcards: run.source_options(config, SHARDS[wildcards.shard]),
         fit=lambda wildcards: run.fit_options(config["fit"]),
         errors=["--label-errors", RESULTS / "label_errors.npz"] if config["fit"]["calibrate"] else [],
@@ -55,8 +81,8 @@ rule fit_spectra:
     message:
         "Fitting labels to {wildcards.shard}"
     shell:
-        "OMP_NUM_THREADS=1 payneflow fit {input.network:q} {params.source} {params.fit} {params.errors:q} --output {params.output:q} "
-        "--processes {threads} > {log:q} 2>&1"
+        "OMP_NUM_THREADS=1 payneflow fit {input.network:q} {params.source} {params.grid} {params.fit} {params.errors:q} "
+        "--output {params.output:q} --processes {threads} > {log:q} 2>&1"
 
 
 rule gather_fits:

@@ -1,5 +1,6 @@
 # What all stages share: the checked settings, and what payneflow.run.workflow makes of them.
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -45,10 +46,10 @@ if SITE.on_cluster:
 os.environ.update(PATH=os.pathsep.join(PROGRAMS))
 
 # As Snakemake can take them, see alias_of; the rules' options that are text are functions, for the same reason.
-GRID = run.alias_of(config["grid"])
 RESULTS = run.alias_of_directory(config["results"])
 LOGS = RESULTS / "logs"
 BENCHMARKS = RESULTS / "benchmarks"
+KNOWN_GRID = run.digest_file(RESULTS)
 
 try:
     TRAINING = run.plan_training(config, SITE)
@@ -63,11 +64,25 @@ try:
             config["pixels"],
         )
         run.check_other_wavelengths(config, SHARDS)
-    # now, because Snakemake takes stock of a directory once: a link made later would be missing
-    SHARD_FILES = {name: run.files_of_shard(shard, GRID) for name, shard in SHARDS.items()}
     ENVIRONMENT = run.environment_of(config["trainer"], RESULTS, None if WITH_CONDA else CHECKOUT)
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None
+
+
+@functools.cache
+def look_at_content():
+    """Have Snakemake make again what is up to date by its date alone, as --forcerun would; with -n it says so.
+
+    An input of the rule that all others depend on, for it is asked while the graph of jobs grows. It names no file.
+    """
+    if workflow.is_main_process:
+        runs = workflow.executor_plugin is not None and not workflow.dryrun and not workflow.touch
+        try:
+            again = run.look_at_content(RESULTS, config, TRAINING, SHARDS, runs)
+        except PayneflowError as error:
+            raise WorkflowError(str(error)) from None
+        workflow.dag.forcefiles.update(map(str, again))
+    return []
 
 
 wildcard_constraints:

@@ -11,6 +11,7 @@ from payneflow.errors import ChunkError, SettingsError
 from payneflow.grid import Split
 from payneflow.network import LABELS_OF_NETWORKS, problem_of_flux_scale, problem_of_range, problem_of_trains
 from payneflow.scaling import FluxScale, LabelScaler
+from payneflow.settings import settings_record
 from payneflow.stored_arrays import Array, Arrays, FileOf
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.templates import Templates
@@ -171,6 +172,12 @@ def read_preparation_note(path: str | Path) -> str:
 def read_training(path: str | Path) -> tuple[str, Settings, int]:
     """Trainer, settings and seed that a chunk file carries, read without the rest of it. Raises ChunkError."""
     return _training(path, str(_FILE.read(path, keys=(TRAINING_KEY,))[TRAINING_KEY]))
+
+
+def read_grid_and_training(path: str | Path) -> tuple[str, dict]:
+    """The digest of a chunk's grid, and its trainer, settings and seed, read without the rest. Raises ChunkError."""
+    stored = _FILE.read(path, keys=("grid_sha256", TRAINING_KEY))
+    return str(stored["grid_sha256"]), settings_record(*_training(path, str(stored[TRAINING_KEY])))
 
 
 def read_chunk(path: str | Path) -> Chunk:

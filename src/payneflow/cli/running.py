@@ -1,7 +1,11 @@
-"""The subcommands about a run of the workflow: plan before it, status while it runs."""
+"""The subcommands about a run of the workflow: plan before it, status while it runs, verify after it."""
 
 import argparse
 import functools
+import os
+import sys
+
+from payneflow.cli import options
 
 
 def plan(given: argparse.Namespace) -> None:
@@ -32,6 +36,38 @@ def status(given: argparse.Namespace) -> None:
     print(status_text(read_status(config, given.results)))
 
 
+def verify(given: argparse.Namespace) -> None:
+    """Say which results of a run are whole, damaged, stale, missing, or do not belong; status 2 if any must be made."""
+    from pathlib import Path
+
+    from payneflow.run import verify as results
+    from payneflow.run.known import KNOWN, Known
+
+    place = Path(given.results)
+    known = Known(place / KNOWN / "files.json")
+    findings = results.verify(place, results.plan_of_results(place, given.grid, known), known, thorough=True)
+    known.save()
+    print(results.verify_text(findings))
+    results.check_whole(place, findings)
+
+
+def digest(given: argparse.Namespace) -> None:
+    """Say the SHA-256 of a file, or that of the digests of several files, by which the workflow knows its inputs."""
+    from payneflow.files import check_outputs
+    from payneflow.run.known import Known, digest_of, write_digest
+
+    files = options.listed(given, given.files)
+    check_outputs([given.output, given.known], [*files, given.list])
+    known = Known(given.known)
+    found = digest_of(files, known)
+    if given.output:
+        write_digest(given.output, found)
+    known.save()
+    for path in (one for one in files if not os.access(one, os.R_OK)):
+        print(f"warning: {path}: cannot be read; its digest says that alone", file=sys.stderr)
+    print(found)
+
+
 # ----------------------------------------------------------------------------------------------------- the options
 
 
@@ -52,6 +88,24 @@ def add_subcommands(add) -> None:
     one = add(status, "--config config.yaml")
     _add_config(one)
     one.add_argument("--results", metavar="DIRECTORY", help="where the run writes (default: what config.yaml says)")
+
+    one = add(verify, "results")
+    one.description += (
+        "\n\nwhole: read to the end, its checksum is right, and it was made from the grid, with the settings, networks"
+        "\nand label errors of the run; damaged: it cannot be read, or was cut or changed; stale: made from or with"
+        "\nothers; does not belong: no chunk or shard of the run is called so. `make run`, or snakemake, makes again"
+        "\nwhat is damaged or stale. Of figures only the image is proved, not what it shows; logs are not looked at."
+    )
+    one.add_argument("results", metavar="DIRECTORY", help="where the run wrote its results")
+    one.add_argument("--grid", metavar="GRID", help="the grid (default: the one of the run, as it is now)")
+
+    one = add(digest, "resources/hband_grid.npz")
+    one.add_argument("files", nargs="*", metavar="FILE", help="files whose content is asked for, in this order")
+    options.add_list(one)
+    one.add_argument("--output", metavar="FILE", help="also write it to this JSON file")
+    one.add_argument(
+        "--known", metavar="FILE", help="what was found before: files that have not changed since are not read again"
+    )
 
 
 def _add_config(subcommand: argparse.ArgumentParser) -> None:

@@ -1,12 +1,15 @@
 """Tables of fits as files: ECSV for people and astropy, FITS for everything else; read back, joined, summed up."""
 
+import hashlib
 import io
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from astropy.io.fits import BinTableHDU, table_to_hdu
 from astropy.table import Table
 from astropy.units import Unit, UnrecognizedUnit
@@ -154,6 +157,31 @@ def read_results(path: str | Path) -> Table:
             raise SpectraError(f"{path}: {name} in its meta is {str(found)[:MOST_SAID]!r}; expected {what}.")
     _check_which(path, what, table.meta)
     return table
+
+
+def read_fits_binary(path: str | Path) -> Table:
+    """Read fits that `write_results` wrote in the FITS format. Raises SpectraError for a file that is none, or cut."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a file that is cut astropy warns
+            with fits.open(path, memmap=False) as hdus:
+                return Table(hdus[1].data)
+    except FileNotFoundError as error:
+        raise SpectraError(f"{path}: no such file; expected fits, as `payneflow fit` writes them (fits).") from error
+    except Exception as error:  # astropy raises many kinds on damaged bytes
+        said = " ".join(str(error).split())[:MOST_SAID]
+        raise SpectraError(f"{path}: not readable fits ({said}), as `payneflow fit` writes them (fits).") from error
+
+
+def digest_of_values(table: Table) -> str:
+    """SHA-256 of all numbers of a table of fits, column by column: the same for the text and the FITS format."""
+    total = hashlib.sha256()
+    for column in table.itercols():
+        if column.dtype.kind in "fiub":
+            kind = float if column.dtype.kind == "f" else int
+            values = np.ma.filled(np.ma.asarray(column).astype(kind), np.nan if kind is float else 0)
+            total.update(np.ascontiguousarray(np.where(values == values, values, np.nan) if kind is float else values))
+    return total.hexdigest()
 
 
 def _check_which(path: str | Path, what: str, meta: dict) -> None:

@@ -7,9 +7,10 @@ import hashlib
 import os
 import re
 import shlex
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from payneflow.chunks.selection import parse_pixels, plan_chunks
@@ -21,6 +22,9 @@ from payneflow.grid.checks import in_vacuum
 from payneflow.grid.sets import RANDOM
 from payneflow.run import sizing
 from payneflow.run.config import AUTO
+from payneflow.run.known import KNOWN, Known, digest_of, outdated
+from payneflow.run.verify import Finding, Plan, mend, verify
+from payneflow.settings import settings_record
 from payneflow.training.trainers import (
     Settings,
     check_size,
@@ -31,6 +35,7 @@ from payneflow.training.trainers import (
 )
 
 SCRATCH = Path(".snakemake/payneflow")  # in the directory that Snakemake runs in, beside what it notes itself
+MOST_SAID = 5  # files that are named of those to be made again
 PLAIN = re.compile(r"[\w./@+-]+", re.ASCII)  # a path that no program takes for anything else
 
 
@@ -156,6 +161,64 @@ def plan_training(config: Mapping, site: Site) -> Training:
         size = sizing.chunk_size(n_wanted, cost, site.ranks, site.on_cluster)
     chunks = tuple(chunk.name for chunk in plan_chunks(n_pixel, config["pixels"], size))
     return Training(config["trainer"], settings, shape, n_training, site.ranks, cost, size, chunks)
+
+
+# --- Inputs and results known by their content ------------------------------------------------------------------------
+
+
+def digest_file(results: Path, shard: str | None = None) -> Path:
+    """Where the digest of a shard's spectra is kept, or, in what its check says of it, that of the grid."""
+    return results / KNOWN / ("grid.json" if shard is None else f"spectra/{shard}.json")
+
+
+def look_at_content(results: Path, config: Mapping, training: Training, shards: Mapping, runs: bool) -> list[Path]:
+    """What is there, and must be made again though no date says so, with a line of each on standard error.
+
+    These are digests of inputs that hold something else now, and results that are damaged or do not belong together
+    (verify.py); only what has changed since it was last looked at is read. `runs`: this is no dry run, so that the plan
+    is kept with the results, and what is worth nothing and makes nothing is removed; neither while another run goes on.
+    Raises PayneflowError where the plan cannot be written.
+    """
+    known = Known(results / KNOWN / "files.json")
+    inputs = [(digest_file(results), [config["grid"]])]
+    inputs += [(digest_file(results, name), shard.paths) for name, shard in shards.items() if shard is not None]
+    again = outdated(inputs, known)
+    plan = plan_of_run(config, training, shards)
+    if digest_file(results).exists():
+        plan = replace(plan, grid=digest_of([config["grid"]], known))
+    findings = verify(results, plan, known, thorough=False)
+    known.save()
+    bad, needless = mend(findings)
+    _say(findings, bad, needless, results)
+    if runs and not any(Path(".snakemake/locks").glob("*")):
+        plan.write(results)
+        for name in needless:
+            (results / name).unlink(missing_ok=True)
+    return again + [results / name for name in bad]
+
+
+def plan_of_run(config: Mapping, training: Training, shards: Mapping) -> Plan:
+    """What a run makes, as `payneflow verify` needs to know it."""
+    drawn = [path.stem for path in final_output(Path(), bool(config["fit"]["spectra"])) if path.suffix == ".png"]
+    return Plan(
+        grid_path=os.path.abspath(config["grid"]),  # noqa: PTH100 - a link stays one
+        settings=settings_record(training.trainer, training.settings, config["seed"]),
+        chunks=training.chunks,
+        shards=tuple(shards),
+        figures=tuple(drawn),
+        calibrated=config["fit"]["calibrate"],
+    )
+
+
+def _say(findings: list[Finding], bad: list[str], needless: list[str], results: Path) -> None:
+    """Say of the first of these files what is wrong, and what becomes of them."""
+    to_be = dict.fromkeys(bad, "to be made again") | dict.fromkeys(needless, "needed no more, to be removed")
+    said = [
+        f"{results / one.name}: {one.state}, {to_be[one.name]}: {one.said}" for one in findings if one.name in to_be
+    ]
+    rest = [f"and {len(said) - MOST_SAID} more: `payneflow verify` lists them"] if len(said) > MOST_SAID else []
+    for line in said[:MOST_SAID] + rest:
+        print(line, file=sys.stderr)
 
 
 # --- Options of the training subcommands ------------------------------------------------------------------------------
@@ -297,9 +360,9 @@ def check_other_wavelengths(config: Mapping, shards: Mapping) -> None:
         )
 
 
-def files_of_shard(shard, grid: Path) -> list[Path]:
-    """The files that a fitting job reads, and no others: if they change, it is repeated."""
-    return [grid] if shard is None else [alias_of(path) for path in shard.paths]
+def grid_of_fit(config: Mapping, shard) -> str:
+    """The grid as an option of `payneflow fit`, where its test set is fitted."""
+    return f"--grid {shlex.quote(config['grid'])}" if shard is None else ""
 
 
 def layout_options(layout: Mapping) -> str:
@@ -338,12 +401,13 @@ def _pair(option: str, name: str, text: str) -> str:
 def source_options(config: Mapping, shard) -> str:
     """Which spectra `payneflow fit` fits, and how they are stored; `shard` None: the test set of the grid.
 
-    The patterns and a range instead of the files, whose names may be more than a command line can hold.
+    Where the grid is belongs to `grid_of_fit`: the same grid elsewhere is no reason to fit again. The patterns and a
+    range instead of the files, whose names may be more than a command line can hold.
     """
     fit = config["fit"]
     common = f"--flux-error {fit['flux_error']} --start {fit['start']}"
     if shard is None:
-        return f"--grid {shlex.quote(str(Path(config['grid'])))} {key_options(config)} {common}"
+        return f"{key_options(config)} {common}"
     given = fit["spectra"]
     patterns = " ".join(map(shlex.quote, [given] if isinstance(given, str) else given))
     selection = f"--spectra {shard.selection.start}:{shard.selection.stop} --plan {shard.digest}"
