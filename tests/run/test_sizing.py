@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from payneflow.settings import LmSettings, SgdSettings
 from payneflow.training.lm import cost as lm_cost
 from payneflow.training.lm import virtual_spectra
 from payneflow.training.sgd import SgdTrainer
-from payneflow.training.trainers import TRAINERS, make_settings, seconds_of_preparation
+from payneflow.training.trainers import TRAINERS, for_labels, make_settings, seconds_of_preparation
 
 
 @pytest.mark.parametrize(

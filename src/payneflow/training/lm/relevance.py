@@ -38,7 +38,7 @@ def relevance_by_kriging(leave_one_out: LeaveOneOut, flux: np.ndarray, nugget: n
         solved = leave_one_out.solved(np.asarray(flux[:, pixels], dtype=float), one)
         for c in range(len(lengths)):
             slope = weighted_sums(slope_of_matern(labels, lengths, c), solved)
-            slopes[pixels, c] = np.sqrt((slope**2).sum(0))
+            slopes[pixels, c] = _lengths_of_columns(slope)
     return from_slopes(slopes)
 
 
@@ -56,6 +56,17 @@ def slope_of_matern(labels: np.ndarray, lengths: np.ndarray, c: int) -> np.ndarr
         square += ((labels[:, k, None] - labels[:, k]) / length) ** 2
     r = np.sqrt(5 * square)
     return -(5 / 3) * (1 + r) * np.exp(-r) * (labels[:, c, None] - labels[:, c]) / lengths[c] ** 2
+
+
+@kernel
+def _lengths_of_columns(matrix):
+    """(n_column,): not numpy's sum, whose order follows from the number of columns."""
+    n, n_column = matrix.shape
+    squares = np.zeros(n_column)
+    for i in range(n):
+        for a in range(n_column):
+            squares[a] += matrix[i, a] * matrix[i, a]
+    return np.sqrt(squares)
 
 
 def penalties(relevance: np.ndarray, n_neurons: int) -> np.ndarray:
