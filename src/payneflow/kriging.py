@@ -9,6 +9,8 @@ Not LAPACK and BLAS: their bits depend on the number of threads and on how many 
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -87,7 +89,9 @@ def descended_lengths(labels, flux):
 
     bounds = list(zip(*np.log(_bounds(n_label)), strict=True))
     starts = [np.log(np.append(np.full(n_label, LENGTH_START), nugget)) for nugget in SLOPE_NUGGETS]
-    ends = [minimize(of_logarithms, start, jac=True, method="L-BFGS-B", bounds=bounds) for start in starts]
+    with ThreadPoolExecutor(len(starts)) as threads:  # most of the time is in kernels, which run side by side
+        descend = partial(minimize, of_logarithms, jac=True, method="L-BFGS-B", bounds=bounds)
+        ends = list(threads.map(descend, starts))
     best = np.exp(min(ends, key=lambda end: end.fun).x)
     return best[:-1], best[-1]
 
