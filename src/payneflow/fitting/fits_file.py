@@ -23,7 +23,7 @@ def write_fits(rows: StoredRows, path: str | Path) -> None:
     widths = _widths(rows)
     with whole_file(path) as temporary, open(temporary, "wb") as stream:
         for number, block in enumerate(rows.blocks()):
-            hdu = _hdu(block, widths)
+            hdu = _hdu(block, rows.meta["flags"], widths)
             if not number:
                 stream.write(_primary().tostring().encode())
                 stream.write(_header(hdu, rows).tostring().encode())
@@ -53,10 +53,10 @@ def _encoded(column) -> Iterator[bytes]:
     return (str(text).encode("utf-8", "backslashreplace") for text in column)
 
 
-def _hdu(block: Table, widths: Mapping[str, int]) -> BinTableHDU:
+def _hdu(block: Table, flags: Mapping[str, int], widths: Mapping[str, int]) -> BinTableHDU:
     """Some rows for a FITS file, whose header holds no lists and whose standard knows neither [Fe/H] nor dex."""
     plain = block.copy()
-    plain.meta = {f"FLAG{bit}": name for name, bit in block.meta["flags"].items()}
+    plain.meta = {f"FLAG{bit}": name for name, bit in flags.items()}
     for name in plain.colnames:
         plain[name].unit = plain[name].description = None
         if name in widths:

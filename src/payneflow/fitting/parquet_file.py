@@ -15,6 +15,8 @@ from payneflow.errors import SettingsError
 from payneflow.files import whole_file
 from payneflow.fitting.rows import StoredRows
 
+BLOCKS = 10  # of rows in a row group: readers skip and share out whole ones
+
 
 def check_pyarrow() -> None:
     """Raise SettingsError where parquet files cannot be written, before anything is fitted for them."""
@@ -25,7 +27,7 @@ def check_pyarrow() -> None:
 
 
 def write_parquet(rows: StoredRows, path: str | Path) -> None:
-    """Write the rows as parquet, whole or not at all, a row group for each block.
+    """Write the rows as parquet, whole or not at all, a row group for every BLOCKS blocks.
 
     Texts are UTF-8; the covariance is a list of n_label^2 numbers, row by row; an empty entry is null. Each field has
     its `unit` and `description`; the schema the entries of the meta, as JSON, and the header of ECSV, where astropy
@@ -35,9 +37,15 @@ def write_parquet(rows: StoredRows, path: str | Path) -> None:
 
     schema = _schema(rows)
     with whole_file(path) as temporary, pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
+        waiting = []
         for block in rows.blocks():
             arrays = [_array(block[field.name], field.type) for field in schema]
-            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+            waiting.append(pyarrow.Table.from_arrays(arrays, schema=schema))
+            if len(waiting) == BLOCKS:
+                writer.write_table(pyarrow.concat_tables(waiting))
+                waiting = []
+        if waiting:
+            writer.write_table(pyarrow.concat_tables(waiting))
 
 
 def _schema(rows: StoredRows):

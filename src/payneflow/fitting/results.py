@@ -25,6 +25,8 @@ def write_results(fits: Table | StoredRows, stem: str | Path, parquet: bool = Fa
     Memory holds a block of the rows, beside a table that is given as such. Raises SettingsError where pyarrow, which
     writes parquet, is missing, and PayneflowError where a file cannot be written.
     """
+    if parquet:
+        check_pyarrow()
     if isinstance(fits, Table):
         with StoredRows(Path(stem).parent) as rows:
             rows.append(fits)
@@ -34,13 +36,14 @@ def write_results(fits: Table | StoredRows, stem: str | Path, parquet: bool = Fa
     write_table(f"{stem}.ecsv", _ecsv(fits))
     write_fits(fits, f"{stem}.fits")
     if parquet:
-        check_pyarrow()
         write_parquet(fits, f"{stem}.parquet")
 
 
 def _ecsv(rows: StoredRows) -> Iterator[str]:
     """The table as ECSV, in pieces: the first has the header."""
     for number, block in enumerate(rows.blocks()):
+        if not number:
+            block.meta = rows.meta
         stream = io.StringIO()
         block.write(stream, format="ascii.ecsv")
         header, lines = _HEADER.match(stream.getvalue()).groups()

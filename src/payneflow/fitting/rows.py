@@ -16,8 +16,8 @@ from astropy.table import Column, MaskedColumn, Table
 
 from payneflow.errors import PayneflowError
 
-BLOCK = 10_000  # rows that are held, and turned into text, at a time: astropy takes 4 kB for each
-MOST_HELD = 2**24  # bytes of rows before the first of them go to the disk
+BLOCK = 2000  # rows that are held, and turned into text, at a time: astropy takes several kB for each
+MOST_HELD = 2**22  # bytes of rows before the first of them go to the disk
 
 
 class StoredRows:
@@ -110,16 +110,16 @@ class StoredRows:
 
     def empty(self) -> Table:
         """The table without its rows: columns with their units and meanings, and `meta`."""
-        return self._table({name: np.empty((0, *self._shape(name)), self._types[name]) for name in self.colnames})
+        return self._table(self._none(), self.meta)
 
     def blocks(self) -> Iterator[Table]:
-        """The rows as tables of BLOCK rows, the last one shorter; one without rows where there are none."""
+        """The rows as tables of BLOCK rows, the last one shorter, without the meta; one table where there is no row."""
         for places in self._blocks:
             yield self._table({name: self._read(name, places) for name in self.colnames})
         if self._waiting:
             yield self._table(self._joined(self._waiting))
         elif not self._blocks:
-            yield self.empty()
+            yield self._table(self._none())
 
     def columns(self, name: str) -> Iterator[np.ndarray]:
         """One column, block by block."""
@@ -132,7 +132,7 @@ class StoredRows:
 
     def table(self) -> Table:
         """All rows as one table in memory."""
-        return self._table({name: self[name] for name in self.colnames})
+        return self._table({name: self[name] for name in self.colnames}, self.meta)
 
     def _read(self, name: str, places: dict[str, tuple[int, np.dtype, bool]]) -> np.ndarray:
         begin, dtype, masked = places[name]
@@ -144,12 +144,16 @@ class StoredRows:
             return array
         return np.ma.array(array, mask=np.frombuffer(self._stream.read(size), bool).reshape(shape))
 
+    def _none(self) -> dict[str, np.ndarray]:
+        return {name: np.empty((0, *self._shape(name))) for name in self.colnames}
+
     def _shape(self, name: str) -> tuple[int, ...]:
         return self._first[name].shape[1:]
 
-    def _table(self, columns: dict[str, np.ndarray]) -> Table:
+    def _table(self, columns: dict[str, np.ndarray], meta: dict | None = None) -> Table:
         table = Table([self._column(name, values) for name, values in columns.items()], copy=False)
-        table.meta = self.meta
+        if meta is not None:
+            table.meta = meta
         return table
 
     def _column(self, name: str, values: np.ndarray) -> Column:
