@@ -4,6 +4,7 @@ The checksum is a comment among the header's lines, which whoever reads and writ
 that astropy has filtered is read without one. Loads astropy only where a table is read.
 """
 
+import gc
 import hashlib
 import json
 import re
@@ -93,6 +94,7 @@ def _tables(path, error, what, columns, meta, n_row: int | None) -> "Iterator[Ta
                 table.meta = stored
                 check_columns(path, error, what, table, columns)
                 yield table
+                gc.collect(1)  # astropy's readers hold themselves and what they read, until Python happens to look
     except FileNotFoundError as problem:
         raise error(f"{path}: no such file; expected {what}.") from problem
     except PayneflowError:

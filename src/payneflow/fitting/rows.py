@@ -5,6 +5,7 @@ longest name is. So rows wait in a file without a name, which is gone however th
 block of them, however many there are.
 """
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -116,6 +117,7 @@ class StoredRows:
         """The rows as tables of BLOCK rows, the last one shorter, without the meta; one table where there is no row."""
         for places in self._blocks:
             yield self._table({name: self._read(name, places) for name in self.colnames})
+            gc.collect(1)  # astropy's writers hold themselves and what they wrote, until Python happens to look
         if self._waiting:
             yield self._table(self._joined(self._waiting))
         elif not self._blocks:
