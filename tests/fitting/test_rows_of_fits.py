@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits as fits_format
 from astropy.table import Table, vstack
+from tables_of_fits import table_of
 
 from payneflow import cli
 from payneflow.errors import PayneflowError, SpectraError
@@ -18,25 +19,6 @@ from payneflow.fitting import read_results, results_text, write_results
 from payneflow.fitting.gather import gather_fits
 from payneflow.fitting.results import read_result_blocks
 from payneflow.fitting.rows import StoredRows
-
-LABELS = ["Teff", "[α/Fe]"]
-NAMES = ["#first", 'quote " and, comma', "two\nlines", "星", "é  é", "", "a" * 50, "undecodable \udce9"]
-
-
-def table_of(n_row, seed=0, first=0):
-    """A table as fits have it, with names that are hard to write."""
-    rng = np.random.default_rng(seed)
-    table = Table({"identifier": np.array([NAMES[i % len(NAMES)] for i in range(n_row)], dtype=str)})
-    for name, unit in zip(LABELS, ("K", "dex"), strict=True):
-        for column in (name, f"{name}_error"):
-            table[column] = rng.normal(size=n_row)
-            table[column].unit, table[column].description = unit, f"of {column}"
-    table["covariance"] = rng.normal(size=(n_row, 2, 2))
-    table["covariance"][n_row // 2 :] = np.nan
-    table["flags"] = rng.integers(0, 9, n_row)
-    meta = {"label_names": LABELS, "flags": {"AT_BOUND": 2, "FAILED": 4}, "mode": "labels", "grid": "é"}
-    table.meta = {**meta, "unreadable": {"星": "no file"}, "n_row": n_row, "spectra": [[first, first + n_row]]}
-    return table
 
 
 def same(table, other):
@@ -104,7 +86,6 @@ def test_shards_read_in_blocks_are_gathered_to_the_bytes_of_one_table(tmp_path, 
         write_results(part, path.removesuffix(".ecsv"))
     assert cli.main(["gather_fits", *paths, "--output", str(tmp_path / "joined"), "--parquet"]) == 0
     assert capsys.readouterr().out.startswith("54 spectra fitted")
-    # Texts of one table are flags in the order of the alphabet, as YAML writes them.
     assert contents(tmp_path / "joined") == contents(tmp_path / "whole")
     same(gather_fits(paths), read_results(tmp_path / "whole.ecsv"))
     assert [len(block) for block in read_result_blocks(paths[2])] == [0, 1]
@@ -182,13 +163,12 @@ def test_a_disk_that_is_full_while_rows_come_is_an_error_that_names_it(tmp_path,
 
 @pytest.mark.parametrize("ending", ["ecsv", "fits", "parquet"])
 def test_a_disk_that_is_full_while_a_table_is_written_leaves_none(tmp_path, monkeypatch, request, ending):
-    from payneflow.fitting import fits_file, parquet_file, results
+    from payneflow.fitting import results
 
     if ending != "ecsv":
         monkeypatch.setattr(results, "write_table", lambda *_: None)
     if ending == "parquet":
         monkeypatch.setattr(results, "write_fits", lambda *_: None)
-    assert fits_file and parquet_file
     table = table_of(4000)  # 300 kB, which wait in memory
     request.getfixturevalue("small_files")
     with pytest.raises(PayneflowError, match=rf"fits\.{ending}: cannot be written: .*File too large"):
@@ -198,7 +178,7 @@ def test_a_disk_that_is_full_while_a_table_is_written_leaves_none(tmp_path, monk
 
 KILLED = """
 import os, signal, sys
-from test_rows_of_fits import table_of
+from tables_of_fits import table_of
 from payneflow.fitting import results, rows
 rows.MOST_HELD = 10
 def killed(rows):
@@ -212,9 +192,7 @@ results.write_results(table_of(9000), sys.argv[1])
 
 
 def test_a_job_that_is_killed_while_it_writes_leaves_nothing_that_a_reader_sees(tmp_path):
-    places = os.pathsep.join(path for path in sys.path if path)
-    here = os.path.dirname(__file__)  # noqa: PTH120 - beside the other places
-    environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{places}"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     job = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "fits")], env=environment, timeout=600)
     assert job.returncode == -signal.SIGKILL
     assert all(path.name.startswith(".") for path in tmp_path.iterdir())

@@ -49,8 +49,8 @@ def _widths(rows: StoredRows) -> dict[str, int]:
 
 
 def _encoded(column) -> Iterator[bytes]:
-    """Texts in UTF-8, which astropy reads as such; the standard itself knows only ASCII."""
-    return (str(text).encode("utf-8", "backslashreplace") for text in column)
+    """Texts in UTF-8, which astropy reads as such; the standard itself knows only ASCII. ECSV reads "" as no entry."""
+    return (str(text).encode("utf-8", "backslashreplace") for text in np.ma.filled(column, ""))
 
 
 def _hdu(block: Table, flags: Mapping[str, int], widths: Mapping[str, int]) -> BinTableHDU:

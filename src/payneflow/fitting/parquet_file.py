@@ -29,9 +29,9 @@ def check_pyarrow() -> None:
 def write_parquet(rows: StoredRows, path: str | Path) -> None:
     """Write the rows as parquet, whole or not at all, a row group for every BLOCKS blocks.
 
-    Texts are UTF-8; the covariance is a list of n_label^2 numbers, row by row; an empty entry is null. Each field has
-    its `unit` and `description`; the schema the entries of the meta, as JSON, and the header of ECSV, where astropy
-    looks for both.
+    Texts are UTF-8; the covariance is a list of n_label^2 numbers, row by row. An empty entry is null, or a text of no
+    letters, from which ECSV does not tell it. Each field has its `unit` and `description`; the schema has the entries
+    of the meta, as JSON, and the header of ECSV, where astropy looks for both.
     """
     import pyarrow.parquet
 
@@ -88,8 +88,8 @@ def _array(column: Any, kind):
 
     values, mask = np.ma.getdata(column), np.ma.getmaskarray(column)
     if column.dtype.kind == "U":
-        texts = [str(text).encode("utf-8", "backslashreplace").decode() for text in values]
-        return pyarrow.array(texts, kind, mask=mask)
+        texts = (str(text).encode("utf-8", "backslashreplace").decode() for text in np.ma.filled(column, ""))
+        return pyarrow.array(texts, kind)
     if column.ndim == 1:
         return pyarrow.array(np.ascontiguousarray(values), kind, mask=mask)
     flat = pyarrow.array(np.ascontiguousarray(values).ravel(), kind.value_type, mask=mask.ravel())
