@@ -27,7 +27,7 @@ def written(tmp_path_factory):
 
 def test_pyarrow_reads_values_units_meanings_and_provenance(written):
     table, path = written
-    stored = pyarrow.parquet.read_table(path)
+    stored = pyarrow.parquet.read_table(path, page_checksum_verification=True)
     assert stored.column_names == table.colnames and stored.num_rows == 37
     for name in (*LABELS, "[α/Fe]_error", "flags"):
         assert stored[name].to_pylist() == table[name].tolist()

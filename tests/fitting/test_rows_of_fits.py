@@ -101,6 +101,16 @@ def test_shards_without_any_row_make_a_table_without_rows(tmp_path):
     assert joined["covariance"].shape == (0, 2, 2) and len(read_results(tmp_path / "0.ecsv")) == 0
 
 
+def test_gathering_loads_no_numba(tmp_path):
+    write_results(table_of(3), tmp_path / "a")
+    command = ["gather_fits", str(tmp_path / "a.ecsv"), "--output", str(tmp_path / "b")]
+    code = (
+        f"import sys; from payneflow.cli import main; assert not main({command!r}); assert 'numba' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_what_is_wrong_far_down_in_a_shard_is_named_and_nothing_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("payneflow.fitting.results.BLOCK", 5)
     write_results(table_of(40), tmp_path / "a")

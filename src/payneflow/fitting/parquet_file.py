@@ -36,7 +36,10 @@ def write_parquet(rows: StoredRows, path: str | Path) -> None:
     import pyarrow.parquet
 
     schema = _schema(rows)
-    with whole_file(path) as temporary, pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
+    with (
+        whole_file(path) as temporary,
+        pyarrow.parquet.ParquetWriter(temporary, schema, write_page_checksum=True) as writer,
+    ):
         waiting = []
         for block in rows.blocks():
             arrays = [_array(block[field.name], field.type) for field in schema]
