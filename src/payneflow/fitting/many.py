@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
@@ -165,7 +165,7 @@ def write_best_fits(
     table that users know, None stands for that of these fits. See `best_fits`.
     Raises SpectraError where there are several axes, or more than MOST_BEST_FITS.
     """
-    fitted = StoredRows()
+    tables: list[Table] = []
     parts: list[tuple[Spectra, BestFits]] = []
     for batch in batches:
         if parts and not np.array_equal(batch.wavelength, parts[0][0].wavelength):
@@ -180,16 +180,17 @@ def write_best_fits(
             )
         data = batch.flux, batch.flux_error, None if batch.on_networks_axis else batch.wavelength
         fits = fit_spectra(networks, *data, settings=settings, start=start)
-        fitted.append(fits)
-        fitted.meta = fits.meta
+        tables.append(fits)
         parts.append((batch, best_fits(networks, settings, fits, *data)))
     stacked = {
         name: np.concatenate([getattr(part[which], name) for part in parts])
         for which, names in enumerate((("identifier", "flux", "flux_error"), ("model", "continuum", "sigma", "used")))
         for name in names
     }
-    results = _results(fitted if reported is None else reported)
-    BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **results})
+    if reported is None:
+        reported = vstack(tables, metadata_conflicts="silent")
+        reported.meta = tables[0].meta  # vstack would join the lists in it
+    BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **_results(reported)})
     return len(stacked["flux"])
 
 
