@@ -1,11 +1,13 @@
-"""Time and peak memory of `payneflow fit` for 10^3, 10^4 and 10^5 observed spectra: memory must stay flat.
+"""Time and peak memory of `payneflow fit` for 10^3 to 10^5 observed spectra, and of `gather_fits`: they must stay flat.
 
-    python benchmarks/many_spectra.py NETWORK_FILE [N ...]
+    python benchmarks/many_spectra.py NETWORK_FILE [--fit N ...] [--gather N ...]
 
 The spectra are predictions of the networks with noise of S/N 100, a thousand of them over and over, on all their
 pixels: 2.9 GB for 10^5 of 7214 pixels, written to a temporary directory (TMPDIR). Read: the same, without a fit.
+What is gathered are shards of 10^4 rows, the fits of a thousand such spectra over and over.
 """
 
+import argparse
 import io
 import os
 import subprocess
@@ -18,23 +20,37 @@ from pathlib import Path
 import numpy as np
 
 from payneflow import PixelNetworks, read_networks
+from payneflow.fitting import read_results
 from payneflow.spectra import make_layout, read_spectra
 
 DISTINCT, SNR = 1000, 100.0
-COUNTS = (1_000, 10_000, 100_000)
+SHARD = 10_000  # rows
+UNCERTAINTY = "--uncertainty", "flux_error"
 
 
-def main(path: str, *counts: str) -> None:
-    networks = read_networks(path)
-    print(f"{path}: {len(networks.wavelength)} pixels, {len(networks.label_names)} labels, one core")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", metavar="NETWORK_FILE")
+    parser.add_argument("--fit", type=int, nargs="*", metavar="N", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--gather", type=int, nargs="*", metavar="N", default=[10_000, 100_000, 1_000_000])
+    given = parser.parse_args()
+    networks = read_networks(given.network)
+    print(f"{given.network}: {len(networks.wavelength)} pixels, {len(networks.label_names)} labels, one core")
     print("  spectra      fit, s   ms each   read, ms each   peak memory, MB", flush=True)
-    for n in map(int, counts or COUNTS):
+    for n in given.fit:
         with tempfile.TemporaryDirectory() as directory:
             spectra = Path(directory) / "spectra.npz"
             write_spectra(networks, spectra, n)
             reading = seconds_to_read(networks, spectra)
-            fitting, peak = run_fit(path, spectra, Path(directory) / "fits")
+            fitting, peak = run("fit", given.network, spectra, *UNCERTAINTY, "--output", Path(directory) / "fits")
             print(f"{n:9d}{fitting:12.1f}{fitting / n * 1e3:10.3f}{reading / n * 1e3:16.3f}{peak:18.0f}", flush=True)
+    print("     rows   gather, s   ms each   peak memory, MB   with --parquet", flush=True)
+    for n in given.gather:
+        with tempfile.TemporaryDirectory() as directory:
+            paths = write_shards(networks, given.network, Path(directory), n)
+            gathering, peak = run("gather_fits", *paths, "--output", Path(directory) / "fits")
+            _, with_parquet = run("gather_fits", *paths, "--output", Path(directory) / "fits", "--parquet")
+            print(f"{n:9d}{gathering:12.1f}{gathering / n * 1e3:10.3f}{peak:18.0f}{with_parquet:17.0f}", flush=True)
 
 
 def write_spectra(networks: PixelNetworks, path: Path, n: int) -> None:
@@ -63,11 +79,38 @@ def seconds_to_read(networks: PixelNetworks, path: Path) -> float:
     return time.perf_counter() - begin
 
 
-def run_fit(network: str, spectra: Path, output: Path) -> tuple[float, float]:
-    """Seconds of `payneflow fit` in a process of its own, start and files included, and its peak memory in MB."""
-    command = [sys.executable, "-m", "payneflow.cli", "fit", network, str(spectra), "--uncertainty", "flux_error"]
+def write_shards(networks: PixelNetworks, network: str, directory: Path, n: int) -> list[Path]:
+    """Tables of fits of SHARD rows each, `n` in all, as the shards of one run have them."""
+    write_spectra(networks, directory / "spectra.npz", DISTINCT)
+    run(
+        "fit",
+        network,
+        directory / "spectra.npz",
+        *UNCERTAINTY,
+        "--spectra",
+        f"0:{DISTINCT}",
+        "--output",
+        directory / "a",
+    )
+    table = read_results(directory / "a.ecsv")
+    rows = [line for line in (directory / "a.ecsv").read_text().splitlines(True) if not line.startswith("#")][1:]
+    paths = []
+    for first in range(0, n, SHARD):
+        stop = min(first + SHARD, n)
+        table.meta |= {"spectra": [[first, stop]], "n_row": stop - first}
+        header = io.StringIO()
+        table[:0].write(header, format="ascii.ecsv")
+        paths.append(directory / f"{first}.ecsv")
+        repeated = (rows * (SHARD // DISTINCT))[: stop - first]
+        paths[-1].write_text(header.getvalue() + "".join(repeated))
+    return paths
+
+
+def run(*arguments: str | Path) -> tuple[float, float]:
+    """Seconds of a subcommand in a process of its own, start and files included, and its peak memory in MB."""
+    command = [sys.executable, "-m", "payneflow.cli", *map(str, arguments)]
     begin = time.perf_counter()
-    with subprocess.Popen([*command, "--output", str(output)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as job:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as job:
         said = job.stdout.read().decode()
         _, status, usage = os.wait4(job.pid, 0)
         job.returncode = os.waitstatus_to_exitcode(status)
@@ -77,4 +120,4 @@ def run_fit(network: str, spectra: Path, output: Path) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

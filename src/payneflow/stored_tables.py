@@ -4,10 +4,15 @@ The checksum is a comment among the header's lines, which whoever reads and writ
 that astropy has filtered is read without one. Loads astropy only where a table is read.
 """
 
+import gc
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
 
 from payneflow.errors import PayneflowError
 from payneflow.files import refuse_special, whole_file
@@ -53,12 +58,43 @@ def read_table(
 
     Raises `error`, which says that `what` was expected, for a file that is none, or is damaged.
     """
-    from astropy.table import Table
+    return next(_tables(path, error, what, columns, meta, None))
 
+
+def read_blocks(
+    path: str | Path,
+    error: type[PayneflowError],
+    what: str,
+    columns: Mapping[str, str],
+    meta: Mapping[str, type | tuple[type, ...]],
+    n_row: int,
+) -> "Iterator[Table]":
+    """Read as `read_table` does, a table without rows first, and then all rows, about `n_row` of them at a time.
+
+    The checksum is proved first of all; what is wrong with the rows is said when they come.
+    """
+    return _tables(path, error, what, columns, meta, n_row)
+
+
+def _tables(path, error, what, columns, meta, n_row: int | None) -> "Iterator[Table]":
+    """All rows as one table, or one without rows and then pieces of about `n_row`; checked."""
     refuse_special(path, error, what)
+    stored = None
     try:
         _prove(path, error, what)
-        table = Table.read(str(path), format="ascii.ecsv")
+        with open(path, encoding="utf-8") as stream:
+            header = _header(stream)
+            for lines in _pieces(stream, n_row):
+                table = _parsed(header, lines)
+                if stored is None:
+                    stored = table.meta
+                    _check_meta(path, error, what, stored, meta)
+                    if n_row is not None:
+                        header = _without_meta(header)
+                table.meta = stored
+                check_columns(path, error, what, table, columns)
+                yield table
+                gc.collect(1)  # astropy's readers hold themselves and what they read, until Python happens to look
     except FileNotFoundError as problem:
         raise error(f"{path}: no such file; expected {what}.") from problem
     except PayneflowError:
@@ -66,9 +102,73 @@ def read_table(
     except Exception as problem:  # the parsers of ECSV and YAML raise many kinds on damaged text
         said = " ".join(str(problem).split())[:MOST_SAID]
         raise error(f"{path}: not a readable ECSV table ({said}); expected {what}.") from problem
-    _check_meta(path, error, what, table.meta, meta)
-    check_columns(path, error, what, table, columns)
-    return table
+
+
+def _header(stream: TextIO) -> list[str]:
+    """The lines of the header and, the last of them, that of the columns' names."""
+    lines = []
+    for line in stream:
+        lines.append(line.rstrip("\n"))
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
+    return lines
+
+
+def _pieces(stream: TextIO, n_row: int | None) -> Iterator[list[str]]:
+    """The lines of the rows: all, or none and then `n_row` or a few more at a time, none that ends in quotes."""
+    if n_row is not None:
+        yield []
+    lines, quotes = [], 0
+    for line in stream:
+        lines.append(line.rstrip("\n"))
+        quotes += line.count('"')
+        if n_row is not None and len(lines) >= n_row and quotes % 2 == 0:
+            yield lines
+            lines = []
+    if lines or n_row is None:
+        yield lines
+
+
+def _parsed(header: list[str], lines: list[str]) -> "Table":
+    from astropy.table import Table
+
+    if not any(line.strip() for line in lines):  # astropy reads no column of arrays that has no rows
+        return Table.read([*header, _made_up_row(header)], format="ascii.ecsv")[:0]
+    return Table.read([*header, *lines], format="ascii.ecsv")
+
+
+def _made_up_row(header: list[str]) -> str:
+    """A row such as the header declares: zeros, and x for text."""
+    said, values = _said(header), []
+    for column in said["datatype"]:
+        shape = column.get("subtype", "").partition("[")[2].removesuffix("]")
+        if shape and "null" not in shape:
+            values.append(json.dumps(np.zeros(json.loads(f"[{shape}]"), int).tolist(), separators=(",", ":")))
+        else:
+            values.append({"string": "x", "bool": "False"}.get(column["datatype"], "0"))
+    delimiter = said.get("delimiter", " ")
+    return delimiter.join(f'"{value}"' for value in values)
+
+
+def _said(header: list[str]) -> dict[str, Any]:
+    """What the YAML of a header says."""
+    from astropy.table.meta import get_header_from_yaml
+
+    if not header or not re.match(r"\s*#\s*%ECSV ", header[0]):
+        raise ValueError('no line "# %ECSV <version>" at its beginning')
+    said = get_header_from_yaml([re.sub(r"^\s*# ?", "", line) for line in header[:-1]])
+    if not isinstance(said, dict) or not isinstance(said.get("datatype"), list):
+        raise ValueError("no datatype, the list of columns, in its header")
+    return said
+
+
+def _without_meta(header: list[str]) -> list[str]:
+    """A header for further rows: its meta may hold thousands of names, and was read."""
+    from astropy.io.misc import yaml
+
+    said = {key: value for key, value in _said(header).items() if key != "meta"}
+    lines = yaml.dump(said, allow_unicode=True).splitlines()
+    return ["# %ECSV 1.0", "# ---", *(f"# {line}" for line in lines), header[-1]]
 
 
 def header_of_table(path: str | Path, error: type[PayneflowError], what: str) -> str:

@@ -19,7 +19,9 @@ from payneflow.fitting import (
     results_text,
     write_results,
 )
-from payneflow.fitting.many import fit_batches, gather_fits, refuse_if_unreadable
+from payneflow.fitting.gather import gather_fits
+from payneflow.fitting.many import fit_batches
+from payneflow.fitting.run_meta import refuse_if_unreadable
 from payneflow.spectra import count_spectra, find_files, find_shard, make_layout, plan_shards, read_spectra
 from payneflow.spectra.shards import parse_selection
 
@@ -301,7 +303,7 @@ def test_planning_counts_by_headers_and_opens_no_file_that_holds_one_spectrum(tm
 
 def test_files_of_fits_give_back_every_bit_with_units_meanings_and_flags(tmp_path, networks, stars, monkeypatch):
     """Also where the table is written in several pieces."""
-    monkeypatch.setattr("payneflow.fitting.results.BLOCK", 30)
+    monkeypatch.setattr("payneflow.fitting.rows.BLOCK", 30)
     bad = {**stars, "flux": stars["flux"].copy(), "identifier": stars["identifier"].copy()}
     bad["flux"][4] = np.nan
     bad["identifier"][:3] = ["#hash", 'quote " and, comma', "blank  blank"]

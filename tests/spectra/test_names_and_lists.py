@@ -14,7 +14,9 @@ from known_networks import random_networks
 from payneflow.errors import PayneflowError, SpectraError, SpectraWarning
 from payneflow.files import write_list
 from payneflow.fitting import FitSettings, read_results, write_results
-from payneflow.fitting.many import fit_batches, gather_fits, refuse_if_unreadable
+from payneflow.fitting.gather import gather_fits
+from payneflow.fitting.many import fit_batches
+from payneflow.fitting.run_meta import refuse_if_unreadable
 from payneflow.spectra import find_files, find_shard, make_layout, plan_shards, read_spectra
 from payneflow.spectra.names import names_of_files
 

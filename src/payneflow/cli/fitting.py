@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from payneflow.cli import options
 from payneflow.declaration import settings_of
@@ -49,8 +50,10 @@ def fit(given: argparse.Namespace) -> None:
     """Fit the labels of observed spectra, or of the test spectra of a grid, which the networks never saw."""
     from payneflow.files import check_outputs
     from payneflow.fitting.results import results_text, write_results
+    from payneflow.fitting.rows import StoredRows
     from payneflow.network import read_networks
 
+    _check_parquet(given)
     check_outputs(_outputs_of_fit(given), [given.network, given.grid, given.label_errors])
     if bool(given.grid) == bool(given.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
@@ -58,13 +61,26 @@ def fit(given: argparse.Namespace) -> None:
     networks = read_networks(given.network)
     label_errors = _label_errors(given, networks, settings)
     common = {"label_errors": label_errors, "processes": given.processes}
-    fits = (_fit_test_set if given.grid else _fit_observed)(given, networks, settings, common)
-    write_results(fits, given.output)
-    print(results_text(fits))
+    with StoredRows(Path(given.output).parent) as rows:
+        (_fit_test_set if given.grid else _fit_observed)(given, networks, settings, common, rows)
+        write_results(rows, given.output, given.parquet)
+        print(results_text(rows))
 
 
 def _outputs_of_fit(given: argparse.Namespace) -> list[str | None]:
-    return [f"{given.output}.ecsv", f"{given.output}.fits", given.best_fits]
+    return [*_tables_of(given), given.best_fits]
+
+
+def _tables_of(given: argparse.Namespace) -> list[str]:
+    return [f"{given.output}.{ending}" for ending in ("ecsv", "fits", "parquet")[: 2 + given.parquet]]
+
+
+def _check_parquet(given: argparse.Namespace) -> None:
+    """Refuse --parquet, before any work, where there is nothing to write such files with."""
+    from payneflow.fitting.parquet_file import check_pyarrow
+
+    if given.parquet:
+        check_pyarrow()
 
 
 def _label_errors(given: argparse.Namespace, networks, settings):
@@ -86,7 +102,7 @@ def _label_errors(given: argparse.Namespace, networks, settings):
     return errors
 
 
-def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict):
+def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict, rows) -> None:
     from payneflow.fitting.many import fit_test_set
     from payneflow.progress import Counter
 
@@ -96,12 +112,14 @@ def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict):
     common = {**common, "start": start, "progress": counter.show_done}
     fits = fit_test_set(networks, grid, settings, given.flux_error, **common)
     counter.close()
-    return fits
+    rows.append(fits)
+    rows.meta = fits.meta
 
 
-def _fit_observed(given: argparse.Namespace, networks, settings, common: dict):
+def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, rows) -> None:
     from payneflow.files import check_outputs
-    from payneflow.fitting.many import fit_batches, refuse_if_unreadable, write_best_fits
+    from payneflow.fitting.many import fit_into, write_best_fits
+    from payneflow.fitting.run_meta import refuse_if_unreadable
     from payneflow.progress import Counter
     from payneflow.spectra import find_files, find_shard, read_spectra
     from payneflow.spectra.shards import parse_selection
@@ -125,29 +143,32 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict):
     batches = read_spectra(shard.paths, layout, networks.wavelength, **reading)
     start = None if given.start == "estimate" else given.start
     common = {**common, "spectra": shard.selection}
-    fits = fit_batches(networks, batches, settings, start=start, progress=counter.show_done, **common)
+    fit_into(rows, networks, batches, settings, start=start, progress=counter.show_done, **common)
     counter.close()
     if selection is None:
-        refuse_if_unreadable(fits)
+        refuse_if_unreadable(rows)
     if given.best_fits:
         again = read_spectra(shard.paths, layout, networks.wavelength, **reading)
-        n = write_best_fits(networks, again, settings, given.best_fits, start, fits)
+        n = write_best_fits(networks, again, settings, given.best_fits, start, rows)
         print(f"{n} best-fit spectra in {given.best_fits}")
-    return fits
 
 
 def gather_fits(given: argparse.Namespace) -> None:
     """Join the fits of all shards to one table."""
     from payneflow.files import check_outputs
-    from payneflow.fitting import many as many_fits
+    from payneflow.fitting.gather import gather_into
     from payneflow.fitting.results import results_text, write_results
+    from payneflow.fitting.rows import StoredRows
+    from payneflow.fitting.run_meta import refuse_if_unreadable
 
     shards = options.listed(given, given.fits)
-    check_outputs([f"{given.output}.ecsv", f"{given.output}.fits"], [*shards, given.list])
-    fits = many_fits.gather_fits(shards)
-    many_fits.refuse_if_unreadable(fits)
-    write_results(fits, given.output)
-    print(results_text(fits))
+    _check_parquet(given)
+    check_outputs(_tables_of(given), [*shards, given.list])
+    with StoredRows(Path(given.output).parent) as rows:
+        gather_into(rows, shards)
+        refuse_if_unreadable(rows)
+        write_results(rows, given.output, given.parquet)
+        print(results_text(rows))
 
 
 def plot(given: argparse.Namespace) -> None:
@@ -180,7 +201,7 @@ def add_subcommands(add) -> None:
     options.add_network(one)
     _add_layout(one)
     options.add_grid(one, "--grid")
-    one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
+    _add_tables(one)
     one.add_argument(
         "--spectra", metavar="START:STOP", help="of all spectra in the files, counted from 0 (default: all)"
     )
@@ -209,7 +230,7 @@ def add_subcommands(add) -> None:
     one = add(gather_fits, "fits/*.ecsv --output fits")
     one.add_argument("fits", nargs="*", metavar="FITS", help="fits of all shards (ecsv)")
     options.add_list(one)
-    one.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
+    _add_tables(one)
 
     one = add(plot, "training_summary training_record.ecsv --output training_summary.png")
     one.add_argument("figure", choices=list(FIGURES), metavar="FIGURE", help=f"one of: {', '.join(FIGURES)}")
@@ -222,6 +243,11 @@ def add_subcommands(add) -> None:
         help="of best_fit: which spectrum, by identifier, or row from 0 (default: the first)",
     )
     one.add_argument("--output", required=True, metavar="FILE", help="figure to write")
+
+
+def _add_tables(subcommand: argparse.ArgumentParser) -> None:
+    subcommand.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
+    subcommand.add_argument("--parquet", action="store_true", help="also write STEM.parquet, for large tables")
 
 
 def _add_layout(subcommand: argparse.ArgumentParser) -> None:

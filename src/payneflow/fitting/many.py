@@ -1,10 +1,10 @@
 """Many spectra -> one table of fits: observed ones batch after batch, or the test set of a grid.
 
-Of observed spectra, memory holds one batch and the table, however many there are.
+Of observed spectra, memory holds one batch and a block of rows of the table, however many there are.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
 from payneflow.fitting.best_fit import BestFits, best_fits
 from payneflow.fitting.best_fit_file import BEST_FITS
-from payneflow.fitting.results import read_results
+from payneflow.fitting.rows import StoredRows
+from payneflow.fitting.run_meta import summed, united
 from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.spectra import Spectra
 
-TABLES = 100  # that are kept apart before they are joined: a table takes 50 kB, however few rows it has
 MOST_BEST_FITS = 10_000  # spectra; six arrays of 0.6 GB each at 7214 pixels
 NORMALISED = 0.5, 2.0  # median flux over that of the networks: a spectrum divided by its continuum is well within
 
@@ -64,7 +64,15 @@ def fit_test_set(
     return fits
 
 
-def fit_batches(
+def fit_batches(networks: PixelNetworks, batches: Iterable[Spectra], settings: FitSettings, **options) -> Table:
+    """Fit batches of observed spectra as `fit_into` does, and return the table, in memory."""
+    with StoredRows() as rows:
+        fit_into(rows, networks, batches, settings, **options)
+        return rows.table()
+
+
+def fit_into(
+    rows: StoredRows,
     networks: PixelNetworks,
     batches: Iterable[Spectra],
     settings: FitSettings,
@@ -74,22 +82,25 @@ def fit_batches(
     spectra: range | None = None,
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
-) -> Table:
-    """Fit batches of observed spectra one after another; arguments as those of `fit_spectra`.
+) -> None:
+    """Fit batches of observed spectra one after another, and append them to `rows`, which holds none; arguments as
+    of `fit_spectra`.
 
     The table is that of `fit_spectra` for all of them, with a column `path`, the file of each spectrum. Its meta has
     `unreadable`, what was wrong with each file that could not be read, `left_out`, pixels without a part by reason,
     and, as `fit_test_set`, `settings`, `n_row`, and by their digests `networks` (their weights), `grid` (which the
     networks were trained on) and `label_errors`. `spectra`: which of all spectra these are, counted from 0, for
-    `gather_fits` to prove that each is there once.
+    `gather_into` to prove that each is there once.
     Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does,
     and where there is no spectrum at all.
     """
-    blocks, tables, done = [], [], 0
+    shared: dict = {}
+    unread: list[list[tuple[str, str]]] = []
+    left_out: dict[str, int] = {}
     for batch in batches:
-        if not done and not settings.continuum and networks.flux_scale == PUBLISHED_FLUX:
+        if not len(rows) and not settings.continuum and networks.flux_scale == PUBLISHED_FLUX:
             _warn_unless_normalised(networks, batch)
-        before = done
+        before = len(rows)
 
         def show(n: int, before: int = before) -> None:
             if progress:
@@ -109,20 +120,16 @@ def fit_batches(
         )
         table["path"] = batch.path
         table["path"].description = "file that the spectrum was read from"
+        rows.append(table)
+        shared = shared or dict(table.meta)
+        left_out = summed([left_out, batch.n_left_out])
         bad = batch.problem != ""
-        unread = zip(batch.identifier[bad].tolist(), batch.problem[bad].tolist(), strict=True)
-        table.meta["unreadable"] = _united([{name: problem} for name, problem in unread])
-        table.meta["left_out"] = batch.n_left_out
-        tables.append(table)
-        done += len(batch)
-        if len(tables) == TABLES:
-            blocks.append(_joined(tables))
-            tables = []
-    if not done:
+        if bad.any():
+            unread.append(list(zip(batch.identifier[bad].tolist(), batch.problem[bad].tolist(), strict=True)))
+    if not len(rows):
         raise SpectraError("no spectrum to fit: the selection begins after the last one.")
-    fits = _joined(blocks + tables)
-    fits.meta |= _made_with(networks, settings, label_errors) | _which(fits, spectra)
-    return fits
+    own = {"unreadable": united(unread), "left_out": left_out}
+    rows.meta = shared | own | _made_with(networks, settings, label_errors) | _which(rows, spectra)
 
 
 def _made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> dict:
@@ -136,7 +143,7 @@ def _made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> 
     }
 
 
-def _which(fits: Table, spectra: range | None) -> dict:
+def _which(fits: Table | StoredRows, spectra: range | None) -> dict:
     """How many rows the table has, and which of all spectra they are, where that is known: runs [first, stop]."""
     runs = {} if spectra is None else {"spectra": [[spectra.start, spectra.stop]]}
     return {"n_row": len(fits), **runs}
@@ -148,7 +155,7 @@ def write_best_fits(
     settings: FitSettings,
     path: str | Path,
     start: str | None = None,
-    reported: Table | None = None,
+    reported: Table | StoredRows | None = None,
 ) -> int:
     """Write the best-fit spectra (npz) of observed ones that share one wavelength axis; returns how many.
 
@@ -180,12 +187,14 @@ def write_best_fits(
         for which, names in enumerate((("identifier", "flux", "flux_error"), ("model", "continuum", "sigma", "used")))
         for name in names
     }
-    results = _results(_joined(tables) if reported is None else reported)
-    BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **results})
+    if reported is None:
+        reported = vstack(tables, metadata_conflicts="silent")
+        reported.meta = tables[0].meta  # vstack would join the lists in it
+    BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **_results(reported)})
     return len(stacked["flux"])
 
 
-def _results(fits: Table) -> dict[str, np.ndarray]:
+def _results(fits: Table | StoredRows) -> dict[str, np.ndarray]:
     """What the fits found, as arrays: `label_names`, `label_units` (n_label,), `labels`, `label_errors` (n, n_label);
     `SNR`, `chi2`, `dof`, `flags` and, where it is fitted, `RV`, `RV_error` (n,); `flag_names`, `flag_bits`; `errors`.
     """
@@ -201,120 +210,6 @@ def _results(fits: Table) -> dict[str, np.ndarray]:
         "flag_bits": np.array(list(fits.meta["flags"].values())),
         "errors": np.array(fits.meta["errors"]),
     }
-
-
-def gather_fits(paths: Sequence[str | Path]) -> Table:
-    """The fits of all shards of one run (ecsv) in one table, in the order given.
-
-    Raises SpectraError naming the files where two were not made with the same networks, settings and label errors, or
-    where spectra are there twice or not at all; and what `read_results` raises.
-    """
-    tables = [read_results(path) for path in paths]
-    _prove_one_run(paths, tables)
-    _prove_each_spectrum_once(paths, tables)
-    return _joined(tables)
-
-
-def _prove_one_run(paths: Sequence[str | Path], tables: list[Table]) -> None:
-    """Raise SpectraError where a table has another meta, other columns or other types than the first."""
-    first = tables[0]
-    for path, table in zip(paths, tables, strict=True):
-        for what in set(first.meta) | set(table.meta) - set(_ADDED):
-            if table.meta.get(what) != first.meta.get(what) and what not in _ADDED:
-                raise SpectraError(
-                    f"{path}: its {what} is {table.meta.get(what)!r}, but that of {paths[0]} is "
-                    f"{first.meta.get(what)!r}; expected shards of one run. Fit them again."
-                )
-        if table.colnames != first.colnames:
-            other = sorted(set(table.colnames) ^ set(first.colnames))
-            raise SpectraError(f"{path}: has not the columns of {paths[0]}: {', '.join(other)}. Fit it again.")
-        for name in table.colnames:
-            kinds = [(one[name].dtype.kind, one[name].shape[1:]) for one in (table, first)]
-            if kinds[0] != kinds[1]:
-                raise SpectraError(
-                    f"{path}: its column {name} is {table[name].dtype}, but that of {paths[0]} is {first[name].dtype}; "
-                    "expected shards of one run. Fit them again."
-                )
-
-
-def _prove_each_spectrum_once(paths: Sequence[str | Path], tables: list[Table]) -> None:
-    """Raise SpectraError where a table has lost rows, or where spectra are in two tables or, before the last, in none.
-
-    Tables that do not say which spectra they hold, such as those of earlier versions, are proved only not to be one
-    file given twice.
-    """
-    given: dict[Path, str | Path] = {}
-    for path, table in zip(paths, tables, strict=True):
-        if (own := Path(path).resolve()) in given:
-            raise SpectraError(f"{path}: given twice, first as {given[own]}. Give each shard once.")
-        given[own] = path
-        n_row = table.meta.get("n_row", len(table))
-        if n_row != len(table):
-            raise SpectraError(
-                f"{path}: {len(table)} rows, but it was made with {n_row}: rows were removed or added. Fit this shard "
-                "again."
-            )
-    if not all("spectra" in table.meta for table in tables):
-        return
-    runs = sorted((*run, str(path)) for path, table in zip(paths, tables, strict=True) for run in table.meta["spectra"])
-    seen, before = 0, ""
-    for first, stop, path in runs:
-        if first < seen:
-            raise SpectraError(f"{path}: spectra {first}:{min(seen, stop)} are also in {before}. Give each shard once.")
-        if first > seen:
-            raise SpectraError(
-                f"spectra {seen}:{first} are in none of the {len(tables)} tables given: a shard is missing before "
-                f"{path}. Fit it and give it too."
-            )
-        seen, before = stop, path
-
-
-def _joined(tables: list[Table]) -> Table:
-    """One table of the rows of all, with the meta of the first, of which counts are added up."""
-    fits = tables[0] if len(tables) == 1 else vstack(tables, metadata_conflicts="silent")
-    fits.meta = dict(tables[0].meta)  # vstack would join the lists in it
-    for what in set(fits.meta) & set(_ADDED):
-        fits.meta[what] = _ADDED[what]([table.meta[what] for table in tables])
-    return fits
-
-
-def _summed(counts: list[dict[str, int]]) -> dict[str, int]:
-    reasons = dict.fromkeys(reason for count in counts for reason in count)
-    return {reason: sum(count.get(reason, 0) for count in counts) for reason in reasons}
-
-
-def _united(parts: list[dict[str, str]]) -> dict[str, str]:
-    """All of them; a name that is there already gets a number."""
-    united: dict[str, str] = {}
-    for part in parts:
-        for name, problem in part.items():
-            number = 1
-            while (own := name if number == 1 else f"{name} ({number})") in united:
-                number += 1
-            united[own] = problem
-    return united
-
-
-def _runs(parts: list[list[list[int]]]) -> list[list[int]]:
-    """All runs [first, stop] of spectra, those that follow on each other as one."""
-    joined: list[list[int]] = []
-    for first, stop in sorted(run for part in parts for run in part):
-        if joined and joined[-1][1] == first:
-            joined[-1] = [joined[-1][0], stop]
-        else:
-            joined.append([first, stop])
-    return joined
-
-
-_ADDED = {"unreadable": _united, "left_out": _summed, "n_row": sum, "spectra": _runs}
-
-
-def refuse_if_unreadable(fits: Table) -> None:
-    """Raise SpectraError where not one spectrum of `fit_batches` could be read: then something is declared wrongly."""
-    unreadable = fits.meta.get("unreadable", {})
-    if unreadable and len(unreadable) >= len(fits):
-        first = next(iter(unreadable.values()))
-        raise SpectraError(f"none of {len(fits)} spectra could be read; the first: {first}")
 
 
 def _warn_unless_normalised(networks: PixelNetworks, batch: Spectra) -> None:

@@ -121,13 +121,14 @@ def _fits(path: Path) -> Facts:
 
 
 def _rows_of_fits_binary(path: Path) -> Facts:
-    from payneflow.fitting.results import read_fits_binary
+    from payneflow.fitting.fits_file import read_fits_binary
 
     return {"rows": len(read_fits_binary(path))}
 
 
 def _fits_binary(path: Path) -> Facts:
-    from payneflow.fitting.results import digest_of_values, read_fits_binary
+    from payneflow.fitting.fits_file import read_fits_binary
+    from payneflow.fitting.results import digest_of_values
 
     table = read_fits_binary(path)
     return {"rows": len(table), "digest": digest_of_values(table)}
