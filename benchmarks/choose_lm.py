@@ -33,7 +33,7 @@ from payneflow.training.lm.preparation import Preparation
 from payneflow.training.trainers import prepare
 
 N_FOLD = 4
-DEFAULT = LmSettings()
+DEFAULT = LmSettings().for_labels(3)  # the demonstration grid
 PREPARED_ANEW = {"penalty", "virtual_weight", "random_iterations", "random_damping"}  # the templates' training sees it
 HEAD = (
     f"{'':26}{'MAD':>10}{'rms':>10}{'99.9 %':>10}{'beyond':>10}{'ms':>7}"

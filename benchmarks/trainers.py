@@ -119,9 +119,11 @@ def measure(case: Case, settings: Settings, preparation: Preparation, seed: int 
     flux = case.flux[:, case.pixels]
     floors = preparation.floor.of(flux[preparation.floor.rows])
     to_learn = flux_to_learn(flux, preparation.virtual.flux(flux, floors.nugget))
+    relevance = preparation.floor.relevance(flux[preparation.floor.rows], floors.nugget)
+    known = zip(floors.noise, floors.deviation, relevance if len(relevance) else [None] * len(case.pixels), strict=True)
     tasks = [
-        PixelTask(int(pixel), to_learn[i], PixelProgress(), floors.noise[i], floors.deviation[i])
-        for i, pixel in enumerate(case.pixels)
+        PixelTask(int(pixel), to_learn[i], PixelProgress(), *of_pixel)
+        for i, (pixel, of_pixel) in enumerate(zip(case.pixels, known, strict=True))
     ]
     for _ in train_pixels(trainer, policy, tasks):
         pass
