@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from payneflow.grid.explained import NOTHING
 from payneflow.network import not_learnt
 from payneflow.stored_tables import write_table
 from payneflow.training.policy import ENDS, Stage
@@ -67,6 +66,8 @@ def failure_of(table: "Table") -> str:
     It did where most pixels have no network, or one that is not learnt (network.py). A pixel at its noise floor is as
     good as the labels allow, and none of these, unless there is no pixel in which the labels explain anything.
     """
+    from payneflow.grid.explained import NOTHING  # numba: not wanted by `payneflow status`
+
     ends, explained = np.asarray(table["end"]), np.asarray(table["explained_test"])
     broken = ends == Stage.FAILED
     lost = not_learnt(np.asarray(table["deviation_test"]), explained, table.meta["trunc_diff"])
