@@ -153,6 +153,17 @@ SWELLING = {
     ),
     "200 MB of zeros, bzip2": ("image", bz2.compress(image_of(25 * 10**6) + bytes(2 * 10**8)), "more than 67108864"),
     "200 MB of zeros, xz": ("image", lzma.compress(image_of(25 * 10**6) + bytes(2 * 10**8)), "more than 67108864"),
+    "axes without end": (
+        "image",
+        image_of(200).replace(b"NAXIS   =                    1", b"NAXIS   =          10000000000"),
+        "NAXIS of HDU 0 is 10000000000; expected at most 999",
+    ),
+    "axes without end, gzip": (
+        "image",
+        gzip.compress(image_of(200).replace(b"NAXIS   =                    1", b"NAXIS   =          10000000000")),
+        "NAXIS of HDU 0 is 10000000000; expected at most 999",
+    ),
+    "a header without end": ("image", image_of(200)[:320] + b" " * 30_000_000, "does not end within 28800000 bytes"),
     "a gzip file that is cut": ("image", gzip.compress(image_of(200))[:90], ""),
     "pixels of RICE": (
         "rice",
