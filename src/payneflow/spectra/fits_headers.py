@@ -40,6 +40,8 @@ def _numbers_of(path: Path, number: int, stream: BinaryIO) -> dict[str, int]:
     said: dict[str, int] = {}
     for _ in range(MOST_BLOCKS):
         block = stream.read(BLOCK)
+        if block.startswith(b"XTENSION=") and not block[10:CARD].lstrip().startswith(b"'"):  # astropy has no end of it
+            raise SpectraError(f"{path}: XTENSION of HDU {number} is no text; expected a kind of HDU. Is it damaged?")
         cards = [block[i : i + CARD] for i in range(0, len(block), CARD)]
         for card in cards:
             name, value = card[:8].decode("ascii", "replace").strip(), card[10:].partition(b"/")[0].strip()
