@@ -22,7 +22,7 @@ STOREYS = [
     ["training", "fitting", "evaluation", "figures"],
     ["spectra", "grid", "network"],
     ["kriging"],
-    ["simd", "stored_arrays", "stored_tables", "files"],
+    ["simd", "stored_arrays", "stored_tables", "files", "swelling"],
     ["errors", "declaration", "progress", "scaling", "weights", "wavelength", "statistics", "settings", "label_names"],
 ]
 HEIGHT = {room: -storey for storey, rooms in enumerate(STOREYS) for room in rooms}

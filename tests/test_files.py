@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from payneflow.errors import PayneflowError
-from payneflow.files import SMALL, NpzArchive, check_outputs, read_list, read_npz, whole_file
+from payneflow.files import SMALL, NpzArchive, check_outputs, read_list, read_npz, read_small, whole_file
 
 ARRAYS = {
     "text": np.array("é 星"),
@@ -169,3 +169,23 @@ def test_a_list_may_come_from_a_pipe_that_a_shell_opened_and_from_no_other(tmp_p
     os.close(writing)
     assert read_list(f"/dev/fd/{reading}") == ["a", "b"]
     os.close(reading)
+
+
+def test_small_files_are_read_whole_or_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "long").write_bytes(b"0123456789")
+
+    def said(name: str) -> str:
+        with pytest.raises(PayneflowError) as refused:
+            read_small(tmp_path / name, PayneflowError, "some text", most=9)
+        return str(refused.value).removeprefix(f"{tmp_path / name}: ")
+
+    assert said("pipe") == "a pipe, no file; expected some text."
+    assert said(".") == "a directory; expected some text: name the file inside it."
+    assert said("/dev/zero") == "a device, no file; expected some text."
+    assert said("nothing") == "no such file; expected some text."
+    assert said("loop") == "cannot be read (Too many levels of symbolic links); expected some text."
+    assert said("a\0b").startswith("cannot be read (")
+    assert said("long").startswith("larger than 0 MB, as no such file is; expected some text")
+    assert read_small(tmp_path / "long", PayneflowError, "some text", most=10) == b"0123456789"

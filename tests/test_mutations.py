@@ -25,7 +25,8 @@ def bench(tmp_path_factory):
     return Bench(tmp_path_factory.mktemp("bench"), with_fits=False)
 
 
-FILES = ["grid", "grid, split", "chunk", "checkpoint", "trained chunk", "list", "network"]
+FILES = ["grid", "grid, split", "grid, hdf5", "chunk", "checkpoint", "trained chunk", "list", "network"]
+FILES += ["config, plan", "config, status", "profile", "record, plan", "progress"]
 FIGURES = ["flux_deviation", "training_summary"]
 few = settings(max_examples=N_EXAMPLE, suppress_health_check=list(HealthCheck))
 

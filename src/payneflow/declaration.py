@@ -23,6 +23,8 @@ from pydantic_core import ArgsKwargs
 
 from payneflow.errors import SettingsError
 
+MOST_WHOLE = 2**128  # a seed may have 128 bits
+MOST_SHOWN = 200  # letters of a value in a message
 _BOUNDS = ("gt", "ge", "le", "min_length")
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -179,7 +181,22 @@ def problems_of(cls: type, values: dict) -> dict[str, str]:
         cls.__pydantic_validator__.validate_python(ArgsKwargs((), values), self_instance=object.__new__(cls))
     except ValidationError as error:
         return _problems(cls, values, error)
-    return {}
+    return _beyond_use(cls, values)
+
+
+def _beyond_use(cls: type, given: dict) -> dict[str, str]:
+    """Of values of the right types those that no file and no arithmetic can take."""
+    found = {}
+    for one in settings_of(cls):
+        value = given.get(one.name)
+        said = ""
+        if isinstance(value, int) and abs(value) >= MOST_WHOLE:
+            said = f"expected at most {float(MOST_WHOLE):.1g}"
+        elif any("\0" in text for text in (value if isinstance(value, list | tuple) else [value]) if type(text) is str):
+            said = "which holds a zero byte, expected text without"
+        if said:
+            found[one.name] = f"{one.name} is {shown(value)}, {said}."
+    return found
 
 
 def _problems(cls: type, given: dict, error: ValidationError) -> dict[str, str]:
@@ -194,15 +211,22 @@ def _problems(cls: type, given: dict, error: ValidationError) -> dict[str, str]:
         one, entry, value = declared[name], name, given.get(name)
         if inside and isinstance(value, dict) and inside[0] in value:
             entry, value = f"{name} {inside[0]}", value[inside[0]]
-        found[entry] = f"{entry} is {value!r}, expected {one.expected}. {one.advice}".strip()
+        found[entry] = f"{entry} is {shown(value)}, expected {one.expected}. {one.advice}".strip()
     return found
+
+
+def shown(value: Any) -> str:
+    """A value as a message can hold it."""
+    said = repr(value)
+    return said if len(said) <= MOST_SHOWN else f"{said[:MOST_SHOWN]} ..."
 
 
 def no_such(name: str, known: list[str]) -> str:
     """That there is no setting of this name, and which was probably meant."""
-    close = difflib.get_close_matches(str(name), known, n=1)
+    name = str(name)
+    close = difflib.get_close_matches(name[:MOST_SHOWN], known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"expected {', '.join(known)}."
-    return f"{name}: no such setting; {hint}"
+    return f"{name if len(name) <= MOST_SHOWN else shown(name)}: no such setting; {hint}"
 
 
 # -------------------------------------------------------------------------------------------------------- text as meant

@@ -31,6 +31,7 @@ NPY_1 = b"\x93NUMPY\x01\x00"  # how an array of npy version 1.0 begins
 LONGEST_HEADER = 10_000  # bytes of an npy header; numpy reads no longer ones
 LOCAL_HEADER = 30  # bytes of a zip member's own header before its name; bytes 26 to 29 are two lengths
 MOST_PROVED = 2**28  # bytes of an array read by rows whose checksum is worked out first, 0.3 s; larger ones go without
+MOST_SMALL = 2**24  # bytes of a file of settings; one of a thousand lines has 2**16
 LONGEST_NAME = 255  # bytes of a file's name on all common file systems
 RANDOM_LETTERS = 8  # of the names that mkstemp gives
 FORSAKEN = 86400  # seconds since another machine last wrote to a temporary file: its writer has ended
@@ -183,6 +184,24 @@ def refuse_special(path: str | Path, kind: type[PayneflowError], what: str) -> N
         raise kind(f"{path}: a directory; expected {what}: name the file inside it.")
     if not stat.S_ISREG(mode):
         raise kind(f"{path}: a {_SPECIAL.get(stat.S_IFMT(mode), 'device')}, no file; expected {what}.")
+
+
+def read_small(path: str | Path, kind: type[PayneflowError], what: str, most: int = MOST_SMALL) -> bytes:
+    """All bytes of a file of text that cannot be large: `what` it is, in the messages of `kind` where it is none.
+
+    Raises `kind` for a file that is not there, not readable, no file, or of more than `most` bytes.
+    """
+    refuse_special(path, kind, what)
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read(most + 1)
+    except FileNotFoundError:
+        raise kind(f"{path}: no such file; expected {what}.") from None
+    except (OSError, ValueError) as error:  # no permission, links in a circle; a name with a zero byte
+        raise kind(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); expected {what}.") from None
+    if len(content) > most:
+        raise kind(f"{path}: larger than {most // 2**20} MB, as no such file is; expected {what}.")
+    return content
 
 
 _OF_THIS_PROCESS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # pipes that a shell has opened, with a writer

@@ -247,6 +247,15 @@ def test_a_job_whose_files_have_come_or_gone_since_it_was_planned_stops(tmp_path
     assert "the files have come or gone since this job was planned" in capsys.readouterr().err
 
 
+def test_a_message_that_repeats_what_a_damaged_file_holds_is_of_a_screen(tmp_path, capsys):
+    names = np.array(["Teff", "x" * 50_000, "x" * 50_000])
+    path = write_small_grid(tmp_path / "grid.npz", label_names=names)
+    assert cli.main(["check", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"payneflow check: error: {path}: label_names[2] is 'xxx") and len(said) < 4200
+    assert said.endswith("Rename one, or remove the label that is there twice.\n")
+
+
 def test_no_permission_to_write_is_an_error_not_a_traceback(tmp_path, monkeypatch, capsys):
     """Root may write anywhere, so the refusal is made by hand."""
 

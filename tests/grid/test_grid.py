@@ -379,6 +379,13 @@ REFUSED = [
     Refused(
         "unsorted", at("wavelength", 7, 15000.5), ("wavelength[7]", "15000.5", "unsorted", "15001.2 of pixel 6", "Sort")
     ),
+    Refused(
+        "repeated but for rounding",
+        put("wavelength", lambda w: 15000.0 + 2e-12 * np.arange(N_PIXEL)),
+        ("wavelength[1]", "pixel 1", "repeated from pixel 0 but for rounding"),
+    ),
+    Refused("wavelength huge", put("wavelength", lambda w: w * 1e296), ("wavelength[0]", "1.5e+300", "1 ... 1e+09")),
+    Refused("wavelength tiny", at("wavelength", 0, 1e-300), ("wavelength[0]", "1e-300", "pixel 0", "the first of 1 ")),
     Refused("descending", put("wavelength", lambda w: w[::-1]), ("wavelength[1]", "pixel 1", "descends", "reverse")),
     # labels
     Refused("label NaN", at("labels_array", (1, 7), np.nan), ("labels_array[1, 7]", "label logg, spectrum 7", "nan")),
@@ -393,6 +400,16 @@ REFUSED = [
     ),
     Refused(
         "constant but for rounding", at("labels_array", (0, TRAINING), 0.1 + 1e-13 * np.arange(6)), ("[0]", "Teff")
+    ),
+    Refused(
+        "labels huge", put("labels_array", lambda x: x * [[1], [1e300]]), ("[1] (label logg)", "e+300 dex", "1e+100")
+    ),
+    Refused("labels tiny", put("labels_array", lambda x: x * [[1e-300], [1]]), ("[0] (label Teff)", "1e-100 or more")),
+    Refused("labels subnormal", put("labels_array", lambda x: x * 1e-310), ("[0] (label Teff)", "another unit")),
+    Refused(
+        "labels whose range overflows",
+        put("labels_array", lambda x: (x - 3) * 8e307),
+        ("[0] (label Teff)", "at most 1e+100", "its logarithm"),
     ),
     Refused(
         "placeholder in the test set",
@@ -452,6 +469,20 @@ def test_refused(tmp_path, case):
     assert message.startswith(f"{path}: ")
     for part in case.said:
         assert part in message
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e-300, 1e-310, 1.5e308])
+def test_flux_on_a_scale_of_its_own_that_has_no_squares_is_refused(tmp_path, factor):
+    flux = (good()["Y_u_all"] - 0.5).astype(float)
+    path = write(tmp_path / "grid.npz", {**good(), "Y_u_all": flux * factor})
+    with pytest.raises(GridError, match=r"Y_u_all goes from .*expected flux of at most 1e\+100.*in another unit"):
+        read_grid(path, reading=GridReading(flux_scale="grid"))
+
+
+def test_flux_that_varies_by_rounding_alone_is_refused(tmp_path):
+    flux = 1e4 + 1e-11 * np.arange(N_SPECTRUM * N_PIXEL).reshape(N_SPECTRUM, N_PIXEL)
+    with pytest.raises(GridError, match="is -10000 everywhere; expected spectra that differ"):
+        read_grid(write(tmp_path / "grid.npz", {**good(), "Y_u_all": -flux}), reading=GridReading(flux_scale="grid"))
 
 
 def test_all_missing_keys_in_one_message(tmp_path):

@@ -153,8 +153,67 @@ def test_a_file_that_is_no_config_is_named(tmp_path, text, says):
 def test_a_config_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SettingsError, match="no such file; expected the settings of a run"):
         read_config(tmp_path / "config.yaml")
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="a directory; expected the settings of a run"):
         read_config(tmp_path)
+
+
+def test_a_pipe_or_a_device_in_place_of_a_config_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "pipe"), (Path("/dev/zero"), "device")):
+        with pytest.raises(SettingsError, match=f"{path}: a {kind}, no file"):
+            read_config(path)
+
+
+SWELLING = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
+    f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(12)
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("ranks: 2", "not YAML .line [0-9]+ gives 'ranks' a second time"),
+        (SWELLING, "more than 10000 entries, aliases counted"),
+        ("a: &a [*a]", "more than 10000 entries, aliases counted"),
+        (f"a: {'[' * 2000}", "more than 50 lists and sections inside each other"),
+        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("a: 2024-13-45", "month must be in 1..12"),
+        (f"a: {'9' * 5000}", "not YAML"),
+        (f"a: {'b' * 5000}", "a: no such setting"),
+        ("".join(f"a{i}: 1\n" for i in range(3000)), "a19: no such setting.*\n  and 2980 more"),
+    ],
+)
+def test_what_no_settings_are_is_refused_at_once_and_in_a_screen(tmp_path, more, says):
+    path = write_config(tmp_path)
+    path.write_text(f"{path.read_text()}\n{more}\n")
+    with pytest.raises(SettingsError, match=says) as refused:
+        read_config(path)
+    assert str(path) in str(refused.value) and len(str(refused.value)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        (f"ranks={10**400}", "ranks is 1000.* [.][.][.], expected at most 3e[+]38"),
+        (f"trainer={'x' * 5000}", "trainer is 'xxx.* [.][.][.], expected"),
+        (f"a={'[' * 40000}", "a: no such setting"),
+    ],
+)
+def test_values_beyond_use_are_refused_and_cut_short(tmp_path, setting, says):
+    with pytest.raises(SettingsError, match=says) as refused:
+        read_config(write_config(tmp_path), [setting])
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_zero_byte_in_a_path_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="grid is 'a.*b', which holds a zero byte"):
+        read_config(write_config(tmp_path, grid="a\0b"))
+
+
+def test_bytes_that_are_no_text_are_no_config(tmp_path):
+    (tmp_path / "config.yaml").write_bytes(b"grid: \xe9\n")
+    with pytest.raises(SettingsError, match="config.yaml: no UTF-8 .* at byte 6"):
+        read_config(tmp_path / "config.yaml")
 
 
 # ------------------------------------------------------------------------------------------------------ the profile
@@ -196,6 +255,8 @@ def test_the_profiles_of_the_repository_can_be_read():
         ({"default-resources": {"ranks": "two"}}, "ranks is 'two', expected a whole number from 1"),
         ({"set-resources": {"train_chunk": 7}}, "set-resources: train_chunk is 7"),
         ({"jobs": "few"}, "jobs is 'few'"),
+        ({"set-resources": {"train_chunk": {"tasks": 10**300}}}, "expected a whole number from 1"),
+        ({"default-resources": "ranks=2 'x"}, ": No closing quotation"),
     ],
 )
 def test_a_wrong_profile_is_named(tmp_path, settings, says):

@@ -311,6 +311,14 @@ def test_checkpoints_that_are_torn_or_stale_or_of_others_count_as_absent(run):
     assert status_of(run).n_done == 5
 
 
+def test_pipes_in_the_places_of_progress_and_logs_are_not_waited_for(run):
+    log = run / "results/logs/train_chunk" / f"{NAMES[1]}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for path in (log, progress_path(run / "results/trained" / f"{NAMES[2]}.npz")):
+        os.mkfifo(path)
+    assert states_of(run)[NAMES[2]] == State.WAITING
+
+
 def test_a_log_of_any_bytes_is_no_error(run):
     log = write_log(run, "pixel05-09", "")
     log.write_bytes(bytes(range(256)) * 100)

@@ -1,5 +1,9 @@
 """One bad file takes no batch with it, whatever is wrong with its bytes, in every format: its spectrum is recorded."""
 
+import bz2
+import gzip
+import io
+import lzma
 import warnings
 
 import h5py
@@ -7,8 +11,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from payneflow.errors import SpectraWarning
+from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.spectra import make_layout, read_spectra
+from payneflow.spectra.reading import open_spectra
+from payneflow.swelling import MOST_PIXELS
 
 WAVELENGTH = 15000.0 * np.exp(1.4e-5 * np.arange(200))
 FLUX = 1.0 + 0.01 * np.random.default_rng(0).normal(size=200)
@@ -19,6 +25,7 @@ LAYOUTS = {
         format="fits", wavelength="1:wavelength", flux="1:flux", flux_error="1:flux_error", uncertainty="flux_error"
     ),
     "image": make_layout(format="fits", wavelength="1", flux="0", flux_error="2", uncertainty="flux_error"),
+    "rice": make_layout(format="fits", wavelength="2", flux="1", flux_error="3", uncertainty="flux_error"),
     "hdf5": make_layout(format="hdf5", uncertainty="flux_error"),
     "npz": make_layout(uncertainty="flux_error"),
     "text": make_layout(format="text", uncertainty="flux_error"),
@@ -31,6 +38,9 @@ def good_file(path, kind):
         fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path)
     elif kind == "image":
         fits.HDUList([fits.PrimaryHDU(FLUX), fits.ImageHDU(WAVELENGTH), fits.ImageHDU(ERROR)]).writeto(path)
+    elif kind == "rice":
+        hdus = [fits.ImageHDU(array) for array in (FLUX, WAVELENGTH, ERROR)]
+        fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
     elif kind == "hdf5":
         with h5py.File(path, "w") as file:
             file.update(COLUMNS)
@@ -103,6 +113,99 @@ def test_hdf5_that_holds_something_else(tmp_path, write):
     assert_recorded(paths, "hdf5")
 
 
+def image_of(*lengths):
+    """A FITS file whose first header says so many values, and which has 200 of them."""
+    header = fits.Header([("SIMPLE", True), ("BITPIX", -64), ("NAXIS", len(lengths))])
+    header.update({f"NAXIS{i + 1}": length for i, length in enumerate(lengths)})
+    return header.tostring(padding=True).encode() + FLUX.astype(">f8").tobytes()
+
+
+def rice_of(old, new):
+    """A compressed image of 4 spectra of 200 pixels, a card of whose header is changed."""
+    stream = io.BytesIO()
+    image = fits.CompImageHDU(np.zeros((4, 200), np.int32), compression_type="RICE_1")
+    fits.HDUList([fits.PrimaryHDU(), image, fits.ImageHDU(WAVELENGTH), fits.ImageHDU(ERROR)]).writeto(stream)
+    assert stream.getvalue().count(old) == 1
+    return stream.getvalue().replace(old, new)
+
+
+def npz_of_zeros(key):
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{**COLUMNS, key: np.zeros(4 * 10**7)})
+    return stream.getvalue()
+
+
+def hdf5_of_nothing(key, *shape):
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file.update({name: array for name, array in COLUMNS.items() if name != key})
+        file.create_dataset(key, shape, "f8", chunks=True, compression="gzip")
+    return stream.getvalue()
+
+
+SWELLING = {
+    "a header of 80 GB": ("image", image_of(10**10), "truncated"),
+    "a header of 80 GB, gzip": ("image", gzip.compress(image_of(10**10)), ""),
+    "200 MB of zeros, gzip": (
+        "image",
+        gzip.compress(image_of(25 * 10**6) + bytes(2 * 10**8), 9),
+        "that inflate to more than",
+    ),
+    "200 MB of zeros, bzip2": ("image", bz2.compress(image_of(25 * 10**6) + bytes(2 * 10**8)), "more than 67108864"),
+    "200 MB of zeros, xz": ("image", lzma.compress(image_of(25 * 10**6) + bytes(2 * 10**8)), "more than 67108864"),
+    "axes without end": (
+        "image",
+        image_of(200).replace(b"NAXIS   =                    1", b"NAXIS   =          10000000000"),
+        "NAXIS of HDU 0 is 10000000000; expected at most 999",
+    ),
+    "axes without end, gzip": (
+        "image",
+        gzip.compress(image_of(200).replace(b"NAXIS   =                    1", b"NAXIS   =          10000000000")),
+        "NAXIS of HDU 0 is 10000000000; expected at most 999",
+    ),
+    "a header without end": ("image", image_of(200)[:320] + b" " * 30_000_000, "does not end within 28800000 bytes"),
+    "a gzip file that is cut": ("image", gzip.compress(image_of(200))[:90], ""),
+    "pixels of RICE": (
+        "rice",
+        rice_of(b"ZNAXIS1 =                  200", b"ZNAXIS1 =          10000000000"),
+        "take 160000000000 bytes",
+    ),
+    "rows of RICE": (
+        "rice",
+        rice_of(b"ZNAXIS2 =                    4", b"ZNAXIS2 =           1000000000"),
+        "take 800000000000 bytes",
+    ),
+    "npz, flux": ("npz", npz_of_zeros("flux"), "flux would take 320000000 bytes"),
+    "npz, wavelength": ("npz", npz_of_zeros("wavelength"), "wavelength would take 320000000 bytes"),
+    "hdf5, rows of flux": ("hdf5", hdf5_of_nothing("flux", 10**9, 200), "flux would take 1600000000000 bytes"),
+    "hdf5, wavelength": ("hdf5", hdf5_of_nothing("wavelength", 10**10), "wavelength would take 80000000000 bytes"),
+}
+
+
+@pytest.mark.parametrize(("kind", "content", "says"), SWELLING.values(), ids=SWELLING)
+def test_what_would_swell_is_refused_before_it_does(tmp_path, kind, content, says):
+    paths = [tmp_path / name for name in ("first", "bad", "last")]
+    for path in paths:
+        good_file(path, kind)
+    paths[1].write_bytes(content)
+    assert says in assert_recorded(paths, kind)[1]
+
+
+def test_one_spectrum_of_more_pixels_than_any_is_refused(tmp_path):
+    path = tmp_path / "long.npz"
+    np.savez(path, **dict.fromkeys(COLUMNS, np.arange(MOST_PIXELS + 1, dtype=np.float32)))
+    with pytest.raises(SpectraError, match="flux has 10000001 pixels a spectrum; expected at most 10000000"):
+        open_spectra(path, LAYOUTS["npz"])
+
+
+def test_a_file_that_shrinks_as_spectra_do_is_read(tmp_path):
+    """Compressed, it is what it was."""
+    good_file(tmp_path / "plain", "image")
+    (tmp_path / "packed").write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))
+    (batch,) = read_spectra([tmp_path / "plain", tmp_path / "packed"], LAYOUTS["image"], WAVELENGTH)
+    assert (batch.flux == FLUX).all() and len(batch) == 2
+
+
 def test_a_directory_and_a_link_to_nothing(tmp_path):
     paths = [tmp_path / name for name in ("first", "directory", "link", "last")]
     good_file(paths[0], "npz")
@@ -113,7 +216,7 @@ def test_a_directory_and_a_link_to_nothing(tmp_path):
 
 
 def assert_recorded(paths, kind):
-    """The first and the last are read, those between are failed spectra of their names, with a reason."""
+    """The first and the last are read, those between are failed spectra of their names, with the reasons returned."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpectraWarning)
         batches = list(read_spectra(paths, LAYOUTS[kind], WAVELENGTH))
@@ -123,3 +226,4 @@ def assert_recorded(paths, kind):
     assert all(str(path) in problem for path, problem in zip(paths[1:-1], said[1:-1], strict=True))
     assert all(np.isinf(batch.flux_error).all() for batch in batches if batch.problem[0])
     assert (batches[0].flux[0] == FLUX).all() or kind == "text"
+    return said

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from payneflow.errors import PayneflowError
-from payneflow.files import whole_file
+from payneflow.files import read_small, whole_file
 from payneflow.progress import say
 
 
@@ -69,10 +69,10 @@ class ProgressFile:
 def read_progress(path: Path, chunk: str, settings: dict) -> Progress | None:
     """What the file says of this chunk and these settings; None where there is none, or of something else, or torn."""
     try:
-        found = Progress(**json.loads(path.read_text(encoding="utf-8")))
+        found = Progress(**json.loads(read_small(path, PayneflowError, "progress").decode("utf-8")))
         found = replace(found, n_done=int(found.n_done), state=JobState(found.state), reason=str(found.reason))
         numbers = [float(one) for one in (found.n_done, found.rate, found.time)]
-    except (OSError, ValueError, TypeError, OverflowError):
+    except (PayneflowError, ValueError, TypeError, OverflowError, RecursionError):
         return None
     of_this = found.chunk == chunk and found.settings == settings
     return found if of_this and all(math.isfinite(one) and one >= 0 for one in numbers) else None

@@ -15,7 +15,7 @@ from payneflow.training.trainers import TRAINERS
 if TYPE_CHECKING:
     from astropy.table import Table
 
-NOTHING, FEW = 0.15, 0.01  # part of the variance that labels in any order may seem to explain; part of the pixels
+FEW = 0.01  # part of the pixels
 BY_HEART = 10.0  # times the deviation on the training set: a test set so much worse was not learnt
 
 # name: (type, unit, description); the order is that of the columns
@@ -66,6 +66,8 @@ def failure_of(table: "Table") -> str:
     It did where most pixels have no network, or one that is not learnt (network.py). A pixel at its noise floor is as
     good as the labels allow, and none of these, unless there is no pixel in which the labels explain anything.
     """
+    from payneflow.grid.explained import NOTHING  # numba: not wanted by `payneflow status`
+
     ends, explained = np.asarray(table["end"]), np.asarray(table["explained_test"])
     broken = ends == Stage.FAILED
     lost = not_learnt(np.asarray(table["deviation_test"]), explained, table.meta["trunc_diff"])

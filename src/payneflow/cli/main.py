@@ -13,6 +13,8 @@ from payneflow import __version__
 from payneflow.cli import fitting, running, training
 from payneflow.errors import PayneflowError
 
+MOST_SAID = 4000  # letters of a message: a screen
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `payneflow ARGUMENTS`; returns the exit status: 0, or 2 after an error the user can act on.
@@ -63,12 +65,17 @@ def _run(arguments: list[str] | None) -> int:
     try:
         options.run(options)
     except PayneflowError as error:
-        print(f"payneflow {options.command}: error: {error}", file=sys.stderr)
+        print(f"payneflow {options.command}: error: {_in_a_screen(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"payneflow {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def _in_a_screen(said: str) -> str:
+    """A message, without its middle where a damaged file has names of thousands of letters."""
+    return said if len(said) <= MOST_SAID else f"{said[: MOST_SAID // 2]} ... {said[-MOST_SAID // 2 :]}"
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -74,7 +74,7 @@ def measure_label_errors(
     good = np.isfinite(errors).all(axis=1) & ~astray
     if not good.any():
         raise CalibrationError(
-            f"no noiseless spectrum of the grid could be fitted: {len(networks.wavelength)} pixels for "
+            f"{grid.path}: no noiseless spectrum of the grid could be fitted: {len(networks.wavelength)} pixels for "
             f"{len(errors[0])} parameters. Train more pixels, fit less, or do without (fit: calibrate: false in "
             "config.yaml)."
         )

@@ -20,6 +20,10 @@ from payneflow.wavelength import LOWEST_IN_AIR, air_to_vacuum
 LOWEST_WAVELENGTH = 1000.0  # Angstrom; a median below it is another unit: no stellar grid lies there
 NANOMETRES_FROM = 100.0  # a median from here to LOWEST_WAVELENGTH reads as nm, below as micrometres or a logarithm
 
+SHORTEST, LONGEST = 1.0, 1e9  # Angstrom, X-rays and radio waves of 10 cm; beyond them lies no spectrum of a star
+LEAST_STEP = 1e-10  # of a wavelength, 3 cm/s; pixels that are closer are one pixel but for rounding
+LEAST_RANGE, LARGEST = 1e-100, 1e100  # of labels and flux in their units: beyond, their squares are 0 or infinite
+
 CONSTANT = 1e-9  # a label whose range is a smaller share of its size than this is constant but for rounding
 
 # Clearly not normalised is a spectrum whose continuum is far from 1. Absorption lowers the median even of a good
@@ -59,6 +63,7 @@ def check_wavelength(path: Path, key: str, wavelength: np.ndarray) -> None:
             "Angstrom. Correct the axis."
         )
     _check_unit(path, key, float(np.median(wavelength)))
+    _check_reach(path, key, wavelength)
     _check_increasing(path, key, wavelength)
 
 
@@ -83,19 +88,30 @@ def _check_unit(path: Path, key: str, median: float) -> None:
     raise GridError(f"{path}: {key} has the median {median:g}; expected Angstrom. It looks like {guess}.")
 
 
+def _check_reach(path: Path, key: str, wavelength: np.ndarray) -> None:
+    beyond = (wavelength < SHORTEST) | (wavelength > LONGEST)
+    if beyond.any():
+        pixel = int(np.argmax(beyond))
+        raise GridError(
+            f"{path}: {key}[{pixel}] is {wavelength[pixel]:g} (pixel {pixel}), the first of {beyond.sum()} wavelengths "
+            f"outside {SHORTEST:g} ... {LONGEST:g} Angstrom; expected wavelengths of light. Correct the axis."
+        )
+
+
 def _check_increasing(path: Path, key: str, wavelength: np.ndarray) -> None:
-    wrong = np.diff(wavelength) <= 0
+    wrong = np.diff(wavelength) <= LEAST_STEP * wavelength[1:]
     if not wrong.any():
         return
     pixel = int(np.argmax(wrong)) + 1
     place = f"{path}: {key}[{pixel}] is {wavelength[pixel]:.10g} Angstrom (pixel {pixel})"
-    if wavelength[pixel] == wavelength[pixel - 1]:
+    if wavelength[pixel] >= wavelength[pixel - 1]:
+        but = "" if wavelength[pixel] == wavelength[pixel - 1] else " but for rounding"
         raise GridError(
-            f"{place}, repeated from pixel {pixel - 1}; expected increasing wavelengths. Remove the pixels that are "
-            "there twice, or store float64 where rounding made them equal."
+            f"{place}, repeated from pixel {pixel - 1}{but}; expected increasing wavelengths. Remove the pixels that "
+            "are there twice, or store float64 where rounding made them equal."
         )
     remedy = "Sort the axis, and the columns of the flux with it"
-    if wrong.all():
+    if (np.diff(wavelength) < 0).all():
         remedy = "The axis descends: reverse it, and the columns of the flux with it"
     raise GridError(
         f"{place}, unsorted: it lies below the {wavelength[pixel - 1]:.10g} of pixel {pixel - 1}; expected increasing "
@@ -114,6 +130,7 @@ def check_labels(
     _check_finite(path, key, labels.T, lambda label, spectrum: f"label {names[label]}, spectrum {spectrum}")
     check_fillers(path, key, labels, names, units)
     scaler = LabelScaler.of_training_labels(labels[split.training])
+    _check_size(path, key, labels, scaler, names, units)
     size = np.maximum(np.abs(scaler.x_min), np.abs(scaler.x_max))
     constant = scaler.x_max - scaler.x_min <= CONSTANT * size
     if constant.any():
@@ -129,6 +146,22 @@ def check_labels(
             f"{path}: {key}[{label}] (label {names[label]}) is constant: {scaler.x_min[label]:g} "
             f"{units[label]} in all training spectra (rows {split.said_of(trains=True)}); expected a label that "
             f"varies. {remedy}"
+        )
+
+
+def _check_size(path: Path, key: str, labels: np.ndarray, scaler: LabelScaler, names, units) -> None:
+    """Refuse labels whose size or range is such that numbers in their unit, squared, are none any more."""
+    size = np.abs(labels).max(axis=0)
+    with np.errstate(over="ignore"):
+        narrow = (scaler.x_max > scaler.x_min) & (scaler.x_max - scaler.x_min < LEAST_RANGE)
+    wrong = (size > LARGEST) | narrow
+    if wrong.any():
+        label = int(np.argmax(wrong))
+        raise GridError(
+            f"{path}: {key}[{label}] (label {names[label]}) goes from {labels[:, label].min():g} to "
+            f"{labels[:, label].max():g} {units[label]}; expected values of at most {LARGEST:g}, which differ by "
+            f"{LEAST_RANGE:g} or more, so that errors, squared, are numbers still. Store it in another unit, "
+            "or its logarithm."
         )
 
 
@@ -194,8 +227,21 @@ class FluxCheck:
                 f"{LOWEST_FLUX:g} ... {HIGHEST_FLUX:g}, where the scaled flux lies in 0 ... 1. Correct these spectra, "
                 f"or leave them or these pixels out; or {OTHER_SCALE}."
             )
-        if self._of_grid and not self._highest > self._lowest:
-            raise GridError(f"{self._path}: {self._key} is {self._lowest:g} everywhere; expected spectra that differ.")
+        if self._of_grid:
+            self._judge_range()
+
+    def _judge_range(self) -> None:
+        """Refuse flux on a scale of its own that does not vary, or whose squares are no numbers any more."""
+        low, high = float(self._lowest), float(self._highest)
+        size = max(abs(low), abs(high))
+        if not high / 2 - low / 2 > CONSTANT / 2 * size:
+            raise GridError(f"{self._path}: {self._key} is {low:g} everywhere; expected spectra that differ.")
+        if size > LARGEST or high - low < LEAST_RANGE:
+            raise GridError(
+                f"{self._path}: {self._key} goes from {low:g} to {high:g}; expected flux of at most {LARGEST:g}, which "
+                f"differs by {LEAST_RANGE:g} or more, so that errors, squared, are numbers still. Store it in another "
+                "unit."
+            )
 
     def _place(self, spectrum: int, pixel: int) -> str:
         return f"spectrum {spectrum}, pixel {pixel}, {self._wavelength[pixel]:.7g} Angstrom"

@@ -26,6 +26,7 @@ from payneflow.grid.layout import (
 from payneflow.grid.npz import NpzStore
 from payneflow.grid.reading import GridReading
 from payneflow.grid.sets import ALTERNATE, RANDOM, Split
+from payneflow.swelling import refuse_many_pixels, refuse_unstored
 
 
 class GridStore(Protocol):
@@ -71,11 +72,14 @@ class GridFile:
             key = getattr(self.keys, role)
             if key in headers:
                 check_kind(self.path, key, headers[key], role)
+                refuse_unstored(self.path, key, headers[key].shape, headers[key].dtype, GridError)
         shapes = {key: header.shape for key, header in headers.items()}
         if roles == ROLES:
             check_shapes(self.path, self.keys, shapes)
         else:
             check_axis(self.path, self.keys.wavelength, shapes[self.keys.wavelength])
+        place = f"{self.path}: {self.keys.wavelength}"
+        refuse_many_pixels(place, headers[self.keys.wavelength].shape[0], GridError)
         return headers
 
     def __enter__(self) -> "GridFile":
@@ -119,6 +123,7 @@ class GridFile:
                 f"{self.path}: {said}, which the setting split names, is a pickled array, never loaded. Store it as "
                 "np.array(trains, dtype=bool)."
             )
+        refuse_unstored(self.path, said, header.shape, header.dtype, GridError)
         return Split.of_array(self.path, said, self._store.read(said), n_spectrum)
 
     def flux(self) -> np.ndarray | StoredFlux:

@@ -15,8 +15,19 @@ import yaml
 from pydantic import Field, Strict
 
 from payneflow.chunks.selection import parse_pixels
-from payneflow.declaration import as_meant, declare, no_such, problems_of, section, sections_of, setting, settings_of
+from payneflow.declaration import (
+    as_meant,
+    declare,
+    no_such,
+    problems_of,
+    section,
+    sections_of,
+    setting,
+    settings_of,
+    shown,
+)
 from payneflow.errors import SettingsError
+from payneflow.files import read_small
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import GridKeys, GridReading, read_labels, read_wavelength
 from payneflow.scaling import LabelScaler
@@ -24,6 +35,10 @@ from payneflow.spectra.layout import SpectraLayout
 from payneflow.training.trainers import DEFAULT, TRAINERS, Settings, TrainerEntry, entry_named
 from payneflow.wavelength import even_step
 
+MOST_ENTRIES = 10_000  # of a file of settings; config.yaml has a hundred
+MOST_PROBLEMS = 20  # that one message lists
+MOST_NESTED = 50  # lists and sections inside each other; config.yaml has three
+MOST_SAID = 300  # letters of what a parser says
 AUTO = "auto"  # the chunk_size that is found from the cost of a pixel
 QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: as a mapping. Use quotes:
   in config.yaml           pixels: "1:50:2"
@@ -148,7 +163,8 @@ def check_config(config: Mapping, source: str = "config.yaml, --configfile or --
     checked = _read_section(Config, config, "", problems)
     if problems:
         heading = f"These settings (from {source}) cannot be used:"
-        raise SettingsError("\n".join([heading, *(f"  {problem}" for problem in problems)]))
+        more = [f"and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+        raise SettingsError("\n  ".join([heading, *problems[:MOST_PROBLEMS], *more]))
     return replace(checked, grid=_at_home(checked.grid), results=_at_home(checked.results))
 
 
@@ -163,7 +179,9 @@ def _read_section(cls: type, values: Any, place: str, problems: list[str], inlin
     `place`: the names above, such as "fit."; `inline`: the section holds others beside those of the class.
     """
     if not isinstance(values, Mapping):
-        problems.append(f"{place.rstrip('.') or 'config.yaml'} is {values!r}, expected a section with its settings.")
+        problems.append(
+            f"{place.rstrip('.') or 'config.yaml'} is {shown(values)}, expected a section with its settings."
+        )
         return None
     if not inline:
         known = _names(cls)
@@ -312,18 +330,58 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
 
 
 def read_yaml(path: Path, what: str) -> dict:
-    """The mapping that a YAML file holds; `what` names such a file in the SettingsError that anything else raises."""
+    """The mapping that a YAML file holds; `what` names such a file in the SettingsError that anything else raises.
+
+    Refused are also names that stand there twice, of which YAML would take the last, and more entries than settings
+    have: an alias in an alias in an alias stands for billions, or for itself.
+    """
+    content = read_small(path, SettingsError, what)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file; expected {what}. Go to its directory, or name it.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read ({error}); expected {what}.") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not YAML ({' '.join(str(error).split())}); expected {what}.") from None
+        values = yaml.load(content.decode("utf-8-sig"), Loader=_Loader)
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: no UTF-8 ({error.reason} at byte {error.start}); expected {what}.") from None
+    except (yaml.YAMLError, ValueError) as error:  # of dates and numbers that are none
+        said = " ".join(str(error).split())[:MOST_SAID]
+        raise SettingsError(f"{path}: not YAML ({said}); expected {what}.") from None
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: holds {type(values).__name__}, expected names and values: {what}.")
+    if _n_entry(values) > MOST_ENTRIES:
+        raise SettingsError(f"{path}: holds more than {MOST_ENTRIES} entries, aliases counted; expected {what}.")
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """As yaml.safe_load, but that no name may be given twice, and that nesting ends before Python's does."""
+
+    depth = 0
+
+    def compose_node(self, parent, index):
+        self.depth += 1
+        if self.depth > MOST_NESTED:
+            raise yaml.YAMLError(f"more than {MOST_NESTED} lists and sections inside each other")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.YAMLError(f"line {key.start_mark.line + 1} gives {key.value!r} a second time")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _n_entry(values: Any) -> int:
+    """Entries of nested lists and mappings, each as often as aliases repeat it; at most one above MOST_ENTRIES."""
+    waiting, n = [values], 0
+    while waiting and n <= MOST_ENTRIES:
+        one = waiting.pop()
+        inside = [*one.keys(), *one.values()] if isinstance(one, dict) else one if isinstance(one, list) else []
+        n += len(inside)
+        waiting += inside
+    return n
 
 
 def _parsed(override: str) -> dict:
@@ -332,9 +390,12 @@ def _parsed(override: str) -> dict:
     if not equals or not name:
         raise SettingsError(f"{override}: expected NAME=VALUE, such as chunk_size=500 or 'lm={{n_neurons: 20}}'.")
     try:
-        return {name: yaml.load(text, Loader=yaml.BaseLoader)}
-    except yaml.YAMLError:
+        value = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError):
         return {name: text}
+    if _n_entry(value) > MOST_ENTRIES:
+        raise SettingsError(f"{name}: more than {MOST_ENTRIES} entries, aliases counted; expected a setting.")
+    return {name: value}
 
 
 def _together(values: dict, others: dict) -> dict:

@@ -4,11 +4,13 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from payneflow.declaration import shown
 from payneflow.errors import SettingsError
 from payneflow.run.config import read_yaml
 
 TRAINING_RULE = "train_chunk"
 UNLIMITED = "unlimited"
+MOST_OF_ANY = 2**31  # ranks, tasks or jobs: Slurm counts them in 32 bits
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def _of_rule(path: Path, resources) -> dict | list | None:
         entries = [str(entry).partition(":") for entry in resources]
         return [assignment for rule, _, assignment in entries if rule == TRAINING_RULE]
     if resources is not None:
-        raise SettingsError(f"{path}: set-resources is {resources!r}, expected rules with their resources.")
+        raise SettingsError(f"{path}: set-resources is {shown(resources)}, expected rules with their resources.")
     return None
 
 
@@ -77,11 +79,14 @@ def _resources(path: Path, where: str, resources) -> dict:
     if resources is None:
         return {}
     if isinstance(resources, str):
-        resources = shlex.split(resources)
+        try:
+            resources = shlex.split(resources)
+        except ValueError as error:
+            raise SettingsError(f"{path}: {where} is {shown(resources)}: {error}.") from None
     if isinstance(resources, list):
         return {name: value.strip("'\"") for name, _, value in (str(entry).partition("=") for entry in resources)}
     if not isinstance(resources, dict):
-        raise SettingsError(f"{path}: {where} is {resources!r}, expected names and values.")
+        raise SettingsError(f"{path}: {where} is {shown(resources)}, expected names and values.")
     return dict(resources)
 
 
@@ -93,8 +98,8 @@ def _whole(path: Path, name: str, value) -> int | None:
     if value is None:
         return None
     number = _whole_or_none(value)
-    if number is None or number < 1:
-        raise SettingsError(f"{path}: {name} is {value!r}, expected a whole number from 1.")
+    if number is None or not 1 <= number <= MOST_OF_ANY:
+        raise SettingsError(f"{path}: {name} is {shown(value)}, expected a whole number from 1.")
     return number
 
 

@@ -178,6 +178,8 @@ def _saved(checkpoint: Path, chunk: PixelChunk, record: dict) -> int:
 
 def _last_lines(log: Path) -> list[str]:
     """The last lines of a log that are not empty."""
+    if not log.is_file():  # a pipe in its place would be waited for
+        return []
     try:
         with open(log, "rb") as stream:
             stream.seek(max(0, stream.seek(0, 2) - LOG_TAIL))

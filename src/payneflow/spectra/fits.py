@@ -8,6 +8,7 @@ import numpy as np
 from astropy.io import fits
 
 from payneflow.errors import SpectraError
+from payneflow.spectra.fits_headers import check_headers
 from payneflow.spectra.header_axis import doubt_of_header, wavelengths_of_header
 from payneflow.spectra.header_says import check_said, said_of_axis, said_of_column, said_of_medium, said_of_unit
 from payneflow.spectra.layout import SpectraLayout
@@ -23,6 +24,7 @@ class FitsStore:
 
     def __init__(self, path: Path, layout: SpectraLayout):
         self.layout, self._path = layout, path
+        check_headers(path)
         self._stream = open(path, "rb")  # noqa: SIM115 - closed by close(), also where astropy gives up half way
         try:
             self._file = self._open(self._stream, memmap=False)

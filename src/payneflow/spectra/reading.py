@@ -21,8 +21,10 @@ from payneflow.spectra.one_star import are_pieces, doubt_of_levels, joined
 from payneflow.spectra.stored import SpectraFile, StoredSpectra
 from payneflow.spectra.uncertainty import MOST_MASKED, REASONS, flux_errors, is_masked, kind_in_doubt
 from payneflow.spectra.wavelengths import check_overlap, columns_of, rising_axis, rounding_of, within_reach
+from payneflow.swelling import refuse_swelling
 
 BATCH_SIZE = 500  # spectra; 60 MB of flux and errors at 7214 pixels
+MOST_AT_ONCE = 2**25  # numbers of an array that are read together, 256 MB: of spectra of more than 67 000 pixels fewer
 DOUBT_FROM = 20  # spectra of a batch that are looked at for errors or masks of a wrong kind
 
 
@@ -72,6 +74,8 @@ def open_spectra(path: str | Path, layout: SpectraLayout, name: str = "") -> Spe
         raise SpectraError(f"{path}: no such file; expected a file of observed spectra.")
     refuse_special(path, SpectraError, "a file of observed spectra")
     with _damage_said(path, layout):
+        if layout.format != "npz":  # whose arrays are judged one by one
+            refuse_swelling(path, SpectraError)
         store = FORMATS[layout.format].load_store()(path, layout)
         try:
             return SpectraFile(path, store, name)
@@ -147,9 +151,10 @@ def _pieces(
             with open_spectra(path, layout, name) as file:
                 n_spectrum = file.n_spectrum
                 rows = _selected(n_spectrum, begin, selection)
+                at_once = min(batch_size, max(1, MOST_AT_ONCE // file.n_pixel))
                 while rows:
-                    yield from _checked(file, rows[:batch_size], networks, said)
-                    rows = rows[batch_size:]  # what is left when the file turns out to be damaged there
+                    yield from _checked(file, rows[:at_once], networks, said)
+                    rows = rows[at_once:]  # what is left when the file turns out to be damaged there
         except SpectraError as error:
             if not flag:
                 raise

@@ -18,7 +18,8 @@ from payneflow.errors import SpectraError
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import ROLES, SpectraLayout
 from payneflow.spectra.names import as_text, names_of_rows
-from payneflow.spectra.rows import NamedRows
+from payneflow.spectra.rows import NamedRows, split
+from payneflow.swelling import refuse_many_pixels, refuse_unstored
 
 _MEANING = {
     "wavelength": "the wavelengths",
@@ -72,6 +73,7 @@ class SpectraFile:
         self._shapes = {role: self._checked_header(role) for role in self._roles}
         self.n_row, self.n_pixel = self._size()
         self.is_one_star = self.layout.rows == "one_star"
+        refuse_many_pixels(self.place("flux"), self.n_pixel * (self.n_row if self.is_one_star else 1), SpectraError)
         self.n_spectrum = 1 if self.is_one_star else self.n_row
         self._check_shapes()
 
@@ -144,7 +146,10 @@ class SpectraFile:
 
     def _checked_header(self, role: str) -> tuple[int, ...]:
         """The shape of an array that can be read and is of the right kind."""
-        shape, dtype = self._store.header(self.layout.key(role))
+        key = self.layout.key(role)
+        shape, dtype = self._store.header(key)
+        for name in dict.fromkeys((key, split(key)[0])):  # also what the row of an array is read from
+            refuse_unstored(self.path, name, *(self._store.header(name) or (shape, dtype)), SpectraError)
         if dtype.hasobject:
             raise SpectraError(
                 f"{self.place(role)} is a pickled array (dtype {dtype}), which is never loaded because it can run "

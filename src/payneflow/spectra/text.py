@@ -8,10 +8,12 @@ from astropy.io import ascii
 from astropy.table import Table
 
 from payneflow.errors import SpectraError
+from payneflow.files import read_small
 from payneflow.spectra.header_says import check_said, said_of_unit
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.masked import parted
 
+MOST_TEXT = 2**28  # bytes; a spectrum of a million pixels has a tenth of it
 MOST_COLUMNS = 1000  # a spectrum that is written along a row would keep the readers busy for minutes
 _ORDER = ("wavelength", "flux", "flux_error")  # of columns without names; ivar is where flux_error is
 _FORTRAN = re.compile(r"(?<=[\d.])[dD](?=[+-]\d)")  # an exponent: 1.5D+04
@@ -97,10 +99,7 @@ class TextStore:
 
 def _table(path: Path) -> tuple[Table, bool]:
     """The table in a file, and whether its columns have names there."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SpectraError(f"{path}: cannot be read ({error.strerror}); expected columns of numbers.") from error
+    content = read_small(path, SpectraError, "columns of numbers", MOST_TEXT)
     if b"\0" in content:
         raise SpectraError(f"{path}: not a text file; expected columns of numbers. Say its format.")
     lines = [line for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
