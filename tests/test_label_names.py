@@ -30,6 +30,7 @@ STRANGE = ("[α/Fe]", "星 = 'x' \"y\"", "#first", "e\u0301", "É", "-v sin i", 
         (["n_pixel"], "'n_pixel'"),
         (["ｐath"], "'path'"),
         (["logg", "Teff", "logg_error"], "column of 'logg' that holds its error"),
+        (["Teff", "teff_flags"], "column of 'Teff' that holds its flags"),
         (["TEFF_TRUE", "Teff"], "column of 'Teff' that holds its truth"),
         (["\u00e9", "e\u0301"], "reads as that of label 0"),
         (["log\ng"], "line break"),
@@ -48,7 +49,7 @@ def test_all_other_names_are_those_of_labels():
 def test_columns_are_all_that_a_table_of_fits_has():
     networks = line_networks(2, 3, n_pixel=200, seed=1)
     flux = networks.predict(networks.scaler.unscale(np.full((1, 2), 0.5)))
-    own = {f"{name}{ending}" for name in networks.label_names for ending in ("", "_error")}
+    own = {f"{name}{ending}" for name in networks.label_names for ending in ("", "_error", "_flags")}
     wanted = FitSettings(velocity=True, max_velocity=50.0)
     fits = fit_spectra(networks, flux, 0.01, settings=wanted, identifier=np.array(["star"]))
     text = np.array(["x"])

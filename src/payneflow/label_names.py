@@ -1,7 +1,7 @@
 """What a label may be called: anything but what a table of fits calls its other columns; and its name in FITS files.
 
-The columns of a table are the labels, each with its error and, where it is known, its truth, and those of COLUMNS. FITS
-takes no heed of capitals in the names of columns, and knows ASCII only.
+The columns of a table are the labels, each with its error, its flags and, where it is known, its truth, and those of
+COLUMNS. FITS takes no heed of capitals in the names of columns, and knows ASCII only.
 """
 
 import re
@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 # of a table of fits (fitting/table.py, fitting/many.py), beside those of the labels
 COLUMNS = ("spectrum", "identifier", "path", "RV", "RV_error", "covariance", "SNR", "chi2", "dof", "iterations")
 COLUMNS += ("n_pixel", "n_masked", "n_outlier", "mismatch", "mismatch_kind", "extra_scatter", "flags")
-ERROR, TRUE = "_error", "_true"  # what follows a label's name in the names of the columns that belong to it
+ERROR, TRUE, FLAGS = "_error", "_true", "_flags"  # what follows a label's name in the names of its columns
+_HOLDS = {ERROR: "error", TRUE: "truth", FLAGS: "flags"}
 LONGEST = 60  # letters of a column's name in FITS, whose cards hold 68
 
 
@@ -19,7 +20,7 @@ def problems_of_names(names: Sequence[str]) -> Iterator[tuple[int, str]]:
     """The number of each label whose name (n_label,) cannot be one, and why, as a part of a sentence."""
     reserved = {_plain(column): column for column in COLUMNS}
     written = [unicodedata.normalize("NFC", name) for name in names]
-    own = {_plain(name + ending): (i, ending) for i, name in enumerate(names) for ending in (ERROR, TRUE)}
+    own = {_plain(name + ending): (i, ending) for i, name in enumerate(names) for ending in _HOLDS}
     for i, name in enumerate(names):
         plain = _plain(name)
         if not name.isprintable():
@@ -30,7 +31,7 @@ def problems_of_names(names: Sequence[str]) -> Iterator[tuple[int, str]]:
             yield i, f"as is the column '{reserved[plain]}' of every table of fits"
         elif plain in own:
             other, ending = own[plain]
-            yield i, f"as is the column of '{names[other]}' that holds its {'error' if ending == ERROR else 'truth'}"
+            yield i, f"as is the column of '{names[other]}' that holds its {_HOLDS[ending]}"
 
 
 def _plain(name: str) -> str:

@@ -11,9 +11,9 @@ from payneflow.errors import PayneflowError, SettingsError
 from payneflow.figures import plot
 from payneflow.figures.best_fit import draw_best_fit, label_words, row_of, rows_of
 from payneflow.figures.fit_overview import draw_fit_overview, labels_of_kiel, pulls_of
-from payneflow.figures.flags import flag_words, flagged
+from payneflow.figures.flags import flag_words, flagged, flagged_label
 from payneflow.figures.numbers import MINUS, value_and_error, words
-from payneflow.fitting import FitFlag, FitSettings, fit_spectra
+from payneflow.fitting import FitFlag, FitSettings, LabelFlag, fit_spectra
 from payneflow.fitting.many import write_best_fits
 from payneflow.spectra import make_layout, read_spectra
 
@@ -83,6 +83,20 @@ def test_every_flag_of_a_fit_that_has_labels_has_a_marker_of_its_own():
     assert len({(look["marker"], look["mec"]) for _, _, look in marks}) == len(marks)
     for name, rows, _ in marks:
         assert rows.tolist() == [False, name == "STARTS_DISAGREE", True]
+
+
+def test_flags_of_a_label_are_marked_where_the_label_is_drawn():
+    fits = fits_of(n_spectrum=3)
+    (name, *_) = fits.meta["label_names"]
+    assert flagged_label(fits, name) == [], "tables of earlier versions have none"
+    fits.meta["label_flags"] = {flag.name: int(flag) for flag in LabelFlag}
+    fits[f"{name}_flags"] = [0, int(LabelFlag.NO_INFORMATION), sum(LabelFlag)]
+    marks = flagged_label(fits, name)
+    assert [name for name, _, _ in marks] == [flag.name for flag in LabelFlag]
+    looks = [(look["marker"], look["mec"]) for _, _, look in [*marks, *flagged(fits)]]
+    assert len(set(looks)) == len(looks), "those of labels are not those of stars"
+    for name, rows, _ in marks:
+        assert rows.tolist() == [False, name == "NO_INFORMATION", True]
 
 
 # ---------------------------------------------------------------------------------------------------------- best_fit

@@ -512,3 +512,12 @@ def test_a_large_grid_gives_as_many_spectra_of_each_half(emulator, grid, monkeyp
 def test_a_grid_that_cannot_calibrate_is_refused(emulator, grid, change, error, says):
     with pytest.raises(error, match=says):
         measure_label_errors(emulator, replace(grid, **change), FitSettings())
+
+
+def test_too_few_pixels_for_the_parameters_are_said_before_anything_is_fitted(emulator, grid, monkeypatch):
+    """Once the whole grid was fitted first."""
+    monkeypatch.setattr("payneflow.fitting.calibration.search_spectra", None)
+    few = replace(emulator, b_array_1=np.where(np.arange(60) < 5, emulator.b_array_1, np.nan))
+    settings = FitSettings(continuum=3)
+    with pytest.raises(CalibrationError, match="5 pixels with a network for [0-9]+ parameters.*Train more pixels"):
+        measure_label_errors(few, grid, settings)

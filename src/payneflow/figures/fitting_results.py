@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from payneflow.errors import PayneflowError
-from payneflow.figures.flags import flagged, is_failed
+from payneflow.figures.flags import flagged, flagged_label, is_failed
 from payneflow.figures.numbers import MINUS, count, padded, residual_limit, symbol, unit_after, words
 from payneflow.figures.reading import floats, read_fits
 from payneflow.figures.style import (
@@ -90,7 +90,7 @@ def _draw_fits(upper: Axes, lower: Axes, fits: Table, name: str, small: bool) ->
     lower.errorbar(true, difference, error, fmt="none", ecolor=SKY, elinewidth=0.4, alpha=0.6, zorder=1.5)
     for axes, y in ((upper, fitted), (lower, difference)):
         axes.plot(true, y, "o", color=BLUE, ms=1.6 if small else 2.2, mew=0, zorder=2)
-        for _, rows, look in flagged(fits):
+        for _, rows, look in [*flagged(fits), *flagged_label(fits, name)]:
             axes.plot(true[rows], y[rows], zorder=3, **look)
         axes.set_xlim(low, high)
         axes.xaxis.set_major_locator(MaxNLocator(3 if small else 5, steps=[1, 2, 5, 10]))
@@ -125,6 +125,13 @@ def _fit_legend(fits: Table, n_failed: int) -> list[Line2D]:
     for name, rows, look in flagged(fits):
         if rows.any():
             handles.append(Line2D([], [], label=f"{words(name)}: {rows.sum()}", **look))
+    of_labels: dict[str, tuple[int, dict]] = {}
+    for label in fits.meta["label_names"]:
+        for name, rows, look in flagged_label(fits, label):
+            of_labels[name] = of_labels.get(name, (0, look))[0] + int(rows.sum()), look
+    for name, (n, look) in of_labels.items():
+        if n:
+            handles.append(Line2D([], [], label=f"a label {words(name)}: {n}", **look))
     return handles
 
 

@@ -1,4 +1,4 @@
-"""Flags in a figure of fits: which rows have which, the look of its marker, and its name in words."""
+"""Flags in a figure of fits, of stars and of labels: which rows have which, its marker, and its name in words."""
 
 from collections.abc import Mapping
 
@@ -8,6 +8,7 @@ from astropy.table import Table
 from payneflow.figures.numbers import words
 from payneflow.figures.reading import floats
 from payneflow.figures.style import GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
+from payneflow.label_names import FLAGS
 
 _MARKERS = {
     "NOT_CONVERGED": ("s", ORANGE),
@@ -22,6 +23,11 @@ _MARKERS = {
     "MANY_OUTLIERS": ("P", SKY),
     "POOR_NETWORKS": ("X", INK),
 }
+_MARKERS_OF_LABELS = {
+    "AT_BOUND": ("d", SKY),
+    "OUTSIDE_TRAINING": ("2", GREEN),
+    "NO_INFORMATION": ("x", VERMILION),
+}
 _OTHER = ("8", PURPLE)  # a flag that this version does not know
 _FAILED = "FAILED"  # such a fit has no labels, so that there is nothing to mark
 
@@ -34,13 +40,23 @@ def is_failed(fits: Table) -> np.ndarray:
 
 def flagged(fits: Table) -> list[tuple[str, np.ndarray, dict]]:
     """For each flag but FAILED its name, the rows (n_spectrum,) that have it, and the look of their marker."""
-    flags = np.asarray(fits["flags"], dtype=int)
+    bits = {name: bit for name, bit in fits.meta["flags"].items() if name != _FAILED}
+    return _marks(np.asarray(fits["flags"], dtype=int), bits, _MARKERS)
+
+
+def flagged_label(fits: Table, label: str) -> list[tuple[str, np.ndarray, dict]]:
+    """The same for each flag of this label; none in a table of an earlier version, which has flags of stars alone."""
+    if label + FLAGS not in fits.colnames:
+        return []
+    return _marks(np.asarray(fits[label + FLAGS], dtype=int), fits.meta.get("label_flags", {}), _MARKERS_OF_LABELS)
+
+
+def _marks(flags: np.ndarray, bits: Mapping[str, int], markers: dict) -> list[tuple[str, np.ndarray, dict]]:
     marks = []
-    for name, bit in in_order(fits.meta["flags"]):
-        if name != _FAILED:
-            marker, colour = _MARKERS.get(name, _OTHER)
-            rows = (flags & bit) != 0
-            marks.append((name, rows, {"marker": marker, "mec": colour, "ls": "none", "mfc": "none", **_ring(rows)}))
+    for name, bit in in_order(bits):
+        marker, colour = markers.get(name, _OTHER)
+        rows = (flags & bit) != 0
+        marks.append((name, rows, {"marker": marker, "mec": colour, "ls": "none", "mfc": "none", **_ring(rows)}))
     return marks
 
 

@@ -6,6 +6,8 @@ from importlib import import_module
 _MODULES = {
     "FLAG_MEANINGS": "flags",
     "FitFlag": "flags",
+    "LABEL_FLAG_MEANINGS": "flags",
+    "LabelFlag": "flags",
     "FitSettings": "settings",
     "SpectralModel": "model",
     "add_true_labels": "table",

@@ -23,6 +23,7 @@ from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.statistics import evenly
 from payneflow.stored_arrays import Array, Arrays, FileOf
+from payneflow.wavelength import segments
 
 # Of noiseless fits, as a share of the flux scale; from S/N 10 to 1000 the label errors are the same within 5 %
 FLUX_ERROR = 1 / 300
@@ -58,6 +59,7 @@ def measure_label_errors(
     rows = np.sort(np.concatenate([own[evenly(len(own), MOST_OF_A_SET)] for own in sets]))
     true = grid.labels[rows]
     mode = replace(settings, fixed=dict.fromkeys(settings.fixed), priors={})
+    _check_pixels(networks, mode)
     velocity = np.zeros(len(rows))
     if settings.velocity:
         velocity = known_velocities(len(rows), networks.wavelength, settings.max_velocity)
@@ -75,8 +77,7 @@ def measure_label_errors(
     if not good.any():
         raise CalibrationError(
             f"{grid.path}: no noiseless spectrum of the grid could be fitted: {len(networks.wavelength)} pixels for "
-            f"{len(errors[0])} parameters. Train more pixels, fit less, or do without (fit: calibrate: false in "
-            "config.yaml)."
+            f"{len(errors[0])} parameters. {_LESS}"
         )
     wrong = np.zeros(len(good), dtype=bool)
     wrong[good] = ruinous(errors[good][:, layout.labels])  # a velocity, which a hot star hardly has, says nothing of it
@@ -107,6 +108,21 @@ def measure_label_errors(
             "versions": {"payneflow": __version__, "numpy": np.__version__},
         },
     )
+
+
+_LESS = "Train more pixels, fit less, or do without (fit: calibrate: false in config.yaml)."
+
+
+def _check_pixels(networks: PixelNetworks, settings: FitSettings) -> None:
+    """Raise CalibrationError where there are no more pixels with a network than parameters: no fit can succeed."""
+    n_pixel = int(np.isfinite(networks.b_array_1).sum())
+    n_parameter = int(Parameters.of(networks, settings).free.sum())
+    n_parameter += settings.continuum * len(segments(networks.wavelength))
+    if n_pixel <= n_parameter:
+        raise CalibrationError(
+            f"label errors take fits of the grid's spectra: {n_pixel} pixels with a network for {n_parameter} "
+            f"parameters, expected more pixels than parameters. {_LESS}"
+        )
 
 
 def _as_users_fit(

@@ -1,4 +1,4 @@
-"""What a user must know before using the labels of a fit, as a bit mask."""
+"""What a user must know before using a fit, or one of its labels, as bit masks."""
 
 from enum import IntFlag
 
@@ -22,9 +22,9 @@ class FitFlag(IntFlag):
 
 FLAG_MEANINGS = {
     FitFlag.NOT_CONVERGED: "the least-squares search stopped before it converged",
-    FitFlag.AT_BOUND: "a label lies at the bound of the fit, outside the training labels",
+    FitFlag.AT_BOUND: "a label is stopped at the bound of the fit, more than 3 errors outside the training labels",
     FitFlag.FAILED: "no labels: too few usable pixels, or the search broke down; all results are NaN",
-    FitFlag.OUTSIDE_TRAINING: "a label lies outside the range of the training labels by more than its error",
+    FitFlag.OUTSIDE_TRAINING: "a label lies outside the range of the training labels by more than 3 of its errors",
     FitFlag.FAR_FROM_TRAINING: "the labels lie far from those of every training spectrum",
     FitFlag.MODEL_MISMATCH: "no labels describe the spectrum: mismatch_kind says how it differs; errors are widened",
     FitFlag.RV_UNSURE: "another velocity correlates nearly as well: its chi2 is less than 16 (chi2/dof) higher",
@@ -33,4 +33,20 @@ FLAG_MEANINGS = {
     FitFlag.STARTS_DISAGREE: "another start ended at labels more than 1 sigma away with a chi2 less than 9 higher",
     FitFlag.MANY_OUTLIERS: "more than 1 % of the pixels are outliers (cosmic rays, dead columns), and were left out",
     FitFlag.POOR_NETWORKS: "most networks explain less than half of how their grid's spectra differ: training failed",
+}
+
+
+class LabelFlag(IntFlag):
+    """The column `<label>_flags` of the fits holds the sum of those that apply to this label."""
+
+    AT_BOUND = 1
+    OUTSIDE_TRAINING = 2
+    NO_INFORMATION = 4
+
+
+LABEL_FLAG_MEANINGS = {
+    LabelFlag.AT_BOUND: "the label lies at the bound of the fit",
+    LabelFlag.OUTSIDE_TRAINING: "it lies outside the range of the training labels by more than its error",
+    LabelFlag.NO_INFORMATION: "the spectrum does not tell it: its error is more than half the range of the training "
+    "labels, and is given as that range where it is more",
 }

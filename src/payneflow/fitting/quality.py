@@ -20,18 +20,17 @@ from payneflow.fitting.engine.minimiser import STUCK
 from payneflow.fitting.engine.outliers import MANY
 from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
 from payneflow.fitting.flags import FitFlag
+from payneflow.fitting.formal_covariance import formal_covariance
+from payneflow.fitting.label_flags import at_bounds, capped, flags_of_labels
 from payneflow.fitting.mismatch import LINEAR, NONE, EmulatorScatter, Scores, find_mismatch
-from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
+from payneflow.fitting.parameters import Parameters
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
-from payneflow.scaling import TRAINING_LEAST, TRAINING_MOST
 
-AT_BOUND_WITHIN = 1e-6  # of a bound, in scaled labels
 FEW = 10  # used pixels for each fitted parameter
 EDGE = 1.0  # places: a velocity so near the end of its range is at the end
 CERTAIN = 16.0  # a second peak whose chi2, in units of chi2/dof, is less than this higher may be the true one
 VELOCITY_WINDOW = 30.0  # km/s: how far a fitted velocity may be from that of the correlation
-LEAST_EIGENVALUE = 1e-12  # of the correlation matrix: below it the parameters cannot be told apart
 
 
 @dataclass
@@ -44,7 +43,7 @@ class Fits:
     (minimiser.py), whether starts DISAGREE, continuum TERMS solved, OUTLIERS left out. `extra_scatter`: (n,). `shifts`:
     (n, 3), its columns the shift FOUND by correlation, its SCORE, and the SECOND_SCORE, the best at another velocity.
     `continua`: (n, n_segment, n_term) Chebyshev coefficients. `score`, `information`, `cross`, `total_weight`, `lag`:
-    of alternatives, see Written. The columns are constants of engine/arguments.py.
+    of alternatives, `pull`: (n, n_parameter) of bounds, see Written. The columns are constants of engine/arguments.py.
     """
 
     x: np.ndarray
@@ -60,6 +59,7 @@ class Fits:
     cross: np.ndarray
     total_weight: np.ndarray
     lag: np.ndarray
+    pull: np.ndarray
     log_step: float
 
     @classmethod
@@ -83,6 +83,7 @@ class Fits:
             cross=nothing(n_parameter, N_ALTERNATIVE),
             total_weight=nothing(),
             lag=np.zeros(n, np.int64),
+            pull=np.zeros((n, n_parameter)),
             log_step=log_step,
         )
 
@@ -99,8 +100,9 @@ class Fits:
 @dataclass
 class Quality:
     """Of each fit, NaN where it failed: scaled labels (n, n_label), their covariance (n, n_label, n_label), the radial
-    velocity and its error in km/s (n,), NaN where none is fitted; the degrees of freedom and the flags (n,). By how
-    many sigma the star is another than the model describes, and of which kind (mismatch.py), (n,).
+    velocity and its error in km/s (n,), NaN where none is fitted; the degrees of freedom and the flags (n,); the flags
+    of each label (n, n_label). By how many sigma the star is another than the model describes, and of which kind
+    (mismatch.py), (n,).
     """
 
     scaled: np.ndarray
@@ -109,6 +111,7 @@ class Quality:
     velocity_error: np.ndarray
     dof: np.ndarray
     flags: np.ndarray
+    label_flags: np.ndarray
     mismatch_sigma: np.ndarray
     mismatch_kind: np.ndarray
 
@@ -119,7 +122,7 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     free, layout = parameters.free, parameters.layout
     used, ended, disagree, linear = (fits.counts[:, column] for column in (USED, ENDED, DISAGREE, TERMS))
     dof = used - free.sum() - linear
-    formal, solved = _inverse(fits.matrix, free)
+    formal, solved = formal_covariance(fits.matrix, free, layout.n_label)
     failed = ~(np.isfinite(fits.chi2) & np.isfinite(fits.x).all(axis=1) & solved & (dof > 0))
     reduced = np.divide(fits.chi2, dof, out=np.ones(len(dof)), where=~failed)
     good = np.flatnonzero(~failed)
@@ -129,9 +132,8 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     x, covariance = fits.x.copy(), formal.copy()
     covariance[good] += mismatch.covariance
     at_bound = np.zeros(x.shape, dtype=bool)
-    labels = x[:, layout.labels]
-    beyond = (labels < LOWEST_LABEL + AT_BOUND_WITHIN) | (labels > HIGHEST_LABEL - AT_BOUND_WITHIN)
-    at_bound[:, layout.labels] = beyond & free[layout.labels]
+    at_bound[:, layout.labels] = at_bounds(x[:, layout.labels], free[layout.labels])
+    past_bound = (formal @ fits.pull[:, :, None])[:, layout.labels, 0]
     if layout.has_velocity:  # places -> km/s
         column = layout.velocity
         velocity = to_velocity(x[:, column], fits.log_step)
@@ -151,10 +153,14 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     surely = error[:, layout.labels].copy()
     widened = np.einsum("nii->ni", mismatch.covariance)[:, layout.labels]
     surely[good] = np.sqrt(np.maximum(surely[good] ** 2 - widened, 0.0))
-    outside = (x[:, layout.labels] - surely > TRAINING_MOST) | (x[:, layout.labels] + surely < TRAINING_LEAST)
+    of_labels = flags_of_labels(
+        x[:, layout.labels], past_bound, at_bound[:, layout.labels], error[:, layout.labels], surely
+    )
+    covariance = capped(covariance, layout.n_label)
+    error = np.sqrt(np.einsum("nii->ni", covariance))
     flags[ended >= STUCK] |= FitFlag.NOT_CONVERGED
-    flags[at_bound.any(axis=1)] |= FitFlag.AT_BOUND
-    flags[outside.any(axis=1)] |= FitFlag.OUTSIDE_TRAINING
+    flags[of_labels.at_bound] |= FitFlag.AT_BOUND
+    flags[of_labels.outside] |= FitFlag.OUTSIDE_TRAINING
     flags[good[mismatch.found]] |= FitFlag.MODEL_MISMATCH
     flags[used < FEW * (free.sum() + linear)] |= FitFlag.FEW_PIXELS
     flags[fits.counts[:, OUTLIERS] > MANY * used] |= FitFlag.MANY_OUTLIERS
@@ -167,16 +173,20 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         flags[moved | beyond] |= FitFlag.RV_EDGE
         flags[score**2 - second**2 < CERTAIN * np.maximum(reduced, 1.0)] |= FitFlag.RV_UNSURE
     flags[failed] = FitFlag.FAILED
+    of_labels.flags[failed] = 0
     if networks.failure:
         flags |= int(FitFlag.POOR_NETWORKS)
     x[failed], covariance[failed], error[failed] = np.nan, np.nan, np.nan
+    label_flags = of_labels.flags
     velocity = velocity_error = np.full(len(x), np.nan)
     if layout.has_velocity:
         velocity, velocity_error = x[:, layout.velocity], error[:, layout.velocity]
     labels = layout.labels
     sigma, kind = np.full(len(x), np.nan), np.full(len(x), NONE, dtype="U10")
     sigma[good], kind[good] = mismatch.sigma, mismatch.kind
-    return Quality(x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, sigma, kind)
+    return Quality(
+        x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, label_flags, sigma, kind
+    )
 
 
 def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_errors, exclude):
@@ -199,7 +209,8 @@ def emulator_amplitudes(
     These are what the emulator's own errors look like, see mismatch.py. The excess is the mean square error of the flux
     beyond the error that the emulator says of each pixel.
     """
-    formal, _ = _inverse(fits.matrix, Parameters.of(networks, settings).free)
+    parameters = Parameters.of(networks, settings)
+    formal, _ = formal_covariance(fits.matrix, parameters.free, parameters.layout.n_label)
     scores = Scores.of(fits.score, fits.information, fits.cross, formal)
     every = np.broadcast_to(LINEAR, fits.score.shape)
     amplitudes = scores.amplitudes(every)
@@ -209,19 +220,3 @@ def emulator_amplitudes(
     )
     of_emulator = fits.counts[:, USED] - flux_error**2 * fits.total_weight
     return amplitudes, (fits.chi2 - of_emulator) / fits.total_weight
-
-
-def _inverse(matrix: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse (n, n_parameter, n_parameter) of the free rows and columns, 0 elsewhere, and where it exists (n,)."""
-    part = np.ix_(np.arange(len(matrix)), free, free)
-    rows = matrix[part]
-    size = np.sqrt(np.einsum("nii->ni", rows))
-    exists = np.isfinite(rows).all(axis=(1, 2)) & (size > 0).all(axis=1)
-    rows = np.where(exists[:, None, None], rows, np.eye(free.sum()))
-    size = np.where(exists[:, None], size, 1.0)
-    correlation = rows / size[:, :, None] / size[:, None, :]
-    exists &= np.linalg.eigvalsh(correlation).min(axis=1, initial=np.inf) > LEAST_EIGENVALUE
-    correlation = np.where(exists[:, None, None], correlation, np.eye(free.sum()))
-    inverse = np.zeros_like(matrix)
-    inverse[part] = np.linalg.inv(correlation) / size[:, :, None] / size[:, None, :]
-    return inverse, exists

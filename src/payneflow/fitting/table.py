@@ -4,11 +4,12 @@ import numpy as np
 from astropy.table import Table
 
 from payneflow.fitting.engine.arguments import OUTLIERS, PASSES, USED
-from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
+from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag, LabelFlag
 from payneflow.fitting.mismatch import KINDS, SCATTER
 from payneflow.fitting.parameters import VELOCITY, VELOCITY_UNIT
 from payneflow.fitting.quality import Fits, Quality
 from payneflow.fitting.settings import FitSettings
+from payneflow.label_names import FLAGS
 from payneflow.network import PixelNetworks
 
 
@@ -16,11 +17,11 @@ def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, qu
     """The fits, one row a spectrum of `n_data` pixels, in the labels' own units.
 
     Columns: `spectrum` (its row in the flux); each label and its 1 sigma error (`Teff`, `Teff_error`, ...) in its unit,
-    0 the error of a label that is held; with a velocity `RV`, `RV_error` in km/s; `covariance` (n_label, n_label) of
-    the labels in those units; `SNR`, `chi2`, `dof`, `iterations`, `n_pixel`, `n_masked`, `n_outlier`,
-    `extra_scatter`,
-    `mismatch` and `mismatch_kind` (mismatch.py), `flags` (sum of FitFlag). A failed fit is NaN.
-    Meta: `label_names`, `flags` (name: bit), `mode` (FitSettings.mode).
+    0 the error of a label that is held, and its flags (`Teff_flags`, sum of LabelFlag); with a velocity `RV`,
+    `RV_error` in km/s; `covariance` (n_label, n_label) of the labels in those units; `SNR`, `chi2`, `dof`,
+    `iterations`, `n_pixel`, `n_masked`, `n_outlier`, `extra_scatter`, `mismatch` and `mismatch_kind` (mismatch.py),
+    `flags` (sum of FitFlag). A failed fit is NaN.
+    Meta: `label_names`, `flags` and `label_flags` (name: bit), `mode` (FitSettings.mode).
     """
     width = networks.scaler.width
     labels = networks.scaler.unscale(quality.scaled)
@@ -29,9 +30,11 @@ def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, qu
     used, passes = fits.counts[:, USED], fits.counts[:, PASSES]
     table = Table({"spectrum": np.arange(len(labels))})
     table["spectrum"].description = "row of the spectrum in the flux"
+    of_labels = ", ".join(f"{int(flag)} {flag.name}" for flag in LabelFlag)
     for j, (name, unit) in enumerate(zip(networks.label_names, networks.label_units, strict=True)):
         _add(table, name, labels[:, j], f"fitted {name}", unit)
         _add(table, f"{name}_error", np.sqrt(covariance[:, j, j]), f"1 sigma error of {name}", unit)
+        _add(table, f"{name}{FLAGS}", quality.label_flags[:, j], f"sum of the flags of {name}: {of_labels}")
     if settings.velocity:
         _add(table, VELOCITY, quality.velocity, "radial velocity, positive away from the observer", VELOCITY_UNIT)
         _add(table, f"{VELOCITY}_error", quality.velocity_error, f"1 sigma error of {VELOCITY}", VELOCITY_UNIT)
@@ -56,6 +59,7 @@ def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, qu
     _add(table, "flags", quality.flags, f"sum of {meanings}")
     table.meta["label_names"] = list(networks.label_names)
     table.meta["flags"] = {flag.name: int(flag) for flag in FitFlag}
+    table.meta["label_flags"] = {flag.name: int(flag) for flag in LabelFlag}
     table.meta["mode"] = settings.mode(networks.label_names)
     return table
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from scipy.optimize import least_squares
 
 from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import SettingsError, SpectraError
-from payneflow.fitting import FitFlag, FitSettings
+from payneflow.fitting import FitFlag, FitSettings, LabelFlag
 from payneflow.fitting.engine.arguments import TERMS
 from payneflow.fitting.engine.engines import engine_for
 from payneflow.wavelength import is_gap
@@ -288,6 +289,42 @@ def test_a_star_outside_the_training_labels(networks):
     table = fit_spectra(networks, networks.predict_scaled(scaled), 1e-3)
     assert flagged(table, FitFlag.OUTSIDE_TRAINING) == [True, True, False, False, True]
     assert flagged(table, FitFlag.AT_BOUND) == [False, False, False, False, True]
+    assert (np.asarray(table["label0_flags"]) & LabelFlag.OUTSIDE_TRAINING).tolist() == [2, 0, 0, 0, 2]
+    assert table["label1_flags"].tolist() == [0, LabelFlag.OUTSIDE_TRAINING, 0, 0, table["label1_flags"][4]]
+    assert table["label0_flags"][4] == LabelFlag.AT_BOUND | LabelFlag.OUTSIDE_TRAINING
+
+
+def test_a_label_that_the_spectrum_does_not_tell_flags_itself_and_not_the_star(networks, stars):
+    """Its error is its range; the other label is fitted as if there were no such label."""
+    silent = networks.w_array_0.copy()
+    silent[:, :, 1] = 0.0
+    deaf = replace(networks, w_array_0=silent)
+    flux = deaf.predict(stars[0]) + NOISE * np.random.default_rng(6).normal(size=stars[1].shape)
+    table = fit_spectra(deaf, flux, NOISE)
+    middle = float(networks.scaler.unscale([0.5, 0.5])[1])
+    alone = fit_spectra(deaf, flux, NOISE, settings=FitSettings(fixed={"label1": middle}))
+    assert table["label1_error"] == pytest.approx(networks.x_max[1] - networks.x_min[1])
+    assert (table["label1_flags"] == LabelFlag.NO_INFORMATION).all()
+    assert (table["flags"] == 0).all() and (table["label0_flags"] == 0).all()
+    assert np.abs((table["label0"] - alone["label0"]) / alone["label0_error"]).max() < 1e-3
+    assert table["label0_error"] == pytest.approx(alone["label0_error"], rel=1e-3)
+
+
+def test_fits_that_end_at_a_bound_converge_and_noise_flags_no_star(networks):
+    """All of the spectrum's signal is noise here: once every tenth search went on until all passes were used."""
+    rng = np.random.default_rng(8)
+    flux = networks.predict_scaled(rng.uniform(0.15, 0.85, (300, 2)))
+    table = fit_spectra(networks, flux + rng.normal(0, 3.0, flux.shape), 3.0)
+    at_bound = np.stack([table[f"label{j}_flags"] & LabelFlag.AT_BOUND for j in range(2)]) > 0
+    assert at_bound.any(axis=0).mean() > 0.3
+    assert not any(flagged(table, FitFlag.NOT_CONVERGED)) and np.mean(flagged(table, FitFlag.AT_BOUND)) < 0.03
+    width = networks.x_max - networks.x_min
+    for j in range(2):
+        error = np.asarray(table[f"label{j}_error"])
+        untold = (np.asarray(table[f"label{j}_flags"]) & LabelFlag.NO_INFORMATION) > 0
+        assert error.max() <= width[j] * (1 + 1e-12) and (untold == (error > 0.5 * width[j])).all()
+        covariance = np.asarray(table["covariance"])[:, j, j]
+        assert error == pytest.approx(np.sqrt(covariance))
 
 
 def test_few_pixels_and_none(networks, stars):

@@ -13,7 +13,7 @@ from payneflow.fitting.engine.emulator import LINE, emulator_of
 from payneflow.fitting.engine.engines import estimate_of
 from payneflow.fitting.engine.general_fit import at_shift, mean_size, to_rest, weigh
 from payneflow.fitting.engine.label_pass import build_predict, build_subtract
-from payneflow.fitting.engine.minimiser import CONVERGED, Box, bounded_step, build_minimiser
+from payneflow.fitting.engine.minimiser import CONVERGED, Box, build_minimiser
 from payneflow.fitting.engine.pixels import add_variance
 from payneflow.fitting.engine.scatter import is_needed
 from payneflow.fitting.engine.search import bound, build_search, without_priors
@@ -321,11 +321,11 @@ def test_the_minimiser_ends_where_scipy_does(box):
     fit = least_squares(residuals, [0.2, 0.2], bounds=(box.lowest, box.highest), xtol=1e-14, ftol=1e-14, gtol=1e-14)
     x, matrix = np.array([0.2, 0.2]), np.empty((2, 2))
     problem = Precisions(data.astype(np.float32), data)
-    chi2, _, ended, _ = build_minimiser(bent, 2)(problem, box, x, 1e-6, 100, False, 0.0, matrix)
+    chi2, _, ended, _ = build_minimiser(bent, 2)(problem, box, x, 1e-6, 100, False, 0.0, matrix, np.empty(2))
     assert ended == CONVERGED and x == pytest.approx(fit.x, abs=1e-5) and chi2 == pytest.approx(2 * fit.cost, rel=1e-6)
-    best, found, limits = np.full(2, np.nan), np.empty((2, 2)), Limits(1e-6, 100, 0.0)
+    best, found, pull, limits = np.full(2, np.nan), np.empty((2, 2)), np.empty(2), Limits(1e-6, 100, 0.0)
     search = build_search(bent, 2)
-    least, _, ended, disagree = search(problem, box, np.array([[0.2, 0.2], [1.0, 1.0]]), limits, best, found)
+    least, _, ended, disagree = search(problem, box, np.array([[0.2, 0.2], [1.0, 1.0]]), limits, best, found, pull)
     assert ended == CONVERGED and not disagree and best == pytest.approx(fit.x, abs=1e-5)
     prior = (box.prior_weight * (box.prior_mean - best) ** 2).sum()
     assert without_priors(least, box, best) == pytest.approx(2 * fit.cost - prior, rel=1e-5, abs=1e-6)
@@ -347,29 +347,10 @@ def test_the_search_says_whether_another_start_ended_elsewhere_as_well(tilt, dis
     problem = Precisions(np.array([tilt], np.float32), np.array([tilt]))
     for starts in ([[-0.5], [0.5]], [[0.5], [-0.5]]):
         x, matrix = np.full(1, np.nan), np.empty((1, 1))
-        found = build_search(two_valleys, 1)(problem, box, np.array(starts), Limits(1e-6, 100, 0.0), x, matrix)
+        found = build_search(two_valleys, 1)(
+            problem, box, np.array(starts), Limits(1e-6, 100, 0.0), x, matrix, np.empty(1)
+        )
         assert found[3] == disagree and x == pytest.approx([0.3], abs=1e-5)
-
-
-def test_a_step_is_newtons_and_stops_at_the_box():
-    rng = np.random.default_rng(0)
-    root, gradient, step = rng.normal(size=(3, 3)), rng.normal(size=3), np.empty(3)
-    matrix = root @ root.T + np.eye(3)
-    wide = Box(np.full(3, -99.0), np.full(3, 99.0), np.zeros(3, bool), np.zeros(3), np.zeros(3))
-    length = bounded_step(matrix, gradient, 0.3, np.zeros(3), wide, step)
-    newton = np.linalg.solve(matrix + 0.3 * np.diag(np.diag(matrix)), gradient)
-    assert step == pytest.approx(newton) and length == pytest.approx(np.sqrt(newton @ matrix @ newton))
-    held = wide._replace(held=np.array([True, False, False]))
-    bounded_step(matrix, gradient, 0.0, np.zeros(3), held, step)
-    assert step == pytest.approx([0, *np.linalg.solve(matrix[1:, 1:], gradient[1:])])
-    small = wide._replace(
-        lowest=np.full(3, -0.5 * np.abs(newton).max()), highest=np.full(3, 0.5 * np.abs(newton).max())
-    )
-    bounded_step(matrix, gradient, 0.0, np.zeros(3), small, step)
-    at = np.isclose(np.abs(step), small.highest)
-    assert at.any() and (np.abs(step) <= small.highest * (1 + 1e-12)).all()
-    left = gradient - matrix @ step
-    assert left[~at] == pytest.approx(0, abs=1e-12), "the others are solved for again"
 
 
 def test_what_is_held_stays_where_it_starts():

@@ -52,6 +52,7 @@ class Written(NamedTuple):
     cross: np.ndarray  # (n, n_parameter, N_ALTERNATIVE) products of the derivatives with the alternatives
     total_weight: np.ndarray  # (n,) sum of the inverse variances of normalised flux
     lag: np.ndarray  # (n,) int64 pixels at which a companion would stand out most
+    pull: np.ndarray  # (n, n_parameter) minus half the derivative of chi2 by what a bound holds; else 0
 
 
 class Noise(NamedTuple):

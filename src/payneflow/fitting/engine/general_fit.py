@@ -214,7 +214,9 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
                     memory.moved.double, continua[i],
                 ),
             )  # fmt: skip
-            least, passes, ended, disagree = search(problem, own_box, starts[i], limits, x[i], matrix[i])
+            least, passes, ended, disagree = search(
+                problem, own_box, starts[i], limits, x[i], matrix[i], written.pull[i]
+            )
             single_problem = GeneralProblem(
                 weights.single, single.y, single.weight, terms.fitted.single, axes, n_solved, taps.single,
                 memory.moved.single, scored,
@@ -231,7 +233,7 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
                     break
                 for j in range(n_parameter):
                     again[0, j] = x[i, j]
-                least, more, ended, _ = search(problem, own_box, again, limits, x[i], matrix[i])
+                least, more, ended, _ = search(problem, own_box, again, limits, x[i], matrix[i], written.pull[i])
                 passes += more
             counts[i, USED], counts[i, OUTLIERS] = count_used(weight), memory.outliers.n_out[0]
             chi2[i] = without_priors(least, own_box, x[i])

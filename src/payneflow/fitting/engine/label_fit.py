@@ -57,7 +57,9 @@ def build_label_fit(n_label, n_neurons, n_projection):
             problem = Precisions(
                 LabelProblem(weights.single, y_single, weight_single), LabelProblem(weights.double, y, weight)
             )
-            least, passes, ended, disagree = search(problem, own_box, starts[i], limits, x[i], matrix[i])
+            least, passes, ended, disagree = search(
+                problem, own_box, starts[i], limits, x[i], matrix[i], written.pull[i]
+            )
             model, level = memory.alternatives.model, memory.alternatives.level
             no_outliers(memory.outliers, weight)
             for _ in range(MOST_FITS):
@@ -68,7 +70,7 @@ def build_label_fit(n_label, n_neurons, n_projection):
                     break
                 for j in range(n_label):
                     again[0, j] = x[i, j]
-                least, more, ended, _ = search(problem, own_box, again, limits, x[i], matrix[i])
+                least, more, ended, _ = search(problem, own_box, again, limits, x[i], matrix[i], written.pull[i])
                 passes += more
             used = count_used(weight)
             counts[i, USED], counts[i, OUTLIERS] = used, memory.outliers.n_out[0]

@@ -17,14 +17,15 @@ def build_search(evaluate, n):
     rough_end, as_good = ROUGH_END, AS_GOOD
 
     @part
-    def search(problem, box, starts, limits, x, matrix):
-        """Write the best parameters and the matrix of their last pass, priors included.
+    def search(problem, box, starts, limits, x, matrix, pull):
+        """Write the best parameters, the matrix of their last pass, priors included, and the pull at bounds (n,).
 
         `problem`: Precisions; `box`: Box; `starts`: (n_start, n), in the parameters' units; `limits`: Limits.
         Returns chi2 with priors, passes in all, how the best search ended, and whether another start ended more than
         1 sigma away with a chi2 as good.
         """
         trial, trial_matrix = np.empty(n), np.empty((n, n))
+        trial_pull = np.empty(n)
         best, best_ended, passes, disagree = np.inf, 0, 0, False
         for s in range(len(starts)):
             for i in range(n):
@@ -34,7 +35,7 @@ def build_search(evaluate, n):
                 rough = stage == 0
                 near = rough_end if rough else limits.tolerance
                 chi2, more, ended, last = minimise(
-                    problem, box, trial, near, limits.most_passes, rough, last, trial_matrix
+                    problem, box, trial, near, limits.most_passes, rough, last, trial_matrix, trial_pull
                 )
                 passes += more
             apart = 0.0
@@ -48,7 +49,7 @@ def build_search(evaluate, n):
                     disagree = False
                 best, best_ended = chi2, ended
                 for i in range(n):
-                    x[i] = trial[i]
+                    x[i], pull[i] = trial[i], trial_pull[i]
                     for j in range(n):
                         matrix[i, j] = trial_matrix[i, j]
         return best, passes, best_ended, disagree
