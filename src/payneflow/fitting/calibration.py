@@ -83,7 +83,7 @@ def measure_label_errors(
     good &= ~wrong
     fitted = scaled[rows][good] + errors[good][:, layout.labels]
     held_back = ~split.trains[rows[good]]
-    lengths, nugget = smoothness(fitted, errors[good], held_back)
+    smooth = smoothness(fitted, errors[good], held_back)
     return LabelErrors(
         scaled=scaled[rows][good],
         errors=errors[good],
@@ -92,8 +92,7 @@ def measure_label_errors(
         rows=rows[good],
         held_back=held_back,
         training=scaled[split.training],
-        lengths=lengths,
-        nugget=nugget,
+        **smooth,
         mode=mode.mode(networks.label_names),
         networks=networks.digest,
         provenance={
