@@ -15,10 +15,10 @@ from payneflow.statistics import evenly
 
 FLOOR = 0.1  # of the size: the logarithm of an error that happens to be 0 says no more
 ROUNDS = 3  # the floor is a part of the size that is looked for
-LENGTH_LEAST, LENGTH_MOST = 0.3, 30.0  # in scaled labels: a size that changes faster is a zero that errors go through
-NUGGET_LEAST, NUGGET_MOST = 0.1, 100.0  # logarithms of normal numbers scatter by 1.1
+LENGTH_LEAST, LENGTH_MOST = 0.5, 30.0  # in scaled labels: a size that changes faster is a zero that errors go through
+NUGGET_LEAST, NUGGET_MOST = 0.5, 100.0  # logarithms of normal numbers scatter by 1.1
 STARTS = ((0.6, 1.0), (3.0, 1.0))  # length of all labels, and nugget
-SEARCH_SPECTRA, MOST_ITERATIONS = 320, 40  # of the search
+SEARCH_SPECTRA, MOST_ITERATIONS = 320, 25  # of the search
 WIDEST, STRETCH = 5.0, 1.1  # beyond the one a size takes no account of an error; the other is how far tails stretch it
 
 

@@ -35,6 +35,8 @@ from payneflow.network import PixelNetworks
 from payneflow.simd import kernel, part
 from payneflow.statistics import evenly
 
+# Of noiseless fits, as a share of the flux scale; from S/N 10 to 1000 the label errors are the same within 5 %
+FLUX_ERROR = 1 / 300
 PRIOR_SPECTRA = 5.0  # weight of the mean over all held-back spectra in the correlation of parameters
 WILD = 4.0  # sizes: an error beyond it corrects its neighbours, and correlates, as one of this size
 SHARES, LEAST_HELP = np.linspace(0.0, 1.0, 9), 0.02  # of a correction; it helps if errors shrink by as much
@@ -45,7 +47,7 @@ LENGTH_LEAST, LENGTH_MOST, NUGGET_LEAST, NUGGET_MOST = 0.05, 30.0, 1e-5, 10.0
 STARTS = ((0.3, 1e-3), (1.5, 1e-1))  # length of all labels, and nugget: the variance of the scatter relative to the
 # smooth part's
 _BOUNDS = (LENGTH_LEAST, NUGGET_LEAST), (LENGTH_MOST, NUGGET_MOST)
-MOST_ITERATIONS = 40  # of the search from each start
+MOST_ITERATIONS = 25  # of the search from each start
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +59,9 @@ class LabelErrors:
     A label that the mode fixes has errors of zero. `rows` (n_row,): the spectra's rows in the grid, increasing.
     `held_back` (n_row,) bool: not in the networks' training. `training` (n_training, n_label): scaled labels of all
     spectra that are. `lengths` (n_label,) and `nugget`: of the kriging of the errors; `size_lengths` and `size_nugget`:
-    of that of their sizes, searched for where they are None, as in files of earlier versions. `mode`: of the fits
-    (FitSettings.mode).
+    of that of their sizes, searched for where they are None, as in files of earlier versions. `photon_share`
+    (n_parameter,): which part of the formal variance at a flux error of `FLUX_ERROR` is noise, the rest being the
+    emulator's error in each pixel; None where it was not measured. `mode`: of the fits (FitSettings.mode).
     `networks`: digest of the networks they were made with. `amplitudes` (n_row, N_ALTERNATIVE) of alternatives and
     `excess` (n_row,), the mean square error of the flux beyond that of each pixel, both of the noiseless fits
     (mismatch.py); None where they were not measured. `provenance`: how they were made.
@@ -78,6 +81,7 @@ class LabelErrors:
     excess: np.ndarray | None = None
     size_lengths: np.ndarray | None = None
     size_nugget: float | None = None
+    photon_share: np.ndarray | None = None
     provenance: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -92,7 +96,7 @@ class LabelErrors:
         """SHA-256 of what was measured, of which networks and in which mode, in hexadecimal."""
         total = hashlib.sha256(f"{self.networks} {self.mode} {self.n_starts}".encode())
         names = "scaled errors rows held_back training lengths nugget amplitudes excess size_lengths size_nugget"
-        for name in names.split():
+        for name in (*names.split(), "photon_share"):
             if getattr(self, name) is not None:
                 total.update(np.ascontiguousarray(getattr(self, name), dtype=float))
         return total.hexdigest()
@@ -117,7 +121,7 @@ class LabelErrors:
         if self.amplitudes is None or self.excess is None:
             return None
         held = self.held_back
-        return HeldBackScatter(self.fitted[held], self.amplitudes[held], self.excess[held])
+        return HeldBackScatter(self.fitted[held], self.amplitudes[held], self.excess[held], self._sizes.lengths)
 
     def emulator_scatter(self, scaled: np.ndarray, exclude: np.ndarray | None = None) -> EmulatorScatter | None:
         """The same at fitted scaled labels (n, n_label); arguments as those of `estimate`."""
@@ -162,6 +166,21 @@ class LabelErrors:
         held_down = _held_down(size, before)
         size = size * held_down
         return left.share * held_down * before * unit, covariance * size[:, :, None] * size[:, None, :]
+
+    def photon_shares(self, variance: np.ndarray, emulator_rms: np.ndarray) -> np.ndarray:
+        """(n, n_parameter), parts of the formal variances that are noise, for mean variances (n,) of the pixels.
+
+        `emulator_rms`: of the networks' pixels, in units of the flux scale. Formal variances contain this error, and so
+        does the covariance of `estimate`: it is to be counted once.
+        """
+        if self.photon_share is None:
+            return np.ones((len(variance), self.errors.shape[1]))
+        square = emulator_rms[np.isfinite(emulator_rms)] ** 2
+        calibrated = 1 / np.mean(1 / (FLUX_ERROR**2 + square)) if len(square) else FLUX_ERROR**2
+        noise = np.maximum(variance - (calibrated - FLUX_ERROR**2), 0.0)[:, None]
+        emulator = FLUX_ERROR**2 * (1 / self.photon_share - 1)
+        shares = np.ones((len(noise), len(emulator)))
+        return np.divide(noise, noise + emulator, out=shares, where=noise + emulator > 0)
 
     @cached_property
     def _sizes(self) -> ErrorSizes:
@@ -230,18 +249,18 @@ class LabelErrors:
     def far(self, scaled: np.ndarray) -> np.ndarray:
         """(n,) bool: is a star with these scaled labels (n, n_label) farther from all training spectra than is known?
 
-        That is, farther from the nearest one, in scaled labels, than every held-back spectrum is: no measured error
-        speaks for such a star. NaN is not far.
+        That is, farther from the nearest one than every held-back spectrum is: no measured error speaks for such a
+        star. Distances are in lengths over which the size of errors changes. NaN is not far.
         """
         known = np.isfinite(scaled).all(axis=1)
         distance = np.zeros(len(scaled))
-        distance[known] = self._tree.query(scaled[known])[0]
+        distance[known] = self._tree.query(scaled[known] / self._sizes.lengths)[0]
         return distance > self.reach
 
     @cached_property
     def reach(self) -> float:
-        """The largest distance of a held-back spectrum to the nearest training spectrum, in scaled labels."""
-        return float(self._tree.query(self.scaled[self.held_back])[0].max())
+        """The largest distance of a held-back spectrum to the nearest training spectrum, in lengths of the sizes."""
+        return float(self._tree.query(self.scaled[self.held_back] / self._sizes.lengths)[0].max())
 
     def check(self, networks: PixelNetworks, mode: str) -> None:
         """Raise CalibrationError unless these label errors are those of `networks` and of fits in `mode`."""
@@ -271,7 +290,7 @@ class LabelErrors:
 
     @cached_property
     def _tree(self) -> KDTree:
-        return KDTree(self.training)
+        return KDTree(self.training / self._sizes.lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,18 +336,19 @@ def errors_in_sizes(sizes: ErrorSizes, fitted: np.ndarray, errors: np.ndarray, k
 
 
 def _best_shares(errors: np.ndarray, predicted: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """(n_parameter,) of SHARES: how much of predictions (n, n_parameter) leaves the smallest errors, robustly.
+    """(n_parameter,) of SHARES: how much of predictions (n, n_parameter) leaves the smallest errors.
 
-    None where that helps little, or makes the robust width or the standard deviation larger.
+    By their mean in units of `size`, wild ones cut, and by their rms. None where one of them hardly gets smaller, or
+    the robust width gets larger.
     """
-    size = np.where(size > 0, size, 1.0)
-    left = (errors - SHARES[:, None, None] * predicted) / size
-    score = np.minimum(np.abs(left), WILD).mean(axis=1)
+    left = errors - SHARES[:, None, None] * predicted
+    of_size = np.abs(left) / np.where(size > 0, size, 1.0)
+    scores = np.stack([np.minimum(of_size, WILD).mean(axis=1), np.sqrt((left**2).mean(axis=1))])
+    scores /= np.where(scores[:, :1] > 0, scores[:, :1], 1.0)
     width = np.median(np.abs(left), axis=1)
-    worse = (score > (1 - LEAST_HELP) * score[0]) | (width > width[0])
-    best = np.where(worse, np.inf, score)
-    best[0] = score[0]
-    return SHARES[best.argmin(axis=0)]
+    helps = (scores < 1 - LEAST_HELP).all(axis=0) & (width <= width[0])
+    helps[0] = True
+    return SHARES[np.where(helps, scores.sum(axis=0), np.inf).argmin(axis=0)]
 
 
 def _shared(variance: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -127,6 +127,8 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         label_errors.check(networks, settings.mode(networks.label_names))
     mismatch = _mismatch_of(networks, fits, formal, dof, good, label_errors, exclude)
     x, covariance = fits.x.copy(), formal.copy()
+    if label_errors is not None and settings.emulator_error:
+        covariance[good] *= _photons(networks, fits, used, good, label_errors)
     covariance[good] += mismatch.covariance
     at_bound = np.zeros(x.shape, dtype=bool)
     labels = x[:, layout.labels]
@@ -191,6 +193,20 @@ def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_e
     return find_mismatch(scores, fits.chi2[good], dof[good], fits.total_weight[good], formal[good], emulator)
 
 
+def _photons(networks: PixelNetworks, fits: Fits, used, good, label_errors) -> np.ndarray:
+    """(n_good, n_parameter, n_parameter), factors that leave of formal covariances what is noise: the rest is the
+    emulator's error in each pixel, which is part of the label errors, too.
+    """
+    rms = networks.emulator_rms / networks.flux_scale.width
+    root = np.sqrt(label_errors.photon_shares(used[good] / fits.total_weight[good], rms))
+    return root[:, :, None] * root[:, None, :]
+
+
+def formal_covariance(networks: PixelNetworks, settings: FitSettings, fits: Fits) -> np.ndarray:
+    """(n, n_parameter, n_parameter), the inverse of the last pass' matrix, in the units of `fits.x`."""
+    return _inverse(fits.matrix, Parameters.of(networks, settings).free)[0]
+
+
 def emulator_amplitudes(
     networks: PixelNetworks, settings: FitSettings, fits: Fits, flux_error: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -199,7 +215,7 @@ def emulator_amplitudes(
     These are what the emulator's own errors look like, see mismatch.py. The excess is the mean square error of the flux
     beyond the error that the emulator says of each pixel.
     """
-    formal, _ = _inverse(fits.matrix, Parameters.of(networks, settings).free)
+    formal = formal_covariance(networks, settings, fits)
     scores = Scores.of(fits.score, fits.information, fits.cross, formal)
     every = np.broadcast_to(LINEAR, fits.score.shape)
     amplitudes = scores.amplitudes(every)
