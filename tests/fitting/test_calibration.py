@@ -37,23 +37,23 @@ def networks(weight=0.0):
 
 def label_errors(scaled, errors, lengths=None, nugget=1e-3, **replaced):
     """Label errors at scaled labels (n, 2), odd rows held back; kriging's lengths searched for where none are given."""
-    if lengths is None:
-        lengths, nugget = smoothness(scaled + errors[:, :N_LABEL], errors, np.arange(len(scaled)) % 2 == 1)
     every = np.arange(len(scaled))
+    smooth = {"lengths": lengths, "nugget": nugget, "size_lengths": np.ones(N_LABEL), "size_nugget": 1.0}
+    if lengths is None:
+        smooth = smoothness(scaled + errors[:, :N_LABEL], errors, every % 2 == 1)
     arrays = {
         "scaled": scaled,
         "errors": errors,
         "rows": every,
         "held_back": every % 2 == 1,
         "training": scaled[::2],
-        "lengths": np.asarray(lengths, dtype=float),
-        "nugget": nugget,
+        **smooth,
         "mode": MODE,
         "networks": networks().digest,
         "provenance": {"fitted": len(scaled)},
         **replaced,
     }
-    return LabelErrors(**arrays)
+    return LabelErrors(**{**arrays, "lengths": np.asarray(arrays["lengths"], dtype=float)})
 
 
 def random_labels(n, seed=0):
@@ -84,7 +84,7 @@ def test_scatter_of_a_known_covariance_comes_back_as_that_covariance():
     assert covariance.mean(axis=0) / size == pytest.approx(known / size, abs=0.1)
     assert (np.abs(correction).mean(axis=0) < 0.4 * sigma).all(), "scatter cannot be corrected"
     local = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)) / sigma
-    assert np.percentile(local, [2, 98]) == pytest.approx([0.85, 1.15], abs=0.15)
+    assert (np.abs(np.percentile(local, [2, 98]) - 1) < 0.3).all()
 
 
 def test_smooth_errors_are_corrected_also_where_none_was_measured():
@@ -121,7 +121,8 @@ def test_far_from_all_spectra_nothing_is_corrected_and_the_covariance_is_largest
     away = 0.5 + np.array([[0.0], [1.0], [3.0], [30.0]]) * [1.0, 1.0]
     correction, covariance = some.estimate(away)
     assert np.abs(correction[3]) == pytest.approx(np.zeros(3), abs=1e-12)
-    assert (np.diff(np.trace(covariance, axis1=1, axis2=2)) > 0).all()
+    trace = np.trace(covariance, axis1=1, axis2=2)
+    assert (trace[1:] > 5 * trace[0]).all() and trace[3] > 0.7 * trace.max()
     size = np.diag(some.errors.T @ some.errors) / len(some.errors)
     assert (np.diag(covariance[3]) > 0.3 * size).all()
 
@@ -163,19 +164,111 @@ def test_the_parts_are_those_of_the_whole(some):
         replace(some, errors=some.errors[:, :2]).velocity_variance(stars)
 
 
+# -------------------------------------------------------------------------------------- many labels, and wild spectra
+
+
+def many_labels(n, n_label=12, seed=0):
+    """Scaled labels (n, n_label) and errors (n, 3) whose size is ruled by the first: by a factor of a hundred."""
+    rng = np.random.default_rng(seed)
+    scaled = rng.uniform(0.1, 0.9, (n, n_label))
+    size = 1e-3 * np.exp(3 * (scaled[:, 0] - 0.5) / 0.4)[:, None] * [1.0, 2.0, 0.5]
+    return scaled, size, size * rng.normal(size=(n, 3))
+
+
+def of_many(scaled, errors, held_back):
+    every = np.arange(len(scaled))
+    fitted = scaled.copy()
+    fitted[:, :3] += errors
+    padded = np.column_stack([errors, np.zeros((len(scaled), scaled.shape[1] - 3))])
+    return LabelErrors(
+        scaled, padded, every, held_back, scaled[~held_back], **smoothness(fitted, padded, held_back),
+        mode="labels", networks="none",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def many():
+    scaled, _, errors = many_labels(300)
+    return scaled, errors, of_many(scaled, errors, np.arange(300) % 2 == 1)
+
+
+def pulls_of(errors, stars, off):
+    correction, covariance = errors.estimate(stars)
+    return (off - correction[:, :3]) / np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)[:, :3])
+
+
+def test_among_many_labels_the_ones_that_matter_rule_the_size(many):
+    """In scaled labels no spectrum is near another: one covariance would be 3 times too wide here, too narrow there."""
+    _, _, errors = many
+    stars, _, off = many_labels(600, seed=1)
+    pulls = pulls_of(errors, stars, off)
+    small, large = stars[:, 0] < 0.3, stars[:, 0] > 0.7
+    assert pulls[small].std() == pytest.approx(1, abs=0.2) and pulls[large].std() == pytest.approx(1, abs=0.2)
+    assert errors.size_lengths[0] < 0.5 * np.median(errors.size_lengths[1:])
+
+
+def test_errors_that_nothing_predicts_are_not_corrected(many):
+    _, _, errors = many
+    stars, size, _ = many_labels(200, seed=2)
+    assert (np.abs(errors.estimate(stars)[0][:, :3]).mean(axis=0) < 0.25 * size.mean(axis=0)).all()
+
+
+@pytest.mark.parametrize("row", [40, 41])
+def test_a_wild_spectrum_spoils_no_other(many, row):
+    """A training spectrum (even) or a held-back one (odd), off by hundreds of sizes."""
+    scaled, errors, calm = many
+    wild = errors.copy()
+    wild[row] = 0.5
+    ruled = replace(calm, errors=np.column_stack([wild, np.zeros((300, scaled.shape[1] - 3))]))
+    stars, size, off = many_labels(300, seed=3)
+    before, after = calm.estimate(stars), ruled.estimate(stars)
+    assert (np.abs(after[0] - before[0])[:, :3] < 1.5 * size).all()
+    ratio = np.diagonal(after[1], axis1=1, axis2=2)[:, :3] / np.diagonal(before[1], axis1=1, axis2=2)[:, :3]
+    assert np.median(ratio) == pytest.approx(1, abs=0.1) and ratio.max() < 4
+    assert pulls_of(ruled, stars, off).std() == pytest.approx(1, abs=0.2)
+
+
+def test_a_star_is_not_far_for_the_uncertainty_of_its_labels(many):
+    _, _, errors = many
+    away = errors.scaled[:1] + 1.5 * errors.reach * errors.size_lengths * np.eye(12)[3]
+    assert errors.far(away)[0]
+    uncertain = np.zeros((1, 12))
+    uncertain[0, 3] = (1.5 * errors.reach * errors.size_lengths[3]) ** 2
+    assert not errors.far(away, uncertain)[0]
+
+
+def test_far_knows_which_labels_matter():
+    """Giants and dwarfs on two lines of the first two labels; ten more that hardly act: a star between the lines."""
+    rng = np.random.default_rng(5)
+    scaled = rng.uniform(0.1, 0.9, (300, 12))
+    scaled[:, 1] = np.where(scaled[:, 2] > 0.5, 0.85, 0.1 + 0.7 * scaled[:, 0]) + 0.02 * rng.normal(size=300)
+    lengths = np.array([0.7, 0.7, *[9.0] * 10])
+    held_back = np.arange(300) % 2 == 1
+    errors = LabelErrors(
+        scaled, 1e-3 * rng.normal(size=scaled.shape), np.arange(300), held_back, scaled[~held_back],
+        lengths, 1e-2, "labels", "none", size_lengths=lengths, size_nugget=1.0,
+    )  # fmt: skip
+    stars = scaled[held_back].copy()
+    assert not errors.far(stars).any()
+    between = stars[stars[:, 0] < 0.25]
+    between[:, 1] = 0.6
+    assert len(between) > 5 and errors.far(between).all()
+
+
 # ---------------------------------------------------------------------------------------------------------- held back
 
 
 @pytest.mark.parametrize("row", [4, 7])
 def test_exclude_is_as_if_the_spectrum_had_never_been_fitted(some, row):
-    """A training spectrum (even) and a held-back one (odd)."""
+    """A training spectrum (even) and a held-back one (odd). What all spectra say together hardly knows one of them."""
     kept = some.rows != row
     names = ("scaled", "errors", "rows", "held_back")
     never = replace(some, **{name: getattr(some, name)[kept] for name in names})
     for star in (some.scaled[[row]], random_labels(1, seed=row)):
         with_exclude, without = some.estimate(star, np.array([row])), never.estimate(star)
-        assert with_exclude[0] == pytest.approx(without[0], rel=1e-7, abs=1e-12)
-        assert with_exclude[1] == pytest.approx(without[1], rel=1e-7, abs=1e-15)
+        size = np.sqrt(np.diagonal(without[1], axis1=1, axis2=2))
+        assert np.abs(with_exclude[0] - without[0]).max() < 0.3 * size.min()
+        assert np.diagonal(with_exclude[1], axis1=1, axis2=2) == pytest.approx(size**2, rel=0.25)
         assert with_exclude[0] != pytest.approx(some.estimate(star)[0], rel=1e-3)
 
 
@@ -221,17 +314,15 @@ def test_order_and_company_change_no_bit_and_the_order_of_the_grid_only_rounding
     assert covariance_too == pytest.approx(covariance, rel=1e-7, abs=1e-15)
 
 
-@settings(max_examples=20)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_mixing_the_parameters_mixes_the_answers(some, seed):
-    """Errors e -> A e at the same fitted labels: correction c -> A c, covariance V -> A V A'; and V is positive."""
-    mix = np.random.default_rng(seed).normal(size=(3, 3))
+def test_the_unit_of_a_parameter_changes_nothing_but_the_unit(some):
+    """Errors e -> U e at the same fitted labels: correction c -> U c, covariance V -> U V U; and V is positive."""
+    unit = np.array([1e3, 2.0, 1e-2])
     stars, rows = random_labels(6, seed=4), np.arange(6)
     correction, covariance = some.estimate(stars, rows)
-    errors = some.errors @ mix.T
-    mixed, mixed_covariance = replace(some, scaled=some.fitted - errors[:, :2], errors=errors).estimate(stars, rows)
-    assert mixed == pytest.approx(correction @ mix.T, rel=1e-7, abs=1e-12)
-    assert mixed_covariance == pytest.approx(mix @ covariance @ mix.T, rel=1e-7, abs=1e-15)
+    errors = some.errors * unit
+    other, other_covariance = replace(some, scaled=some.fitted - errors[:, :2], errors=errors).estimate(stars, rows)
+    assert other == pytest.approx(correction * unit, rel=1e-7, abs=1e-12)
+    assert other_covariance == pytest.approx(covariance * np.outer(unit, unit), rel=1e-7, abs=1e-15)
     assert (np.linalg.eigvalsh(covariance) > 0).all()
 
 
@@ -257,7 +348,7 @@ def test_far_is_farther_from_training_than_any_held_back_spectrum():
     scaled = np.concatenate([training, middle])
     held_back = np.arange(len(scaled)) >= len(training)
     scatter = np.random.default_rng(0).normal(size=scaled.shape)
-    errors = label_errors(scaled, scatter, [0.1, 0.1], held_back=held_back, training=training)
+    errors = label_errors(scaled, scatter, [0.1, 0.1], held_back=held_back, training=training)  # size_lengths: 1
     reach = 0.05 * np.sqrt(2)
     assert errors.reach == pytest.approx(reach)
     corner = np.array([0.9, 0.9])

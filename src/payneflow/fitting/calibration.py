@@ -21,7 +21,7 @@ from payneflow.fitting.quality import Fits, emulator_amplitudes, formal_covarian
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
-from payneflow.statistics import MAD_TO_SIGMA, evenly
+from payneflow.statistics import evenly
 from payneflow.stored_arrays import Array, Arrays, FileOf
 
 # A row of the grid whose error is so many times the rms of all others has other labels than its spectrum: left in, it
@@ -30,6 +30,7 @@ RUINOUS = 30.0
 ASTRAY = 0.005  # of the fits may end in another minimum than that of the true labels; more, and fits get more starts
 MOST_STARTS = 32
 NOISE_SEED = 11  # of the noise that tells which part of the formal variance is noise
+WIDEST_MOVE = 3.0  # formal sigma: noise moves no parameter farther, but a fit may end elsewhere
 LEAST_SHARE = 0.1  # that noise has of a formal variance
 FEW = 0.05  # of the rows; where more are so far off, the networks are to blame
 MOST_OF_A_SET = 320  # spectra of each set; a correction costs a fit their number squared (640 in all: 0.1 ms)
@@ -93,7 +94,7 @@ def measure_label_errors(
         held_back=held_back,
         training=scaled[split.training],
         **smooth,
-        photon_share=photon_share(networks, flux, replace(mode, n_starts=n_starts), fits, good & ~split.trains[rows]),
+        photon_share=photon_share(networks, flux, replace(mode, n_starts=n_starts), fits, good),
         mode=mode.mode(networks.label_names),
         networks=networks.digest,
         provenance={
@@ -145,9 +146,9 @@ def photon_share(
     formal = formal_covariance(networks, mode, fits)[which]
     variance = np.einsum("nii->ni", formal)
     moved = np.divide(after.x - before, np.sqrt(variance), out=np.zeros_like(before), where=variance > 0)
-    moved = moved[np.isfinite(moved).all(axis=1)]
-    share = (MAD_TO_SIGMA * np.median(np.abs(moved), axis=0)) ** 2
-    return np.where(share > 0, np.clip(share, LEAST_SHARE, 1.0), 1.0)
+    inside = np.clip(moved[np.isfinite(moved).all(axis=1)], -WIDEST_MOVE, WIDEST_MOVE)
+    share = (inside**2).mean(axis=0)
+    return np.where(variance.any(axis=0), np.clip(share, LEAST_SHARE, 1.0), 1.0)
 
 
 def ruinous(errors: np.ndarray) -> np.ndarray:

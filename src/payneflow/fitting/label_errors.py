@@ -246,16 +246,19 @@ class LabelErrors:
             raise CalibrationError(f"label errors of the mode '{self.mode}' say nothing about velocities.")
         return self.estimate(scaled, exclude)[1][:, self.layout.velocity, self.layout.velocity]
 
-    def far(self, scaled: np.ndarray) -> np.ndarray:
+    def far(self, scaled: np.ndarray, variance: np.ndarray | None = None) -> np.ndarray:
         """(n,) bool: is a star with these scaled labels (n, n_label) farther from all training spectra than is known?
 
         That is, farther from the nearest one than every held-back spectrum is: no measured error speaks for such a
-        star. Distances are in lengths over which the size of errors changes. NaN is not far.
+        star. Distances are in lengths over which the size of errors changes; what `variance` (n, n_label) of the labels
+        adds to their square is taken off. NaN is not far.
         """
-        known = np.isfinite(scaled).all(axis=1)
-        distance = np.zeros(len(scaled))
-        distance[known] = self._tree.query(scaled[known] / self._sizes.lengths)[0]
-        return distance > self.reach
+        known, lengths = np.isfinite(scaled).all(axis=1), self._sizes.lengths
+        square = np.zeros(len(scaled))
+        square[known] = self._tree.query(scaled[known] / lengths)[0] ** 2
+        if variance is not None:
+            square -= (variance / lengths**2).sum(axis=1)
+        return square > self.reach**2
 
     @cached_property
     def reach(self) -> float:

@@ -147,7 +147,8 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         correction, added = label_errors.estimate(scaled, None if exclude is None else np.asarray(exclude)[good])
         x[good] -= np.where(at_bound[good] | ~free, 0.0, correction)
         covariance[good] += added
-        flags[good[label_errors.far(scaled)]] |= FitFlag.FAR_FROM_TRAINING
+        variance = np.einsum("nii->ni", covariance[good])[:, layout.labels]
+        flags[good[label_errors.far(scaled, variance)]] |= FitFlag.FAR_FROM_TRAINING
     error = np.sqrt(np.einsum("nii->ni", covariance))
     # by the errors of the labels that the star would have were it what the model describes
     surely = error[:, layout.labels].copy()

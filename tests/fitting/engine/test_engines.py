@@ -403,7 +403,7 @@ class ConstantErrors:
         self.exclude = exclude
         return np.full((len(scaled), 2), 0.01), np.tile(np.diag([1e-4, 4e-4]), (len(scaled), 1, 1))
 
-    def far(self, scaled):
+    def far(self, scaled, variance):
         return scaled[:, 0] > 0.5
 
     def emulator_scatter(self, scaled, exclude=None):
