@@ -18,7 +18,7 @@ from scipy.special import chdtrc, chdtri, gammaln, log_ndtr, ndtri  # not scipy.
 
 from payneflow.fitting.engine.alternatives import COMPANION, CONTINUUM, DILUTION, N_ALTERNATIVE, NARROW, VELOCITY, WIDE
 
-NEAR, SPREAD = 0.12, 1.0  # kernel of held-back spectra, in lengths of the size of errors; weight of their mean
+NEAR, SPREAD = 0.24, 1.0  # kernel of held-back spectra, in lengths of the size of errors; weight of their mean
 NEIGHBOURS = 5  # held-back spectra that the kernel sees where there are none so near: among many labels
 ALARM = 1e-3  # chance that noise alone fails one of the four tests
 COMPANIONS = 50.0  # independent velocities at which a companion is looked for
