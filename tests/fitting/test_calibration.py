@@ -12,7 +12,7 @@ from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import CalibrationError, NetworkFileError
 from payneflow.fitting.calibration import measure_label_errors, read_label_errors, ruinous, write_label_errors
 from payneflow.fitting.flags import FitFlag
-from payneflow.fitting.label_errors import LabelErrors, smoothness
+from payneflow.fitting.label_errors import FLUX_ERROR, LabelErrors, smoothness
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid, Split
 
@@ -381,9 +381,31 @@ def test_round_trip(some, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["errors.npz"]
 
 
+def test_a_file_of_an_earlier_version_is_read_and_its_sizes_are_searched_for(some, tmp_path):
+    earlier = replace(some, size_lengths=None, size_nugget=None)
+    write_label_errors(earlier, tmp_path / "errors.npz")
+    again, stars = read_label_errors(tmp_path / "errors.npz"), random_labels(8)
+    assert again.size_lengths is None and again.photon_share is None
+    assert all((a == b).all() for a, b in zip(again.estimate(stars), earlier.estimate(stars), strict=True))
+
+
+def test_the_emulator_s_error_is_counted_once(some, tmp_path):
+    """Formal variances keep the part that is noise: that of the calibration at its noise, nearly all in more noise."""
+    known = replace(some, photon_share=np.array([0.5, 1.0, 0.25]))
+    rms = np.full(9, 2e-3)
+    at_calibration = FLUX_ERROR**2 + 4e-6
+    shares = known.photon_shares(np.array([at_calibration, 100 * FLUX_ERROR**2 + 4e-6]), rms)
+    assert shares[0] == pytest.approx([0.5, 1.0, 0.25])
+    assert shares[1] == pytest.approx([100 / 101, 1.0, 100 / 103])
+    assert (some.photon_shares(np.array([at_calibration]), rms) == 1).all(), "not measured"
+    write_label_errors(known, tmp_path / "errors.npz")
+    assert (read_label_errors(tmp_path / "errors.npz").photon_share == known.photon_share).all()
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"size_nugget": None}, "size_lengths and size_nugget belong together"),
         ({"errors": None}, "no errors; expected label errors"),
         ({"mode": None, "nugget": None}, "no nugget, mode; expected"),
         ({"format_version": np.array(99)}, "format_version 99 is newer"),
@@ -453,6 +475,8 @@ def test_measured_errors_are_those_that_were_put_in(emulator, grid, measured):
     assert (measured.training == measured.scaled[::2]).all()
     assert measured.provenance["grid_sha256"] == "of the grid" and measured.provenance["left_out"] == 0
     measured.check(emulator, "labels Teff logg [Fe/H]")
+    square = emulator.emulator_rms**2
+    assert measured.photon_share == pytest.approx(np.mean(FLUX_ERROR**2 / (FLUX_ERROR**2 + square)), abs=0.25)
 
 
 def test_fits_are_corrected_and_say_how_well(emulator, measured):
