@@ -154,7 +154,7 @@ def print_pulls(mode: str, fits: Calibrated, truth: Truth, repeat: int) -> None:
         pulls = off / error
         if len(fits.names) > MANY:
             for what, rows in (("all", good), ("no flag", good & (flags == 0))):
-                of = pulls[rows]
+                of = pulls[rows] if rows.any() else np.full((1, len(fits.names)), np.nan)
                 numbers = "   ".join([extent(widths(of)), extent(of.std(axis=0)), extent(np.abs(of).max(axis=0))])
                 print(f"{mode:24}{signal_to_noise:4d}  {what:8} {numbers}{flagged}", flush=True)
             continue

@@ -39,7 +39,7 @@ from payneflow.statistics import evenly
 FLUX_ERROR = 1 / 300
 PRIOR_SPECTRA = 5.0  # weight of the mean over all held-back spectra in the correlation of parameters
 WILD = 4.0  # sizes: an error beyond it corrects its neighbours, and correlates, as one of this size
-SHARES, LEAST_HELP = np.linspace(0.0, 1.0, 9), 0.02  # of a correction; it helps if errors shrink by as much
+SHARES, LEAST_HELP = np.linspace(0.0, 1.0, 9), 0.05  # of a correction; it helps if errors shrink by as much
 LARGEST = 2.0  # times the size of uncorrected errors: a star's error is capped there
 LEAST_HELD_BACK = 10  # held-back spectra; fewer cannot tell a covariance
 SEARCH_SPECTRA = 320  # the search for kriging's lengths looks at no more, evenly spread
@@ -366,7 +366,8 @@ def _held_down(size: np.ndarray, before: np.ndarray) -> np.ndarray:
     from all spectra.
     """
     ratio = np.divide(size, LARGEST * before, out=np.zeros_like(size), where=before > 0)
-    return 1 / np.sqrt(np.sqrt(1 + ratio**4))
+    square = ratio * ratio
+    return 1 / np.sqrt(np.sqrt(1 + square * square))
 
 
 @part
