@@ -12,7 +12,7 @@ from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import CalibrationError, NetworkFileError
 from payneflow.fitting.calibration import measure_label_errors, read_label_errors, ruinous, write_label_errors
 from payneflow.fitting.flags import FitFlag
-from payneflow.fitting.label_errors import FLUX_ERROR, LabelErrors, smoothness
+from payneflow.fitting.label_errors import FLUX_ERROR, LabelErrors, _best_shares, smoothness
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid, Split
 
@@ -214,6 +214,15 @@ def test_errors_that_nothing_predicts_are_not_corrected(many):
     _, _, errors = many
     stars, size, _ = many_labels(200, seed=2)
     assert (np.abs(errors.estimate(stars)[0][:, :3]).mean(axis=0) < 0.25 * size.mean(axis=0)).all()
+
+
+def test_a_correction_is_made_where_it_helps_and_not_for_one_lucky_spectrum():
+    rng = np.random.default_rng(7)
+    errors, size = rng.normal(size=(200, 3)), np.ones((200, 3))
+    predicted = np.column_stack([0.8 * errors[:, 0], rng.normal(size=200), np.zeros(200)])
+    errors[50, 2] = predicted[50, 2] = 40.0
+    assert _best_shares(errors, predicted, size).tolist() == [1.0, 0.0, 0.0]
+    assert _best_shares(np.zeros((20, 1)), np.zeros((20, 1)), np.zeros((20, 1))).tolist() == [0.0]
 
 
 @pytest.mark.parametrize("row", [40, 41])

@@ -39,7 +39,8 @@ from payneflow.statistics import evenly
 FLUX_ERROR = 1 / 300
 PRIOR_SPECTRA = 5.0  # weight of the mean over all held-back spectra in the correlation of parameters
 WILD = 4.0  # sizes: an error beyond it corrects its neighbours, and correlates, as one of this size
-SHARES, LEAST_HELP = np.linspace(0.0, 1.0, 9), 0.05  # of a correction; it helps if errors shrink by as much
+SHARES, LEAST_HELP = np.linspace(0.0, 1.0, 9), 0.03  # of a correction; it helps if errors shrink by as much
+LUCKY = 0.01  # of the held-back spectra: what they alone gain by a correction is no reason for it
 LARGEST = 2.0  # times the size of uncorrected errors: a star's error is capped there
 LEAST_HELD_BACK = 10  # held-back spectra; fewer cannot tell a covariance
 SEARCH_SPECTRA = 320  # the search for kriging's lengths looks at no more, evenly spread
@@ -341,17 +342,19 @@ def errors_in_sizes(sizes: ErrorSizes, fitted: np.ndarray, errors: np.ndarray, k
 def _best_shares(errors: np.ndarray, predicted: np.ndarray, size: np.ndarray) -> np.ndarray:
     """(n_parameter,) of SHARES: how much of predictions (n, n_parameter) leaves the smallest errors.
 
-    By their mean in units of `size`, wild ones cut, and by their rms. None where one of them hardly gets smaller, or
-    the robust width gets larger.
+    By their mean in units of `size`, wild ones cut, and by their rms, to which the few spectra that gain most do not
+    count as a gain. None where one of them hardly gets smaller, or the robust width gets larger.
     """
     left = errors - SHARES[:, None, None] * predicted
-    of_size = np.abs(left) / np.where(size > 0, size, 1.0)
-    scores = np.stack([np.minimum(of_size, WILD).mean(axis=1), np.sqrt((left**2).mean(axis=1))])
-    scores /= np.where(scores[:, :1] > 0, scores[:, :1], 1.0)
+    mean = np.minimum(np.abs(left) / np.where(size > 0, size, 1.0), WILD).mean(axis=1)
+    mean /= np.where(mean[0] > 0, mean[0], 1.0)
+    gain, square = np.sort(errors**2 - left**2, axis=1), (errors**2).sum(axis=0)
+    surely = gain[:, : -math.ceil(LUCKY * len(errors))]
+    rms, sure = (np.sqrt(1 - one.sum(axis=1) / np.where(square > 0, square, 1.0)) for one in (gain, surely))
     width = np.median(np.abs(left), axis=1)
-    helps = (scores < 1 - LEAST_HELP).all(axis=0) & (width <= width[0])
+    helps = (np.maximum(mean, sure) < 1 - LEAST_HELP) & (width <= width[0])
     helps[0] = True
-    return SHARES[np.where(helps, scores.sum(axis=0), np.inf).argmin(axis=0)]
+    return SHARES[np.where(helps, mean + rms, np.inf).argmin(axis=0)]
 
 
 def _shared(variance: np.ndarray, share: np.ndarray) -> np.ndarray:
