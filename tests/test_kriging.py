@@ -9,6 +9,8 @@ from payneflow.kriging import (
     descended_lengths,
     kriging_lengths,
     kriging_matrix,
+    left_out_and_slope,
+    left_out_lengths,
     matern,
     misfit_and_slope,
     solve,
@@ -152,6 +154,40 @@ def test_the_slope_is_that_of_the_misfit(at):
 def test_the_misfit_of_a_singular_matrix_is_infinite():
     labels = np.full((9, 2), 0.3)
     misfit, slope = misfit_and_slope(labels, np.random.default_rng(0).normal(size=(9, 4)), np.array([1.0, 1.0, 1e-30]))
+    assert misfit == np.inf and (slope == 0).all()
+
+
+@pytest.mark.parametrize("at", [[1.5, 1.5, 1.5, 1e-3], [0.4, 2.0, 9.0, 1e-1]])
+def test_the_leave_one_out_misfit_is_that_of_predictions_and_has_its_slope(at):
+    labels, flux = noisy_bumps(30, 4, 0.01)
+    values, told, at, step = flux - flux.mean(0), np.arange(30) % 3 > 0, np.array(at), 1e-4
+    covariance = matern(labels, labels, at[:-1]) + at[-1] * np.eye(30)
+    square, variance = [], []
+    for row in np.flatnonzero(told):
+        others = np.arange(30) != row
+        weights = np.linalg.solve(covariance[np.ix_(others, others)], covariance[others, row])
+        variance.append(covariance[row, row] - covariance[row, others] @ weights)
+        square.append((values[row] - weights @ values[others]) ** 2 / variance[-1])
+    misfit, slope = left_out_and_slope(labels, values, told, at)
+    assert misfit == pytest.approx(np.log(np.mean(square, axis=0)).sum() + 4 * np.mean(np.log(variance)))
+    for i in range(4):
+        up, down = (np.where(np.arange(4) == i, at * np.exp(sign * step), at) for sign in (1, -1))
+        ends = [left_out_and_slope(labels, values, told, one)[0] for one in (up, down)]
+        assert slope[i] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4, abs=1e-4)
+
+
+def test_leave_one_out_lengths_tell_a_label_that_does_not_act_and_stay_within_bounds():
+    labels = random_labels(80)
+    values = np.sin(labels @ np.array([[6.0], [0.0], [3.0]]))
+    bounds, starts = ([0.05] * 3 + [1e-6], [20.0] * 3 + [1.0]), np.array([[0.5] * 3 + [1e-2], [2.0] * 3 + [1e-2]])
+    lengths, nugget = left_out_lengths(labels, values, np.ones(80, bool), bounds, starts, 50)
+    assert lengths[1] > 5 * lengths[0] and lengths[2] > lengths[0]
+    assert nugget < 1e-4 and (lengths >= 0.049).all() and (lengths <= 20.1).all()
+
+
+def test_the_leave_one_out_misfit_of_a_singular_matrix_is_infinite():
+    labels = np.full((9, 2), 0.3)
+    misfit, slope = left_out_and_slope(labels, np.ones((9, 2)), np.ones(9, bool), np.array([1.0, 1.0, 1e-30]))
     assert misfit == np.inf and (slope == 0).all()
 
 

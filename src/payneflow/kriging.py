@@ -176,6 +176,63 @@ def misfit_and_slope(labels, centred, lengths_and_nugget):
     return misfit, slope
 
 
+def left_out_and_slope(labels, values, told, lengths_and_nugget):
+    """-2 log leave-one-out likelihood of `values` (n, k) at the rows `told` (n,) bool, a mean over these rows.
+
+    And its derivatives (n_label + 1,) by the logarithms of lengths and nugget. Each row is predicted from all others,
+    the mean is 0, each column has the variance that suits it (Rasmussen & Williams 2006, section 5.4.2). Infinite, and
+    the slope 0, where the matrix is singular.
+    """
+    n, k = values.shape
+    lengths, nugget = lengths_and_nugget[:-1], lengths_and_nugget[-1]
+    root = matern(labels, labels, lengths)
+    root[np.diag_indices(n)] += nugget
+    if not cholesky(root):
+        return np.inf, np.zeros(len(lengths_and_nugget))
+    inverse = np.eye(n)
+    solve_lower(root, inverse)
+    solve_upper(root, inverse)
+    solved = weighted_sums(inverse, values)
+    some, size = solved[told], np.diag(inverse)[told]
+    square = (some**2 / size[:, None]).sum(0)
+    misfit = np.log(square / len(some)).sum() - k * np.log(size).mean()
+    of_values = weighted_sums(np.ascontiguousarray(inverse[:, told]), 2 * some / size[:, None] / square)
+    of_size = ((some**2 / square).sum(1) / size + k / len(some)) / size
+    by_element = weighted_sums(inverse[:, told] * of_size, np.ascontiguousarray(inverse[told]))
+    by_element -= weighted_sums(of_values, np.ascontiguousarray(solved.T))
+    return misfit, _by_logarithms(labels, lengths, nugget, by_element)
+
+
+def _by_logarithms(labels, lengths, nugget, by_element):
+    """Derivatives (n_label + 1,) by the logarithms of lengths and nugget, from those by the covariance's elements."""
+    squares = np.stack([((labels[:, c, None] - labels[:, c]) / length) ** 2 for c, length in enumerate(lengths)])
+    r = np.sqrt(5 * squares.sum(0))
+    by_square = by_element * ((5 / 3) * (1 + r) * np.exp(-r))
+    return np.append([(by_square * square).sum() for square in squares], nugget * np.trace(by_element))
+
+
+def left_out_lengths(labels, values, told, bounds, starts, most_iterations):
+    """Lengths (n_label,) and nugget of the greatest leave-one-out likelihood, where its gradient leads.
+
+    Arguments as in `left_out_and_slope`; `bounds`, two arrays (n_label + 1,), and `starts` (n_start, n_label + 1), of
+    which the best end is taken.
+    """
+    from scipy.optimize import minimize  # not where nothing is calibrated
+
+    def of_logarithms(trial):
+        misfit, slope = left_out_and_slope(labels, values, told, np.exp(trial))
+        return min(misfit, NO_MISFIT), slope
+
+    least_and_most = list(zip(*np.log(bounds), strict=True))
+    options = {"maxiter": most_iterations}
+    ends = [
+        minimize(of_logarithms, np.log(start), jac=True, method="L-BFGS-B", bounds=least_and_most, options=options)
+        for start in starts
+    ]
+    best = np.exp(min(ends, key=lambda end: end.fun).x)
+    return best[:-1], float(best[-1])
+
+
 def without_mean(inverse):
     """The inverse (n, n) of a covariance, for values whose mean is free: its rows and columns sum to 0."""
     of_one = inverse.sum(1)

@@ -12,7 +12,7 @@ from payneflow import PixelNetworks, fit_spectra
 from payneflow.errors import CalibrationError, NetworkFileError
 from payneflow.fitting.calibration import measure_label_errors, read_label_errors, ruinous, write_label_errors
 from payneflow.fitting.flags import FitFlag
-from payneflow.fitting.label_errors import LabelErrors, smoothness
+from payneflow.fitting.label_errors import FLUX_ERROR, LabelErrors, _best_shares, smoothness
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid, Split
 
@@ -37,23 +37,23 @@ def networks(weight=0.0):
 
 def label_errors(scaled, errors, lengths=None, nugget=1e-3, **replaced):
     """Label errors at scaled labels (n, 2), odd rows held back; kriging's lengths searched for where none are given."""
-    if lengths is None:
-        lengths, nugget = smoothness(scaled + errors[:, :N_LABEL], errors, np.arange(len(scaled)) % 2 == 1)
     every = np.arange(len(scaled))
+    smooth = {"lengths": lengths, "nugget": nugget, "size_lengths": np.ones(N_LABEL), "size_nugget": 1.0}
+    if lengths is None:
+        smooth = smoothness(scaled + errors[:, :N_LABEL], errors, every % 2 == 1)
     arrays = {
         "scaled": scaled,
         "errors": errors,
         "rows": every,
         "held_back": every % 2 == 1,
         "training": scaled[::2],
-        "lengths": np.asarray(lengths, dtype=float),
-        "nugget": nugget,
+        **smooth,
         "mode": MODE,
         "networks": networks().digest,
         "provenance": {"fitted": len(scaled)},
         **replaced,
     }
-    return LabelErrors(**arrays)
+    return LabelErrors(**{**arrays, "lengths": np.asarray(arrays["lengths"], dtype=float)})
 
 
 def random_labels(n, seed=0):
@@ -84,7 +84,7 @@ def test_scatter_of_a_known_covariance_comes_back_as_that_covariance():
     assert covariance.mean(axis=0) / size == pytest.approx(known / size, abs=0.1)
     assert (np.abs(correction).mean(axis=0) < 0.4 * sigma).all(), "scatter cannot be corrected"
     local = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)) / sigma
-    assert np.percentile(local, [2, 98]) == pytest.approx([0.85, 1.15], abs=0.15)
+    assert (np.abs(np.percentile(local, [2, 98]) - 1) < 0.3).all()
 
 
 def test_smooth_errors_are_corrected_also_where_none_was_measured():
@@ -97,7 +97,8 @@ def test_smooth_errors_are_corrected_also_where_none_was_measured():
     correction, covariance = errors.estimate(stars)
     left = truth(stars) - correction
     assert np.sqrt((left**2).mean()) < 0.02 * np.sqrt((truth(stars) ** 2).mean())
-    assert np.sqrt(np.trace(covariance, axis1=1, axis2=2)).max() < 0.1 * np.sqrt((truth(stars) ** 2).mean())
+    size = np.sqrt(np.trace(covariance, axis1=1, axis2=2))
+    assert np.percentile(size, 95) < 0.15 * np.sqrt((truth(stars) ** 2).mean())
 
 
 def test_corrected_labels_of_noisy_fits_have_pulls_of_one():
@@ -121,12 +122,13 @@ def test_far_from_all_spectra_nothing_is_corrected_and_the_covariance_is_largest
     away = 0.5 + np.array([[0.0], [1.0], [3.0], [30.0]]) * [1.0, 1.0]
     correction, covariance = some.estimate(away)
     assert np.abs(correction[3]) == pytest.approx(np.zeros(3), abs=1e-12)
-    assert (np.diff(np.trace(covariance, axis1=1, axis2=2)) > 0).all()
+    trace = np.trace(covariance, axis1=1, axis2=2)
+    assert (trace[1:] > 5 * trace[0]).all() and trace[3] > 0.7 * trace.max()
     size = np.diag(some.errors.T @ some.errors) / len(some.errors)
     assert (np.diag(covariance[3]) > 0.3 * size).all()
 
 
-def test_far_from_all_spectra_errors_are_thought_twice_as_large_as_those_measured_but_no_larger():
+def test_far_from_all_spectra_errors_are_thought_twice_as_large_as_those_measured_around_there_but_no_larger():
     """Errors that rise with a label and hardly scatter: kriging's own variance grows to many times their square."""
     scaled = random_labels(200)
     scatter = np.random.default_rng(3).normal(size=scaled.shape)
@@ -136,7 +138,9 @@ def test_far_from_all_spectra_errors_are_thought_twice_as_large_as_those_measure
     correction, covariance = errors.estimate(away)
     sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)) / rms
     mean = np.sqrt((sigma**2).mean(axis=1))
-    assert mean[0] < 0.15 and mean[2:] == pytest.approx([2, 2], rel=0.05)
+    assert mean[0] < 0.15 and mean[3] == pytest.approx(2, rel=0.5)
+    corner = (scaled > 0.75).all(axis=1)
+    assert mean[2] < 3 * np.sqrt((errors.errors[corner] ** 2).mean() / (rms**2).mean())
     assert (np.abs(correction[2]) < rms).all() and correction[3] == pytest.approx([0, 0], abs=1e-7)
 
 
@@ -163,19 +167,120 @@ def test_the_parts_are_those_of_the_whole(some):
         replace(some, errors=some.errors[:, :2]).velocity_variance(stars)
 
 
+# -------------------------------------------------------------------------------------- many labels, and wild spectra
+
+
+def many_labels(n, n_label=12, seed=0):
+    """Scaled labels (n, n_label) and errors (n, 3) whose size is ruled by the first: by a factor of a hundred."""
+    rng = np.random.default_rng(seed)
+    scaled = rng.uniform(0.1, 0.9, (n, n_label))
+    size = 1e-3 * np.exp(3 * (scaled[:, 0] - 0.5) / 0.4)[:, None] * [1.0, 2.0, 0.5]
+    return scaled, size, size * rng.normal(size=(n, 3))
+
+
+def of_many(scaled, errors, held_back):
+    every = np.arange(len(scaled))
+    fitted = scaled.copy()
+    fitted[:, :3] += errors
+    padded = np.column_stack([errors, np.zeros((len(scaled), scaled.shape[1] - 3))])
+    return LabelErrors(
+        scaled, padded, every, held_back, scaled[~held_back], **smoothness(fitted, padded, held_back),
+        mode="labels", networks="none",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def many():
+    scaled, _, errors = many_labels(300)
+    return scaled, errors, of_many(scaled, errors, np.arange(300) % 2 == 1)
+
+
+def pulls_of(errors, stars, off):
+    correction, covariance = errors.estimate(stars)
+    return (off - correction[:, :3]) / np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)[:, :3])
+
+
+def test_among_many_labels_the_ones_that_matter_rule_the_size(many):
+    """In scaled labels no spectrum is near another: one covariance would be 3 times too wide here, too narrow there."""
+    _, _, errors = many
+    stars, _, off = many_labels(600, seed=1)
+    pulls = pulls_of(errors, stars, off)
+    small, large = stars[:, 0] < 0.3, stars[:, 0] > 0.7
+    assert pulls[small].std() == pytest.approx(1, abs=0.2) and pulls[large].std() == pytest.approx(1, abs=0.2)
+    assert errors.size_lengths[0] < 0.5 * np.median(errors.size_lengths[1:])
+
+
+def test_errors_that_nothing_predicts_are_not_corrected(many):
+    _, _, errors = many
+    stars, size, _ = many_labels(200, seed=2)
+    assert (np.abs(errors.estimate(stars)[0][:, :3]).mean(axis=0) < 0.25 * size.mean(axis=0)).all()
+
+
+def test_a_correction_is_made_where_it_helps_and_not_for_one_lucky_spectrum():
+    rng = np.random.default_rng(7)
+    errors, size = rng.normal(size=(200, 3)), np.ones((200, 3))
+    predicted = np.column_stack([0.8 * errors[:, 0], rng.normal(size=200), np.zeros(200)])
+    errors[50, 2] = predicted[50, 2] = 40.0
+    assert _best_shares(errors, predicted, size).tolist() == [1.0, 0.0, 0.0]
+    assert _best_shares(np.zeros((20, 1)), np.zeros((20, 1)), np.zeros((20, 1))).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("row", [40, 41])
+def test_a_wild_spectrum_spoils_no_other(many, row):
+    """A training spectrum (even) or a held-back one (odd), off by hundreds of sizes."""
+    scaled, errors, calm = many
+    wild = errors.copy()
+    wild[row] = 0.5
+    ruled = replace(calm, errors=np.column_stack([wild, np.zeros((300, scaled.shape[1] - 3))]))
+    stars, size, off = many_labels(300, seed=3)
+    before, after = calm.estimate(stars), ruled.estimate(stars)
+    assert (np.abs(after[0] - before[0])[:, :3] < 1.5 * size).all()
+    ratio = np.diagonal(after[1], axis1=1, axis2=2)[:, :3] / np.diagonal(before[1], axis1=1, axis2=2)[:, :3]
+    assert np.median(ratio) == pytest.approx(1, abs=0.1) and ratio.max() < 4
+    assert pulls_of(ruled, stars, off).std() == pytest.approx(1, abs=0.2)
+
+
+def test_a_star_is_not_far_for_the_uncertainty_of_its_labels(many):
+    _, _, errors = many
+    away = errors.scaled[:1] + 1.5 * errors.reach * errors.size_lengths * np.eye(12)[3]
+    assert errors.far(away)[0]
+    uncertain = np.zeros((1, 12))
+    uncertain[0, 3] = (1.5 * errors.reach * errors.size_lengths[3]) ** 2
+    assert not errors.far(away, uncertain)[0]
+
+
+def test_far_knows_which_labels_matter():
+    """Giants and dwarfs on two lines of the first two labels; ten more that hardly act: a star between the lines."""
+    rng = np.random.default_rng(5)
+    scaled = rng.uniform(0.1, 0.9, (300, 12))
+    scaled[:, 1] = np.where(scaled[:, 2] > 0.5, 0.85, 0.1 + 0.7 * scaled[:, 0]) + 0.02 * rng.normal(size=300)
+    lengths = np.array([0.7, 0.7, *[9.0] * 10])
+    held_back = np.arange(300) % 2 == 1
+    errors = LabelErrors(
+        scaled, 1e-3 * rng.normal(size=scaled.shape), np.arange(300), held_back, scaled[~held_back],
+        lengths, 1e-2, "labels", "none", size_lengths=lengths, size_nugget=1.0,
+    )  # fmt: skip
+    stars = scaled[held_back].copy()
+    assert not errors.far(stars).any()
+    between = stars[stars[:, 0] < 0.25]
+    between[:, 1] = 0.6
+    assert len(between) > 5 and errors.far(between).all()
+
+
 # ---------------------------------------------------------------------------------------------------------- held back
 
 
 @pytest.mark.parametrize("row", [4, 7])
 def test_exclude_is_as_if_the_spectrum_had_never_been_fitted(some, row):
-    """A training spectrum (even) and a held-back one (odd)."""
+    """A training spectrum (even) and a held-back one (odd). What all spectra say together hardly knows one of them."""
     kept = some.rows != row
     names = ("scaled", "errors", "rows", "held_back")
     never = replace(some, **{name: getattr(some, name)[kept] for name in names})
     for star in (some.scaled[[row]], random_labels(1, seed=row)):
         with_exclude, without = some.estimate(star, np.array([row])), never.estimate(star)
-        assert with_exclude[0] == pytest.approx(without[0], rel=1e-7, abs=1e-12)
-        assert with_exclude[1] == pytest.approx(without[1], rel=1e-7, abs=1e-15)
+        size = np.sqrt(np.diagonal(without[1], axis1=1, axis2=2))
+        assert np.abs(with_exclude[0] - without[0]).max() < 0.3 * size.min()
+        assert np.diagonal(with_exclude[1], axis1=1, axis2=2) == pytest.approx(size**2, rel=0.25)
         assert with_exclude[0] != pytest.approx(some.estimate(star)[0], rel=1e-3)
 
 
@@ -221,17 +326,15 @@ def test_order_and_company_change_no_bit_and_the_order_of_the_grid_only_rounding
     assert covariance_too == pytest.approx(covariance, rel=1e-7, abs=1e-15)
 
 
-@settings(max_examples=20)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_mixing_the_parameters_mixes_the_answers(some, seed):
-    """Errors e -> A e at the same fitted labels: correction c -> A c, covariance V -> A V A'; and V is positive."""
-    mix = np.random.default_rng(seed).normal(size=(3, 3))
+def test_the_unit_of_a_parameter_changes_nothing_but_the_unit(some):
+    """Errors e -> U e at the same fitted labels: correction c -> U c, covariance V -> U V U; and V is positive."""
+    unit = np.array([1e3, 2.0, 1e-2])
     stars, rows = random_labels(6, seed=4), np.arange(6)
     correction, covariance = some.estimate(stars, rows)
-    errors = some.errors @ mix.T
-    mixed, mixed_covariance = replace(some, scaled=some.fitted - errors[:, :2], errors=errors).estimate(stars, rows)
-    assert mixed == pytest.approx(correction @ mix.T, rel=1e-7, abs=1e-12)
-    assert mixed_covariance == pytest.approx(mix @ covariance @ mix.T, rel=1e-7, abs=1e-15)
+    errors = some.errors * unit
+    other, other_covariance = replace(some, scaled=some.fitted - errors[:, :2], errors=errors).estimate(stars, rows)
+    assert other == pytest.approx(correction * unit, rel=1e-7, abs=1e-12)
+    assert other_covariance == pytest.approx(covariance * np.outer(unit, unit), rel=1e-7, abs=1e-15)
     assert (np.linalg.eigvalsh(covariance) > 0).all()
 
 
@@ -257,7 +360,7 @@ def test_far_is_farther_from_training_than_any_held_back_spectrum():
     scaled = np.concatenate([training, middle])
     held_back = np.arange(len(scaled)) >= len(training)
     scatter = np.random.default_rng(0).normal(size=scaled.shape)
-    errors = label_errors(scaled, scatter, [0.1, 0.1], held_back=held_back, training=training)
+    errors = label_errors(scaled, scatter, [0.1, 0.1], held_back=held_back, training=training)  # size_lengths: 1
     reach = 0.05 * np.sqrt(2)
     assert errors.reach == pytest.approx(reach)
     corner = np.array([0.9, 0.9])
@@ -287,9 +390,31 @@ def test_round_trip(some, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["errors.npz"]
 
 
+def test_a_file_of_an_earlier_version_is_read_and_its_sizes_are_searched_for(some, tmp_path):
+    earlier = replace(some, size_lengths=None, size_nugget=None)
+    write_label_errors(earlier, tmp_path / "errors.npz")
+    again, stars = read_label_errors(tmp_path / "errors.npz"), random_labels(8)
+    assert again.size_lengths is None and again.photon_share is None
+    assert all((a == b).all() for a, b in zip(again.estimate(stars), earlier.estimate(stars), strict=True))
+
+
+def test_the_emulator_s_error_is_counted_once(some, tmp_path):
+    """Formal variances keep the part that is noise: that of the calibration at its noise, nearly all in more noise."""
+    known = replace(some, photon_share=np.array([0.5, 1.0, 0.25]))
+    rms = np.full(9, 2e-3)
+    at_calibration = FLUX_ERROR**2 + 4e-6
+    shares = known.photon_shares(np.array([at_calibration, 100 * FLUX_ERROR**2 + 4e-6]), rms)
+    assert shares[0] == pytest.approx([0.5, 1.0, 0.25])
+    assert shares[1] == pytest.approx([100 / 101, 1.0, 100 / 103])
+    assert (some.photon_shares(np.array([at_calibration]), rms) == 1).all(), "not measured"
+    write_label_errors(known, tmp_path / "errors.npz")
+    assert (read_label_errors(tmp_path / "errors.npz").photon_share == known.photon_share).all()
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"size_nugget": None}, "size_lengths and size_nugget belong together"),
         ({"errors": None}, "no errors; expected label errors"),
         ({"mode": None, "nugget": None}, "no nugget, mode; expected"),
         ({"format_version": np.array(99)}, "format_version 99 is newer"),
@@ -359,6 +484,8 @@ def test_measured_errors_are_those_that_were_put_in(emulator, grid, measured):
     assert (measured.training == measured.scaled[::2]).all()
     assert measured.provenance["grid_sha256"] == "of the grid" and measured.provenance["left_out"] == 0
     measured.check(emulator, "labels Teff logg [Fe/H]")
+    square = emulator.emulator_rms**2
+    assert measured.photon_share == pytest.approx(np.mean(FLUX_ERROR**2 / (FLUX_ERROR**2 + square)), abs=0.25)
 
 
 def test_fits_are_corrected_and_say_how_well(emulator, measured):

@@ -85,7 +85,7 @@ def test_what_held_back_spectra_show_is_no_mismatch():
     labels = rng.uniform(0.1, 0.9, (200, 2))
     wild = labels[:, 0] > 0.7
     amplitudes = rng.normal(size=(200, N_ALTERNATIVE)) * np.where(wild, 10.0, 1.0)[:, None]
-    held = HeldBackScatter(labels, amplitudes, np.abs(rng.normal(size=200)))
+    held = HeldBackScatter(labels, amplitudes, np.abs(rng.normal(size=200)), np.full(labels.shape[1], 0.5))
     here = held.at(np.array([[0.2, 0.5], [0.85, 0.5]]))
     ratio = np.diag(here.covariance[1]) / np.diag(here.covariance[0])
     assert (ratio > 5).all()

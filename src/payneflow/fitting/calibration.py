@@ -14,10 +14,10 @@ from payneflow import __version__
 from payneflow.errors import CalibrationError
 from payneflow.fitting.engine.search import AS_GOOD
 from payneflow.fitting.fit import search_spectra
-from payneflow.fitting.label_errors import LEAST_HELD_BACK, LabelErrors, smoothness
+from payneflow.fitting.label_errors import FLUX_ERROR, LEAST_HELD_BACK, LabelErrors, smoothness
 from payneflow.fitting.moved_stars import known_velocities, moved_stars
 from payneflow.fitting.parameters import ParameterLayout, Parameters
-from payneflow.fitting.quality import Fits, emulator_amplitudes, quality_of
+from payneflow.fitting.quality import Fits, covariance_of_noise, emulator_amplitudes, quality_of
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
@@ -25,13 +25,14 @@ from payneflow.statistics import evenly
 from payneflow.stored_arrays import Array, Arrays, FileOf
 from payneflow.wavelength import segments
 
-# Of noiseless fits, as a share of the flux scale; from S/N 10 to 1000 the label errors are the same within 5 %
-FLUX_ERROR = 1 / 300
 # A row of the grid whose error is so many times the rms of all others has other labels than its spectrum: left in, it
 # would correct all stars around it by as much. On the demonstration grid none exceeds 10 times it.
 RUINOUS = 30.0
 ASTRAY = 0.005  # of the fits may end in another minimum than that of the true labels; more, and fits get more starts
 MOST_STARTS = 32
+NOISE_SEED = 11  # of the noise that tells which part of the formal variance is noise
+WIDEST_MOVE = 3.0  # formal sigma: noise moves no parameter farther, but a fit may end elsewhere
+LEAST_SHARE = 0.1  # that noise has of a formal variance
 FEW = 0.05  # of the rows; where more are so far off, the networks are to blame
 MOST_OF_A_SET = 320  # spectra of each set; a correction costs a fit their number squared (640 in all: 0.1 ms)
 
@@ -84,7 +85,7 @@ def measure_label_errors(
     good &= ~wrong
     fitted = scaled[rows][good] + errors[good][:, layout.labels]
     held_back = ~split.trains[rows[good]]
-    lengths, nugget = smoothness(fitted, errors[good], held_back)
+    smooth = smoothness(fitted, errors[good], held_back)
     return LabelErrors(
         scaled=scaled[rows][good],
         errors=errors[good],
@@ -93,8 +94,8 @@ def measure_label_errors(
         rows=rows[good],
         held_back=held_back,
         training=scaled[split.training],
-        lengths=lengths,
-        nugget=nugget,
+        **smooth,
+        photon_share=photon_share(networks, flux, replace(mode, n_starts=n_starts), fits, good),
         mode=mode.mode(networks.label_names),
         networks=networks.digest,
         provenance={
@@ -145,6 +146,27 @@ def _as_users_fit(
         n_starts = min(2 * n_starts, MOST_STARTS)
 
 
+def photon_share(
+    networks: PixelNetworks, flux: np.ndarray, mode: FitSettings, fits: Fits, which: np.ndarray
+) -> np.ndarray:
+    """(n_parameter,): which part of the formal variance of `fits` is noise, robustly. `which` (n_row,) bool: of them.
+
+    The same spectra (n_row, n_pixel) are fitted with noise of FLUX_ERROR, from where the noiseless fits ended: the
+    formal variance contains the emulator's error in each pixel, how far noise moves the parameters does not.
+    """
+    flux, before = np.asarray(flux, dtype=float)[which], fits.x[which]
+    error = FLUX_ERROR * networks.flux_scale.width
+    noisy = flux + error * np.random.default_rng(NOISE_SEED).normal(size=flux.shape)
+    labels = networks.scaler.unscale(before[:, : len(networks.x_min)])
+    after = search_spectra(networks, noisy, error, settings=replace(mode, n_starts=1), start=labels)
+    formal = covariance_of_noise(networks, mode, fits)[which]
+    variance = np.einsum("nii->ni", formal)
+    moved = np.divide(after.x - before, np.sqrt(variance), out=np.zeros_like(before), where=variance > 0)
+    inside = np.clip(moved[np.isfinite(moved).all(axis=1)], -WIDEST_MOVE, WIDEST_MOVE)
+    share = (inside**2).mean(axis=0)
+    return np.where(variance.any(axis=0), np.clip(share, LEAST_SHARE, 1.0), 1.0)
+
+
 def ruinous(errors: np.ndarray) -> np.ndarray:
     """(n_row,) whether the error of a row, in any label, is beyond RUINOUS times the rms of all rows that are not.
 
@@ -174,7 +196,10 @@ def _problem_of_parameters(stored: Arrays) -> str:
 
 
 def _problem_of_measured(stored: Arrays) -> str:
-    return "" if ("amplitudes" in stored) == ("excess" in stored) else "amplitudes and excess belong together"
+    for one, other in (("amplitudes", "excess"), ("size_lengths", "size_nugget")):
+        if (one in stored) != (other in stored):
+            return f"{one} and {other} belong together"
+    return ""
 
 
 def _problem_of_held_back(stored: Arrays) -> str:
@@ -182,12 +207,12 @@ def _problem_of_held_back(stored: Arrays) -> str:
     return "" if n >= LEAST_HELD_BACK else f"{n} held-back spectra, expected {LEAST_HELD_BACK} or more"
 
 
-_MEASURED = ("amplitudes", "excess")
+_MEASURED = ("amplitudes", "excess", "size_lengths", "size_nugget", "photon_share")
 _FILE = FileOf(
     what="label errors, as `payneflow calibrate` writes them",
     again="Run `payneflow calibrate` again.",
     error=CalibrationError,
-    version=3,  # still read: 2, which has no checksum; 1, which has neither amplitudes nor excess, either
+    version=4,  # still read: 3, without what the size of errors depends on; 2, without a checksum; 1, without excess
     checksum_since=3,
     oldest=1,
     arrays=(
@@ -202,6 +227,9 @@ _FILE = FileOf(
         Array("networks", "U"),
         Array("amplitudes", "f", ("n_row", "n_alternative"), finite=True, since=2, optional=True),
         Array("excess", "f", ("n_row",), finite=True, since=2, optional=True),
+        Array("size_lengths", "f", ("n_label",), finite=True, positive=True, since=4, optional=True),
+        Array("size_nugget", "f", finite=True, positive=True, since=4, optional=True),
+        Array("photon_share", "f", ("n_parameter",), finite=True, positive=True, since=4, optional=True),
         Array("provenance", "U", json=True),
     ),
     relations=(_problem_of_parameters, _problem_of_measured, _problem_of_held_back),
@@ -223,5 +251,6 @@ def read_label_errors(path: str | Path) -> LabelErrors:
     """
     stored = _FILE.read(path)
     texts = {key: str(stored[key]) for key in ("mode", "networks")}
-    scalars = {"nugget": float(stored["nugget"]), "provenance": json.loads(str(stored["provenance"]))}
+    scalars = {key: float(stored[key]) for key in ("nugget", "size_nugget") if key in stored}
+    scalars |= {"provenance": json.loads(str(stored["provenance"]))}
     return LabelErrors(**{**stored, **texts, **scalars})

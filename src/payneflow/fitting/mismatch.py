@@ -18,7 +18,8 @@ from scipy.special import chdtrc, chdtri, gammaln, log_ndtr, ndtri  # not scipy.
 
 from payneflow.fitting.engine.alternatives import COMPANION, CONTINUUM, DILUTION, N_ALTERNATIVE, NARROW, VELOCITY, WIDE
 
-NEAR, SPREAD = 0.12, 1.0  # kernel of held-back spectra in scaled labels, as label_errors.py; weight of their mean
+NEAR, SPREAD = 0.24, 1.0  # kernel of held-back spectra, in lengths of the size of errors; weight of their mean
+NEIGHBOURS = 5  # held-back spectra that the kernel sees where there are none so near: among many labels
 ALARM = 1e-3  # chance that noise alone fails one of the four tests
 COMPANIONS = 50.0  # independent velocities at which a companion is looked for
 OUTLYING = 0.01  # share of held-back spectra whose amplitudes may lie beyond what their covariance allows
@@ -120,12 +121,14 @@ class EmulatorScatter:
 class HeldBackScatter:
     """The same as measured on noiseless fits of held-back spectra: nearby ones count more.
 
-    `scaled` (n_held, n_label) their labels, `amplitudes` (n_held, N_ALTERNATIVE), `excess` (n_held,).
+    `scaled` (n_held, n_label) their labels, `amplitudes` (n_held, N_ALTERNATIVE), `excess` (n_held,), `lengths`
+    (n_label,) over which errors change in size: what distances are measured in.
     """
 
     scaled: np.ndarray
     amplitudes: np.ndarray
     excess: np.ndarray
+    lengths: np.ndarray
 
     def at(self, scaled: np.ndarray, own: np.ndarray | None = None) -> EmulatorScatter:
         """At scaled labels (n, n_label). `own` (n,): the held-back spectrum that each fit is of, -1: none."""
@@ -139,10 +142,16 @@ class HeldBackScatter:
         return np.maximum((weight * most).max(axis=1) / weight.max(axis=1), weight @ most / weight.sum(axis=1))
 
     def _weights(self, scaled: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-        square = ((scaled[:, None, :] - self.scaled) ** 2).sum(axis=2)
-        weight = np.exp(-0.5 * square / NEAR**2) + SPREAD / len(self.scaled)
-        if own is not None:
-            rows = np.flatnonzero(own >= 0)
+        square = np.zeros((len(scaled), len(self.scaled)))
+        for c, length in enumerate(self.lengths):
+            square += ((scaled[:, c, None] - self.scaled[:, c]) / length) ** 2
+        rows = np.flatnonzero(own >= 0) if own is not None else []
+        if len(rows):
+            square[rows, own[rows]] = np.inf
+        n_near = min(NEIGHBOURS, len(self.scaled) - 1) - 1
+        wide = np.maximum(np.partition(square, n_near, axis=1)[:, n_near, None], NEAR**2)
+        weight = np.exp(-0.5 * square / wide) + SPREAD / len(self.scaled)
+        if len(rows):
             weight[rows, own[rows]] = 0.0
         return weight
 

@@ -130,6 +130,8 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         label_errors.check(networks, settings.mode(networks.label_names))
     mismatch = _mismatch_of(networks, fits, formal, dof, good, label_errors, exclude)
     x, covariance = fits.x.copy(), formal.copy()
+    if label_errors is not None and settings.emulator_error:
+        covariance[good] *= _photons(networks, fits, used, good, label_errors)
     covariance[good] += mismatch.covariance
     at_bound = np.zeros(x.shape, dtype=bool)
     at_bound[:, layout.labels] = at_bounds(x[:, layout.labels], free[layout.labels])
@@ -147,7 +149,8 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         correction, added = label_errors.estimate(scaled, None if exclude is None else np.asarray(exclude)[good])
         x[good] -= np.where(at_bound[good] | ~free, 0.0, correction)
         covariance[good] += added
-        flags[good[label_errors.far(scaled)]] |= FitFlag.FAR_FROM_TRAINING
+        variance = np.einsum("nii->ni", covariance[good])[:, layout.labels]
+        flags[good[label_errors.far(scaled, variance)]] |= FitFlag.FAR_FROM_TRAINING
     error = np.sqrt(np.einsum("nii->ni", covariance))
     # by the errors of the labels that the star would have were it what the model describes
     surely = error[:, layout.labels].copy()
@@ -201,6 +204,21 @@ def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_e
     return find_mismatch(scores, fits.chi2[good], dof[good], fits.total_weight[good], formal[good], emulator)
 
 
+def _photons(networks: PixelNetworks, fits: Fits, used, good, label_errors) -> np.ndarray:
+    """(n_good, n_parameter, n_parameter), factors that leave of formal covariances what is noise: the rest is the
+    emulator's error in each pixel, which is part of the label errors, too.
+    """
+    rms = networks.emulator_rms / networks.flux_scale.width
+    root = np.sqrt(label_errors.photon_shares(used[good] / fits.total_weight[good], rms))
+    return root[:, :, None] * root[:, None, :]
+
+
+def covariance_of_noise(networks: PixelNetworks, settings: FitSettings, fits: Fits) -> np.ndarray:
+    """(n, n_parameter, n_parameter): the formal covariance of fits, in their own parameters."""
+    parameters = Parameters.of(networks, settings)
+    return formal_covariance(fits.matrix, parameters.free, parameters.layout.n_label)[0]
+
+
 def emulator_amplitudes(
     networks: PixelNetworks, settings: FitSettings, fits: Fits, flux_error: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -209,8 +227,7 @@ def emulator_amplitudes(
     These are what the emulator's own errors look like, see mismatch.py. The excess is the mean square error of the flux
     beyond the error that the emulator says of each pixel.
     """
-    parameters = Parameters.of(networks, settings)
-    formal, _ = formal_covariance(fits.matrix, parameters.free, parameters.layout.n_label)
+    formal = covariance_of_noise(networks, settings, fits)
     scores = Scores.of(fits.score, fits.information, fits.cross, formal)
     every = np.broadcast_to(LINEAR, fits.score.shape)
     amplitudes = scores.amplitudes(every)
