@@ -58,7 +58,8 @@ BY_LABELS = {
     "n_starts": (3, 1),
     "max_iterations": (60, 35),
     "virtual_weight": (0.05, 0.0),
-    "max_rounds": (4, 1),
+    "max_rounds": (4, 3),
+    "new_starts": (True, False),
     "start_iterations": (30, 18),
     "start_damping": (1e-4, 1e-3),
     "random_iterations": (60, 18),
@@ -70,7 +71,8 @@ BY_LABELS = {
 def _by_labels(name: str, said: str, kind: str = "a number", **more):
     """The declaration of a setting that may be auto."""
     few, many = BY_LABELS[name]
-    help = f"{said}; auto: {few:g}, above {FEW_LABELS} labels {many:g}"
+    few, many = (str(one).lower() if isinstance(one, bool) else f"{one:g}" for one in (few, many))
+    help = f"{said}; auto: {few}, above {FEW_LABELS} labels {many}"
     return setting(AUTO, help, expected=f"{kind}, or {AUTO}", **more)
 
 
@@ -101,6 +103,12 @@ class LmSettings:
     )
     max_rounds: _Count = _by_labels(
         "max_rounds", "times that trials and loop are run for a pixel at most", _AT_LEAST_1, in_config=False
+    )
+    new_starts: bool | Literal["auto"] = _by_labels(
+        "new_starts",
+        "do rounds after the first begin with new networks? Else the network there is goes on",
+        "true or false",
+        in_config=False,
     )
     start_iterations: _Count = _by_labels(
         "start_iterations", "most iterations of a trial that starts from a template", _AT_LEAST_1, in_config=False

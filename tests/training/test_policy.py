@@ -227,6 +227,18 @@ def test_rounds_used_up_keep_the_best_loop():
     assert progress.best_weights == [4.0]
 
 
+def test_without_new_starts_the_network_goes_on():
+    script = [(0.1, 1.0), (0.01, 1.0), (0.005, 1.0), (0.002, 1.0)]
+    progress, trainer = drive_starts(script, n_starts=1, new_starts=False)
+    assert (progress.stage, progress.restarts, progress.loops) == (Stage.CONVERGED, 0, 3)
+    assert [run.trial for run in trainer.runs] == [True, False, False, False] and trainer.restarts == [0]
+    assert [weights[0] for weights in trainer.started_from] == [0.0, 1.0, 2.0, 3.0]
+    progress, trainer = drive_starts(
+        [(0.1, 1.0), (np.nan, 1.0), (0.1, 1.0), (0.002, 1.0)], n_starts=1, new_starts=False
+    )
+    assert progress.stage is Stage.CONVERGED and trainer.restarts == [0, 1], "there is none to go on with"
+
+
 def test_undefined_trials_are_passed_over_and_only_undefined_ones_fail():
     progress, _ = drive_starts([(np.nan, np.nan), (0.1, 2.0), (0.001, 1.0)], n_starts=2)
     assert progress.stage is Stage.CONVERGED

@@ -233,6 +233,8 @@ class StartsPolicy:
             progress.stage = Stage.NOISE_FLOOR
         elif progress.loops >= self.settings.max_rounds:
             progress.stage = Stage.FAILED if progress.best_weights is None else Stage.MAX_LOOPS
+        elif outcome.is_finite and not self.settings.new_starts:
+            progress.weights = outcome.weights.copy()
         else:
             progress.restarts += 1
             progress.stage = Stage.TRIAL

@@ -18,6 +18,7 @@ from payneflow.statistics import evenly
 from payneflow.training.lm.relevance import relevance_by_kriging
 
 LARGEST_OF_NOISE = 3.0  # standard deviations: the largest deviation of some hundred spectra with normal noise
+LEAST_OF_MANY = 1.0  # of trunc_diff: the lengths of many labels, common to all pixels, leave a third of it unexplained
 
 
 class PixelFloors(NamedTuple):
@@ -73,11 +74,5 @@ def find_floor(
     sample = flux_scale.share(np.asarray(flux[rows][:, evenly(flux.shape[1], SLOPE_PIXELS)]))
     sound, lengths = sound_spectra(labels[rows], sample)
     rows = rows[sound]
-    return Floor(
-        rows,
-        LeaveOneOut(labels[rows], lengths),
-        trunc_diff / LARGEST_OF_NOISE,
-        flux_scale,
-        labels.shape[1],
-        tells_relevance,
-    )
+    least = LEAST_OF_MANY * trunc_diff if tells_relevance else trunc_diff / LARGEST_OF_NOISE
+    return Floor(rows, LeaveOneOut(labels[rows], lengths), least, flux_scale, labels.shape[1], tells_relevance)
