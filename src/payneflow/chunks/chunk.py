@@ -31,6 +31,7 @@ _ARRAYS += (
     "template_b0",
     "noise",
     "floor",
+    "kriging",
     "relevance",
 )
 
@@ -68,6 +69,7 @@ _FILE = FileOf(
         Array("template_b0", "f", ("n_template", "n_neurons"), finite=True),
         Array("noise", "f", ("n_pixel",), finite=True, least=0.0),
         Array("floor", "f", ("n_pixel",), finite=True, least=0.0),
+        Array("kriging", "f", ("n_pixel",), finite=True, least=0.0),
         Array("relevance", "f", ("n_relevance", "n_label"), finite=True, least=1.0),
         Array(TRAINING_KEY, "U"),
     ),
@@ -93,8 +95,9 @@ class Chunk:
     the networks.
     What was drawn from the whole grid (training/preparation.py): `virtual_labels` (n_virtual, n_label) scaled,
     `virtual_flux` (n_virtual, n), `template_w0` and `template_b0`; `preparation_note` says how. `noise`, `floor`
-    (n,) and `relevance` (n, n_label), or (0, n_label): those of the pixels (`PixelTask`). `trainer`, `settings`
-    and `seed` are what this was drawn for, and what the pixels are trained with.
+    (n,) and `relevance` (n, n_label), or (0, n_label): those of the pixels (`PixelTask`). `kriging` (n,): the
+    largest deviation of kriging from training spectra that it does not know, 0 where that was not measured.
+    `trainer`, `settings` and `seed` are what this was drawn for, and what the pixels are trained with.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Chunk:
     template_b0: np.ndarray
     noise: np.ndarray
     floor: np.ndarray
+    kriging: np.ndarray
     relevance: np.ndarray
     grid_sha256: str
     preparation_note: str

@@ -167,6 +167,7 @@ def _growing_chunk(piece: Piece, flux, preparation: Preparation, to_hold: np.nda
         _write(archive, "virtual_flux", virtual.flux(held, floors.nugget) if kriging else nothing)
         _write(archive, "noise", floors.noise)
         _write(archive, "floor", floors.deviation)
+        _write(archive, "kriging", floors.kriging)
         _write(archive, "relevance", floor.relevance(known, floors.nugget))
         write_checksum(archive)
 

@@ -28,6 +28,11 @@ from payneflow.training.ranks import Alone, Leader
 from payneflow.training.trainers import for_labels, make_trainer
 from payneflow.weights import n_weight, network_arrays
 
+WILD, LEAST_WILD = (
+    2.0,
+    6.0,
+)  # times kriging's largest deviation from spectra left out, and times trunc_diff: beyond both
+# a network that is farther off on the test set than both is wild (docs/lm.md)
 _COUNTED = ("restarts", "loops", "steps", "seconds")  # what the progress of a pixel counts for the training record
 
 
@@ -148,15 +153,16 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
     error = _test_error(chunk, networks)
     square = (error**2).mean(axis=1)
     failed = np.array([pixel.best_weights is None for pixel in progress])
+    largest = error.max(axis=1) / chunk.scale.width
     columns = {name: np.array([getattr(pixel, name) for pixel in progress]) for name in _COUNTED}
     columns |= {
         "trainer": np.full(len(progress), chunk.trainer),
         "step_size": np.array([policy.step_size(pixel) for pixel in progress]),
         "deviation": np.where(failed, np.nan, [pixel.deviation for pixel in progress]),
-        "deviation_test": error.max(axis=1) / chunk.scale.width,
+        "deviation_test": largest,
         "median_deviation_test": np.median(error, axis=1) / chunk.scale.width,
         "explained_test": explained(square, _variance(chunk.flux[chunk.split.test])),
-        "end": np.array([str(pixel.stage) for pixel in progress]),
+        "end": _ends(progress, largest, chunk.kriging, settings["trunc_diff"]),
     }
     return TrainedChunk(
         name=chunk.name,
@@ -179,6 +185,13 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
         columns=columns,
         versions=versions_here(),
     )
+
+
+def _ends(progress: list[PixelProgress], largest: np.ndarray, kriging: np.ndarray, trunc_diff: float) -> np.ndarray:
+    """(n,): why training ended. The test set chooses nothing; its `largest` deviation (n,) says who has gone wild."""
+    ends = np.array([str(pixel.stage) for pixel in progress])
+    wild = (ends == Stage.CONVERGED) & (kriging > 0) & (largest > np.maximum(WILD * kriging, LEAST_WILD * trunc_diff))
+    return np.where(wild, str(Stage.WILD), ends)
 
 
 def _variance(flux: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from payneflow.figures.style import (
 
 _END_COLOURS = {
     "converged": BLUE,
+    "wild": INK,
     "noise_floor": GREEN,
     "max_loops": ORANGE,
     "step_too_small": SKY,

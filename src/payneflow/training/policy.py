@@ -29,6 +29,7 @@ class Stage(StrEnum):
     TRIAL = "trial"
     LOOP = "loop"
     CONVERGED = "converged"
+    WILD = "wild"
     NOISE_FLOOR = "noise_floor"
     STEP_TOO_SMALL = "step_too_small"
     MAX_LOOPS = "max_loops"
@@ -38,6 +39,7 @@ class Stage(StrEnum):
 
 ENDS = {
     Stage.CONVERGED: "the deviation fell below trunc_diff",
+    Stage.WILD: "it fell below trunc_diff, but the network strays between the training spectra, which kriging does not",
     Stage.NOISE_FLOOR: "the deviation is what the labels leave unexplained: noise, or a label that is missing",
     Stage.STEP_TOO_SMALL: "the step size fell to min_eta before that: more neurons, or a smaller min_eta, may help",
     Stage.MAX_LOOPS: "the loops were used up before that: more of them (sgd) or more neurons may help",

@@ -7,7 +7,7 @@ from known_lm import make_labels, new_network, published_flux
 
 from payneflow.chunks.chunk import read_chunk
 from payneflow.chunks.split import split_grid
-from payneflow.chunks.train import train_chunk
+from payneflow.chunks.train import LEAST_WILD, WILD, train_chunk
 from payneflow.errors import GridError
 from payneflow.files import read_npz
 from payneflow.grid import TRAINING, SpectralGrid, read_grid
@@ -45,17 +45,18 @@ TEST_FLUX = lines(TEST_LABELS) + noise(N, 4)
 
 def test_a_clean_grid_has_no_floor():
     floors = find_floor(LABELS, CLEAN, 0.003, PUBLISHED_FLUX).of(CLEAN)
-    assert not np.any(floors)
+    assert not np.any(floors[:3])
+    assert (floors.kriging > 0).all() and floors.kriging.max() < 0.1
 
 
 def test_noisy_pixels_have_one_and_their_neighbours_none():
     floor = find_floor(LABELS, FLUX, 0.003, PUBLISHED_FLUX)
     found = floor.of(FLUX[floor.rows])
-    assert (np.array(found)[:, ~NOISY] == 0).all()
+    assert (np.array(found[:3])[:, ~NOISY] == 0).all()
     assert (found.noise[NOISY] > 0.006).all() and (found.noise[NOISY] < 0.015).all()
     assert (found.deviation[NOISY] > 0.015).all() and (found.deviation[NOISY] < 0.1).all()
     coarse = find_floor(LABELS, FLUX, 0.1, PUBLISHED_FLUX)
-    assert not np.any(coarse.of(FLUX[coarse.rows])), "noise that hinders nothing that is asked for"
+    assert not np.any(coarse.of(FLUX[coarse.rows])[:3]), "noise that hinders nothing that is asked for"
 
 
 def test_few_spectra_have_no_floor():
@@ -165,6 +166,20 @@ def floors_in(paths):
     """Noise and floor (n_pixel,) of all pixels of chunk files."""
     chunks = [read_chunk(path) for path in paths]
     return np.concatenate([chunk.noise for chunk in chunks]), np.concatenate([chunk.floor for chunk in chunks])
+
+
+def test_a_network_that_strays_farther_than_kriging_is_wild_not_converged(tmp_path, monkeypatch):
+    (path,) = split_grid(noisy_grid(tmp_path / "grid.npz"), "1::4", 100, tmp_path, "lm", LmSettings(), 0)
+    assert (read_chunk(path).kriging > 0).all()
+    ends = {}
+    for name, times in (("sound", (WILD, LEAST_WILD)), ("strict", (0.0, 0.0)), ("near", (0.0, LEAST_WILD))):
+        monkeypatch.setattr("payneflow.chunks.train.WILD", times[0])
+        monkeypatch.setattr("payneflow.chunks.train.LEAST_WILD", times[1])
+        train_chunk(path, tmp_path / f"{name}.npz")
+        ends[name] = read_npz(tmp_path / f"{name}.npz", GridError, "a trained chunk")
+    assert set(ends["sound"]["end"]) == set(ends["near"]["end"]) == {"converged"}, "what is near enough is not wild"
+    assert set(ends["strict"]["end"]) == {"wild"}
+    assert np.array_equal(ends["sound"]["w_array_0"], ends["strict"]["w_array_0"]), "the test set chooses no network"
 
 
 def test_floors_come_with_the_chunks_whatever_these_hold(tmp_path):

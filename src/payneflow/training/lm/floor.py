@@ -22,11 +22,12 @@ LEAST_OF_MANY = 1.0  # of trunc_diff: the lengths of many labels, common to all 
 
 
 class PixelFloors(NamedTuple):
-    """The floors of pixels, (n_pixel,) each, 0 where what `trunc_diff` asks is not below the noise."""
+    """The floors of pixels, (n_pixel,) each; noise, deviation, nugget are 0 where `trunc_diff` is above the noise."""
 
     noise: np.ndarray  # standard deviation of what the labels do not explain, as a share of the flux scale
     deviation: np.ndarray  # largest deviation of kriging from spectra left out, likewise; training need come no nearer
     nugget: np.ndarray  # of the pixel's kriging
+    kriging: np.ndarray  # largest deviation of kriging from spectra left out, with a floor or without; 0: not known
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +47,11 @@ class Floor:
         No floor depends on the other pixels.
         """
         if self.leave_one_out is None:
-            return PixelFloors(*np.zeros((3, flux.shape[1])))
+            return PixelFloors(*np.zeros((4, flux.shape[1])))
         found = self.leave_one_out.unexplained(self.flux_scale.share(flux), self.least)
         floors = found.noise >= self.least
-        return PixelFloors(*(np.where(floors, one, 0.0) for one in (found.noise, found.largest, found.nugget)))
+        own = (np.where(floors, one, 0.0) for one in (found.noise, found.largest, found.nugget))
+        return PixelFloors(*own, found.largest)
 
     def relevance(self, flux: np.ndarray, nugget: np.ndarray) -> np.ndarray:
         """(n_pixel, n_label) of the labels for the same pixels, (0, n_label) where labels are few and taken alike.
