@@ -54,7 +54,7 @@ class Run:
         self.place, self.serial = new_directory(place), serial
         paths = [str(Path(__file__).parent / "jobs"), *filter(None, [environment.get("PYTHONPATH")])]
         self.environment = {**environment, "PYTHONPATH": os.pathsep.join(paths), "STEP_SECONDS": str(STEP_SECONDS)}
-        for made in ("chunks", "grid_summary.json"):
+        for made in ("chunks", "known"):
             source, target = serial / "results" / made, self.place / "results" / made
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
         self.log = self.place / "snakemake.log"
