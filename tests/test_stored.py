@@ -19,7 +19,7 @@ FILE = FileOf(
         Array("names", "U", ("n_star",), unique=True),
         Array("fluxes", "f", ("n_star", "n_pixel")),
         Array("axis", "f", ("n_pixel",), finite=True, increasing=True),
-        Array("weight", "f", finite=True, positive=True, formerly="mass"),
+        Array("weight", "f", finite=True, positive=True, farthest=1e6, formerly="mass"),
         Array("about", "U", json=True, since=2),
     ),
     relations=(lambda stored: "axis is too long" if len(stored["axis"]) > 9 else "",),
@@ -58,6 +58,7 @@ def test_what_was_written_is_read(path):
     ("changes", "says"),
     [
         ({"names": np.array(["a", "a"])}, "names has 'a' twice"),
+        ({"weight": np.array(1e300)}, "weight holds 1e\\+300, expected at most 1e\\+06 in size"),
         ({"names": np.array([b"a", b"b"])}, "names is |S1, expected text"),
         ({"fluxes": np.zeros((2, 4))}, r"fluxes has shape \(2, 4\), expected \(2, n_pixel\)|axis has shape"),
         ({"fluxes": np.zeros((2, 3), int)}, "fluxes is int64, expected floating-point numbers"),

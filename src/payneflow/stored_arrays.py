@@ -37,8 +37,9 @@ class Array:
     """An array of a file: its key, its kind (one of KINDS), and its shape, as names of lengths or as lengths.
 
     Every name stands for one length in all of a file. Numbers may be NaN unless they are `finite`, and infinite only
-    where they are `infinite`. `positive`; `least`, the least value; `increasing`: each is larger than the one before;
-    `unique`: no two entries are the same. `json`: a text that is a JSON object; `choices`: what each text may be.
+    where they are `infinite`. `positive`; `least`, the least value; `farthest`: from 0, beyond which nothing lies that
+    payneflow writes, and arithmetic overflows; `increasing`: each is larger than the one before; `unique`: no two
+    entries are the same. `json`: a text that is a JSON object; `choices`: what each text may be.
     `since`: the first version of the file that has it; `optional`: may be absent; `formerly`: its key in earlier files.
     """
 
@@ -51,6 +52,7 @@ class Array:
     increasing: bool = False
     unique: bool = False
     least: float | None = None
+    farthest: float | None = None
     json: bool = False
     choices: Collection[str] = ()
     since: int = 0
@@ -236,6 +238,8 @@ def _problem(array: Array, values: np.ndarray) -> str:
         return f"holds {values[values <= 0][0]}, expected positive numbers"
     if array.least is not None and (values < array.least).any():
         return f"holds {values[values < array.least][0]}, expected {array.least:g} or more"
+    if array.farthest is not None and (np.abs(values) > array.farthest).any():
+        return f"holds {values[np.abs(values) > array.farthest][0]:g}, expected at most {array.farthest:g} in size"
     if array.increasing and not (values[1:] > values[:-1]).all():
         place = int(np.argmin(values[1:] > values[:-1]))
         return f"does not increase: {values[place]} is followed by {values[place + 1]} at {place + 1}"

@@ -96,6 +96,11 @@ ARRAYS = [
     Refused(
         "elsewhere", changed(AXIS, lambda w: w / 3), ("covers 5045", "nothing of the networks' 15135", "of that range")
     ),
+    Refused(
+        "one pixel",
+        changed(AXIS, lambda w: np.append(w[:-1] / 2, w[-1])),
+        ("has a single pixel, 151", "within reach of the networks", "Was the file cut?"),
+    ),
     Refused("no air", changed(AXIS, lambda w: w / 10), ("wavelengths are in vacuum", "medium"), {"medium": "air"}),
 ]
 

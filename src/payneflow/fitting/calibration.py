@@ -33,6 +33,7 @@ MOST_STARTS = 32
 NOISE_SEED = 11  # of the noise that tells which part of the formal variance is noise
 WIDEST_MOVE = 3.0  # formal sigma: noise moves no parameter farther, but a fit may end elsewhere
 LEAST_SHARE = 0.1  # that noise has of a formal variance
+FARTHEST = 1e9  # that numbers of label errors are from 0, all of scaled labels or km/s
 FEW = 0.05  # of the rows; where more are so far off, the networks are to blame
 MOST_OF_A_SET = 320  # spectra of each set; a correction costs a fit their number squared (640 in all: 0.1 ms)
 
@@ -216,20 +217,29 @@ _FILE = FileOf(
     checksum_since=3,
     oldest=1,
     arrays=(
-        Array("scaled", "f", ("n_row", "n_label"), finite=True),
-        Array("errors", "f", ("n_row", "n_parameter"), finite=True),
+        Array("scaled", "f", ("n_row", "n_label"), finite=True, farthest=FARTHEST),
+        Array("errors", "f", ("n_row", "n_parameter"), finite=True, farthest=FARTHEST),
         Array("rows", "i", ("n_row",), least=0, increasing=True),
         Array("held_back", "b", ("n_row",)),
-        Array("training", "f", ("n_training", "n_label"), finite=True),
-        Array("lengths", "f", ("n_label",), finite=True, positive=True),
-        Array("nugget", "f", finite=True, least=0.0),
+        Array("training", "f", ("n_training", "n_label"), finite=True, farthest=FARTHEST),
+        Array("lengths", "f", ("n_label",), finite=True, least=1 / FARTHEST, farthest=FARTHEST),
+        Array("nugget", "f", finite=True, least=0.0, farthest=FARTHEST),
         Array("mode", "U"),
         Array("networks", "U"),
-        Array("amplitudes", "f", ("n_row", "n_alternative"), finite=True, since=2, optional=True),
-        Array("excess", "f", ("n_row",), finite=True, since=2, optional=True),
-        Array("size_lengths", "f", ("n_label",), finite=True, positive=True, since=4, optional=True),
-        Array("size_nugget", "f", finite=True, positive=True, since=4, optional=True),
-        Array("photon_share", "f", ("n_parameter",), finite=True, positive=True, since=4, optional=True),
+        Array("amplitudes", "f", ("n_row", "n_alternative"), finite=True, farthest=FARTHEST, since=2, optional=True),
+        Array("excess", "f", ("n_row",), finite=True, farthest=FARTHEST, since=2, optional=True),
+        Array(
+            "size_lengths",
+            "f",
+            ("n_label",),
+            finite=True,
+            least=1 / FARTHEST,
+            farthest=FARTHEST,
+            since=4,
+            optional=True,
+        ),
+        Array("size_nugget", "f", finite=True, positive=True, farthest=FARTHEST, since=4, optional=True),
+        Array("photon_share", "f", ("n_parameter",), finite=True, positive=True, farthest=1e3, since=4, optional=True),
         Array("provenance", "U", json=True),
     ),
     relations=(_problem_of_parameters, _problem_of_measured, _problem_of_held_back),

@@ -83,8 +83,14 @@ def _angstrom(stored: np.ndarray, unit: str) -> np.ndarray:
 def check_overlap(place: str, stored: np.ndarray, wavelength: np.ndarray, networks: np.ndarray, unit: str) -> None:
     """Refuse wavelengths (n_pixel,), Angstrom, none of which lies in the networks' range; say which unit would fit."""
     low, high = networks.min(), networks.max()
-    if _within(wavelength, low, high).any():
-        return
+    inside = _within(wavelength, low, high)
+    if inside.any():
+        if len(wavelength[within_reach(wavelength, networks)]) > 1:
+            return
+        raise SpectraError(
+            f"{place} has a single pixel, {wavelength[inside][0]:.6g} Angstrom, within reach of the networks; expected "
+            "a spectrum. Was the file cut?"
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         fitting = [other for other in WAVELENGTH_UNITS if other != unit]
         fitting = [other for other in fitting if _within(_angstrom(stored, other), low, high).any()]
