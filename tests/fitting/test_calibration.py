@@ -425,7 +425,7 @@ def test_the_emulator_s_error_is_counted_once(some, tmp_path):
         ({"training": np.full((30, 2), np.nan)}, "training is not finite"),
         ({"held_back": np.zeros(60)}, "held_back is float64, expected true or false"),
         ({"nugget": np.array(-1e-3)}, "nugget holds -0.001, expected 0 or more"),
-        ({"lengths": np.zeros(2)}, "lengths holds 0.0, expected positive numbers"),
+        ({"lengths": np.zeros(2)}, "lengths holds 0.0, expected 1e-09 or more"),
         ({"rows": np.zeros(60, int)}, "rows does not increase: 0 is followed by 0 at 1"),
         ({"held_back": np.zeros(60, bool)}, "0 held-back spectra"),
         ({"mode": np.array(3)}, "mode is int64, expected text"),
