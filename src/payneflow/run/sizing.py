@@ -37,7 +37,7 @@ def runtime_minutes(n_pixel: int, seconds_a_pixel: float, ranks: int = 1, attemp
 # --- Its memory -------------------------------------------------------------------------------------------------------
 
 PROCESS_MB = 280  # Python, numba and MPI (180), and compiling kernels (100)
-SNAKEMAKE_MB = 2 * 160  # the two Snakemake processes of a job, on the node of rank 0; 2 * 125 without pyarrow
+SNAKEMAKE_MB = 2 * 180  # the two Snakemake processes of a job, on the node of rank 0; 2 * 125 without pyarrow
 SPECTRUM_BYTES = 24  # of a pixel for each spectrum: flux in the chunk, to learn, and to be tested with
 WEIGHT_BYTES = 64  # of a pixel for each weight: progress, checkpoint, result
 MEMORY_SAFETY = 1.3  # before it, the law lies 4 % below to 45 % above what was measured, 180 to 850 MB
