@@ -155,25 +155,14 @@ def misfit_and_slope(labels, centred, lengths_and_nugget):
     """
     n = len(labels)
     lengths, nugget = lengths_and_nugget[:-1], lengths_and_nugget[-1]
-    covariance = matern(labels, labels, lengths)
-    root = covariance.copy()
-    root[np.diag_indices(n)] += nugget
-    if not cholesky(root):
+    root, inverse = _root_and_inverse(labels, lengths, nugget)
+    if inverse is None:
         return np.inf, np.zeros(len(lengths_and_nugget))
-    inverse = np.eye(n)
-    solve_lower(root, inverse)
-    solve_upper(root, inverse)
     solved = weighted_sums(without_mean(inverse), centred)
     square = np.maximum((centred * solved).sum(0), 0) + n * VARIANCE_LEAST
     misfit = (n - 1) * np.log(square / n).mean() + 2 * np.log(np.diag(root)).sum()
     by_element = inverse - (n - 1) / len(square) * weighted_sums(solved / square, np.ascontiguousarray(solved.T))
-    slope = np.empty(len(lengths_and_nugget))
-    slope[-1] = nugget * np.trace(by_element)
-    r = np.sqrt(5 * sum(((labels[:, c, None] - labels[:, c]) / length) ** 2 for c, length in enumerate(lengths)))
-    by_element *= (5 / 3) * (1 + r) * np.exp(-r)
-    for c, length in enumerate(lengths):
-        slope[c] = (by_element * ((labels[:, c, None] - labels[:, c]) / length) ** 2).sum()
-    return misfit, slope
+    return misfit, _by_logarithms(labels, lengths, nugget, by_element)
 
 
 def left_out_and_slope(labels, values, told, lengths_and_nugget):
@@ -183,15 +172,11 @@ def left_out_and_slope(labels, values, told, lengths_and_nugget):
     the mean is 0, each column has the variance that suits it (Rasmussen & Williams 2006, section 5.4.2). Infinite, and
     the slope 0, where the matrix is singular.
     """
-    n, k = values.shape
+    k = values.shape[1]
     lengths, nugget = lengths_and_nugget[:-1], lengths_and_nugget[-1]
-    root = matern(labels, labels, lengths)
-    root[np.diag_indices(n)] += nugget
-    if not cholesky(root):
+    _, inverse = _root_and_inverse(labels, lengths, nugget)
+    if inverse is None:
         return np.inf, np.zeros(len(lengths_and_nugget))
-    inverse = np.eye(n)
-    solve_lower(root, inverse)
-    solve_upper(root, inverse)
     solved = weighted_sums(inverse, values)
     some, size = solved[told], np.diag(inverse)[told]
     square = (some**2 / size[:, None]).sum(0)
@@ -201,6 +186,18 @@ def left_out_and_slope(labels, values, told, lengths_and_nugget):
     by_element = weighted_sums(inverse[:, told] * of_size, np.ascontiguousarray(inverse[told]))
     by_element -= weighted_sums(of_values, np.ascontiguousarray(solved.T))
     return misfit, _by_logarithms(labels, lengths, nugget, by_element)
+
+
+def _root_and_inverse(labels, lengths, nugget):
+    """Cholesky factor and inverse (n, n) of the covariance between labels (n, n_label); None for a singular one."""
+    root = matern(labels, labels, lengths)
+    root[np.diag_indices(len(labels))] += nugget
+    if not cholesky(root):
+        return root, None
+    inverse = np.eye(len(labels))
+    solve_lower(root, inverse)
+    solve_upper(root, inverse)
+    return root, inverse
 
 
 def _by_logarithms(labels, lengths, nugget, by_element):

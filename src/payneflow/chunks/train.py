@@ -28,11 +28,9 @@ from payneflow.training.ranks import Alone, Leader
 from payneflow.training.trainers import for_labels, make_trainer
 from payneflow.weights import n_weight, network_arrays
 
-WILD, LEAST_WILD = (
-    2.0,
-    6.0,
-)  # times kriging's largest deviation from spectra left out, and times trunc_diff: beyond both
-# a network that is farther off on the test set than both is wild (docs/lm.md)
+# A network is wild that is farther off on the test set than both (docs/lm.md):
+WILD = 2.0  # times the largest deviation of kriging from spectra left out
+LEAST_WILD = 6.0  # times trunc_diff
 _COUNTED = ("restarts", "loops", "steps", "seconds")  # what the progress of a pixel counts for the training record
 
 

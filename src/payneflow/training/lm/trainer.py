@@ -26,9 +26,7 @@ PLACES = 8 * LANES
 
 STEEPNESS = 0.7 * 1.5  # length of a new w0 over n_neurons^(1/n_label); 0.7: Nguyen & Widrow (1990), tanh on -1 .. 1
 OUTPUT_SPREAD = 0.5  # standard deviation of the output weights of a new network
-OF_DEVIATION = (
-    1.0  # the penalty of a loop that knows the relevance of its labels, in mean squares of the trial's deviation
-)
+OF_DEVIATION = 1.0  # a loop's penalty where relevance is known, in mean squares of what the trial left unexplained
 MEAN_LEAST, MEAN_MOST = 0.01, 0.99  # of the scaled flux, whose logit is the new network's output
 
 
