@@ -28,7 +28,7 @@ from payneflow.run.profile import read_profile
 from payneflow.run.sizing import memory_mb_per_rank, minutes_of_job, runtime_minutes
 from payneflow.settings import LmSettings, SgdSettings, settings_record
 
-SINFO = "main*|up|1:00:00|1-infinite|{}|2|4000"  # as the real one prints it: a line for each partition and node
+SINFO = "main*|up|1:00:00|1-infinite|{}|2|8000"  # as the real one prints it: a line for each partition and node
 PROFILE = {
     "executor": "slurm",
     "jobs": 100,
@@ -420,13 +420,13 @@ def test_a_retry_that_asks_for_too_much_time_is_warned_of(tmp_path, fake_sinfo):
 @pytest.mark.parametrize(
     ("tasks", "memory", "nodes", "job_size", "fits"),
     [
-        (8, 1900, 4, "1-infinite", True),
-        (9, 1900, 4, "1-infinite", False),  # eight cores
-        (4, 2100, 4, "1-infinite", True),
-        (5, 2100, 4, "1-infinite", False),  # of so much memory one fits on a node
-        (1, 4100, 4, "1-infinite", False),  # no node has that
-        (4, 1900, 4, "1-2", True),
-        (5, 1900, 4, "1-2", False),  # two nodes at most
+        (8, 3800, 4, "1-infinite", True),
+        (9, 3800, 4, "1-infinite", False),  # eight cores
+        (4, 4200, 4, "1-infinite", True),
+        (5, 4200, 4, "1-infinite", False),  # of so much memory one fits on a node
+        (1, 8200, 4, "1-infinite", False),  # no node has that
+        (4, 3800, 4, "1-2", True),
+        (5, 3800, 4, "1-2", False),  # two nodes at most
     ],
 )
 def test_cores_and_memory_that_no_job_can_have_are_warned_of(
