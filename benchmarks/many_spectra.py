@@ -97,7 +97,7 @@ def write_shards(networks: PixelNetworks, network: str, directory: Path, n: int)
     paths = []
     for first in range(0, n, SHARD):
         stop = min(first + SHARD, n)
-        table.meta |= {"spectra": [[first, stop]], "n_row": stop - first}
+        table.meta |= {"spectra": [[first, stop]], "n_row": stop - first, "n_all": n}
         header = io.StringIO()
         table[:0].write(header, format="ascii.ecsv")
         paths.append(directory / f"{first}.ecsv")

@@ -1,5 +1,6 @@
 """Many observed spectra to one table: in batches, in shards, from damaged files, always the same bits."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_networks import random_networks
 
+from payneflow import cli
 from payneflow.errors import SettingsError, SpectraError, SpectraWarning
 from payneflow.fitting import (
     FitFlag,
@@ -207,6 +209,25 @@ def test_each_spectrum_is_gathered_once(tmp_path, networks, stars):
     ]:
         with pytest.raises(SpectraError, match=says):
             gather_fits(parts)
+
+
+def test_a_last_shard_that_is_missing_is_missed(tmp_path, networks, stars, capsys):
+    """Each shard says how many spectra there are, those of files behind it among them."""
+    paths = [save(tmp_path / f"{i}.npz", stars, slice(4 * i, 4 * i + 4)) for i in range(3)]
+    networks.write(tmp_path / "n.npz")
+    parts = [f"{first}:{first + 4}" for first in range(0, 12, 4)]
+    for part, given in [*zip(parts, [paths] * 3, strict=True), ("0:8", paths[:2])]:
+        output = ["--uncertainty", "flux_error", "--spectra", part, "--output", str(tmp_path / part)]
+        assert cli.main(["fit", str(tmp_path / "n.npz"), *map(str, given), *output]) == 0
+    a, b, c, short = (tmp_path / f"{part}.ecsv" for part in (*parts, "0:8"))
+    assert read_results(a).meta["n_all"] == gather_fits([b, c, a]).meta["n_all"] == 12
+    gather_fits([short])
+    capsys.readouterr()
+    assert cli.main(["gather_fits", str(a), str(b), "--output", str(tmp_path / "fits")]) == 2
+    said = "the 2 tables given hold spectra 0:8, the last of them in .*4:8.ecsv; expected those of all 12 .*Fit 8:12"
+    assert re.search(said, capsys.readouterr().err)
+    with pytest.raises(SpectraError, match=r"4:8.ecsv: its n_all is 12, but that of .*0:8.ecsv is 8"):
+        gather_fits([short, b])
 
 
 def test_a_table_names_grid_networks_and_label_errors(tmp_path, networks, stars):

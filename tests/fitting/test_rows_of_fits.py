@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from astropy.io import fits as fits_format
 from astropy.table import Table, vstack
-from tables_of_fits import table_of
+from tables_of_fits import LABELS, table_of
 
 from payneflow import cli
 from payneflow.errors import PayneflowError, SpectraError
 from payneflow.fitting import read_results, results_text, write_results
+from payneflow.fitting.flags import LabelFlag
 from payneflow.fitting.gather import gather_fits
 from payneflow.fitting.results import read_result_blocks
 from payneflow.fitting.rows import StoredRows
@@ -89,6 +90,24 @@ def test_shards_read_in_blocks_are_gathered_to_the_bytes_of_one_table(tmp_path, 
     assert contents(tmp_path / "joined") == contents(tmp_path / "whole")
     same(gather_fits(paths), read_results(tmp_path / "whole.ecsv"))
     assert [len(block) for block in read_result_blocks(paths[2])] == [0, 1]
+
+
+def test_the_summary_counts_the_flags_of_labels(tmp_path):
+    table = table_of(6)
+    assert "of labels" not in results_text(table)
+    for name in LABELS:
+        table[f"{name}_flags"] = np.zeros(6, int)
+    assert "of labels" not in results_text(table)
+    first, second = (f"{name}_flags" for name in LABELS)
+    table[first][:3], table[second][2:4], table[second][5] = LabelFlag.AT_BOUND, 5, LabelFlag.NO_INFORMATION
+    says = "  of labels, in <label>_flags: 5 AT_BOUND (Teff 3, [α/Fe] 2); 3 NO_INFORMATION ([α/Fe] 3)"
+    assert says in results_text(table).splitlines()
+    table.meta["label_names"] = names = [*LABELS, "a", "b"]
+    for name, n in (("a", 5), ("b", 1)):
+        table[f"{name}_flags"] = np.repeat([int(LabelFlag.NO_INFORMATION), 0], [n, 6 - n])
+    assert "; 9 NO_INFORMATION (a 5, [α/Fe] 3, b 1)" in results_text(table) and len(names) == 4
+    table["Teff_flags"][5] = LabelFlag.NO_INFORMATION
+    assert "10 NO_INFORMATION (a 5, [α/Fe] 3, Teff 1, ...)" in results_text(table)
 
 
 def test_shards_without_any_row_make_a_table_without_rows(tmp_path):
@@ -188,7 +207,7 @@ def test_a_disk_that_is_full_while_a_table_is_written_leaves_none(tmp_path, monk
 
 KILLED = """
 import os, signal, sys
-from tables_of_fits import table_of
+from tables_of_fits import LABELS, table_of
 from payneflow.fitting import results, rows
 rows.MOST_HELD = 10
 def killed(rows):

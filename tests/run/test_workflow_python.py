@@ -113,7 +113,7 @@ def test_spectra_on_other_wavelengths_are_refused_before_training_where_pixels_a
     (tmp_path / "broken.npz").write_text("")
 
     def check(name, pixels):
-        shards = {"one": Shard(range(1), (tmp_path / f"{name}.npz",), range(1), ("star",)) if name else None}
+        shards = {"one": Shard(range(1), (tmp_path / f"{name}.npz",), range(1), ("star",), 1) if name else None}
         workflow.check_other_wavelengths({**CONFIG, "grid": str(grid), "pixels": pixels}, shards)
 
     for name, pixels in (("own", "::"), ("own", "::4"), ("other", "::"), ("broken", "::4"), ("", "::4")):

@@ -68,6 +68,15 @@ BYTES = {
     "rows of a terabyte": ("fits", card(b"NAXIS1  =                   24", b"NAXIS1  =        1000000000000")),
     "columns below none": ("fits", card(b"TFIELDS =                    3", b"TFIELDS =                   -3")),
     "a column of no kind": ("fits", card(b"TFORM2  = 'D       '", b"TFORM2  = 'Q       '")),
+    "an extension that is no text": ("image", card(b"XTENSION= 'IMAGE   '", b"XTENSION=          7")),
+    "an extension that is no text, gzip": (
+        "image",
+        lambda content: gzip.compress(card(b"XTENSION= 'IMAGE   '", b"XTENSION=          7")(content)),
+    ),
+    "an extension that is a truth value, gzip": (
+        "fits",
+        lambda content: gzip.compress(card(b"XTENSION= 'BINTABLE'", b"XTENSION=          T")(content)),
+    ),
     "a FITS file that is cut": ("fits", lambda content: content[:7000]),
     "an HDF5 file that is cut": ("hdf5", lambda content: content[: len(content) // 2]),
     "an npz file that is cut": ("npz", lambda content: content[:700]),

@@ -379,6 +379,38 @@ def test_batches_are_bounded_and_a_new_axis_begins_a_new_one(tmp_path):
     assert sum(lengths) == 12 and max(lengths) == 2
 
 
+def test_a_batch_of_long_spectra_holds_fewer_of_them_and_the_same(tmp_path, monkeypatch):
+    """Of files that hold several, or one, or more pixels than the networks reach, or cannot be read."""
+    monkeypatch.setattr("payneflow.spectra.reading.BATCH_PIXELS", 4 * len(NETWORKS) + 1)
+    for number, n in enumerate([9, 1, 1, 1, 7]):
+        np.savez(tmp_path / f"{number}.npz", **spectra(n, seed=number))
+    paths = [tmp_path / f"{number}.npz" for number in range(5)]
+    with np.load(paths[4]) as stored:
+        damaged = dict(stored) | {"identifier": np.full(7, "star"), "flux": np.full((7, 1), "text")}
+    long = {name: np.repeat(array, 3, axis=-1) for name, array in spectra(3, seed=9).items() if name != "identifier"}
+    long["wavelength"] = np.sort(np.concatenate([NETWORKS, NETWORKS + 1000.0, NETWORKS + 2000.0]))
+    np.savez(tmp_path / "long.npz", **long)
+    np.savez(tmp_path / "bad.npz", **damaged)
+    paths += [tmp_path / "long.npz", tmp_path / "bad.npz"]
+    with pytest.warns(SpectraWarning, match="bad.npz.*Recorded as failed"):
+        batches = list(read_spectra(paths, LAYOUT, NETWORKS))
+    assert max(map(len, batches)) == 4
+    monkeypatch.undo()
+    with pytest.warns(SpectraWarning, match="bad.npz.*Recorded as failed"):
+        whole = list(read_spectra(paths, LAYOUT, NETWORKS))
+    assert len(whole) < len(batches)
+    for name in ("identifier", "flux", "flux_error", "path", "problem"):
+        few, many = (np.concatenate([getattr(batch, name) for batch in some]) for some in (batches, whole))
+        assert np.array_equal(few, many, equal_nan=name == "flux")
+    assert sum(batch.n_left_out["masked"] for batch in batches) == sum(batch.n_left_out["masked"] for batch in whole)
+
+
+def test_a_spectrum_longer_than_a_batch_is_a_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr("payneflow.spectra.reading.BATCH_PIXELS", len(NETWORKS) // 2)
+    np.savez(tmp_path / "a.npz", **spectra(3))
+    assert [len(batch) for batch in read_spectra([tmp_path / "a.npz"], LAYOUT, NETWORKS)] == [1, 1, 1]
+
+
 def test_each_spectrum_may_have_its_own_axis(tmp_path):
     axes = np.array([NETWORKS, NETWORKS, NETWORKS * 1.0001, NETWORKS])
     np.savez(tmp_path / "a.npz", **{**spectra(4), "wavelength": axes})

@@ -142,7 +142,7 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, r
     reading = {"selection": shard.spectra, "flag_bad_files": flag_bad_files, "names": shard.names}
     batches = read_spectra(shard.paths, layout, networks.wavelength, **reading)
     start = None if given.start == "estimate" else given.start
-    common = {**common, "spectra": shard.selection}
+    common = {**common, "spectra": shard.selection, "n_all": shard.n_all}
     fit_into(rows, networks, batches, settings, start=start, progress=counter.show_done, **common)
     counter.close()
     if selection is None:

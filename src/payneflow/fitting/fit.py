@@ -22,6 +22,7 @@ from payneflow.network import PixelNetworks
 from payneflow.spectra.masked import parted
 
 DEFAULT = FitSettings()
+BLOCKS_A_THREAD = 8  # at least, of spectra: so all threads end at about the same time
 
 
 def fit_spectra(
@@ -195,13 +196,14 @@ def _starts(networks, settings, start, held, n) -> tuple[np.ndarray, bool]:
 
 def _fit_blocks(engine, flux, flux_error, starts, fits: Fits, processes: int, progress) -> None:
     """Fit all spectra, block by block, on `processes` threads: the kernels let go of Python's lock."""
-    n_thread = max(1, min(processes, -(-len(flux) // SPECTRA_A_BLOCK)))
+    n_spectrum = max(1, min(SPECTRA_A_BLOCK, len(flux) // (BLOCKS_A_THREAD * max(1, processes))))
+    n_thread = max(1, min(processes, -(-len(flux) // n_spectrum)))
     memory: SimpleQueue = SimpleQueue()
     for _ in range(n_thread):
         memory.put(engine.working())
 
     def fit(first: int) -> int:
-        rows = slice(first, first + SPECTRA_A_BLOCK)
+        rows = slice(first, first + n_spectrum)
         working = memory.get()
         try:
             engine.fit(flux[rows], flux_error[rows], starts[rows], fits[rows], working)
@@ -211,7 +213,7 @@ def _fit_blocks(engine, flux, flux_error, starts, fits: Fits, processes: int, pr
 
     done = 0
     with ThreadPoolExecutor(n_thread) as pool:
-        for n in pool.map(fit, range(0, len(flux), SPECTRA_A_BLOCK)):
+        for n in pool.map(fit, range(0, len(flux), n_spectrum)):
             done += n
             if progress:
                 progress(done)

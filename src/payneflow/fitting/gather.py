@@ -77,10 +77,10 @@ def _prove_rows(path: str | Path, n_row: int, meta: Mapping[str, Any]) -> None:
 
 
 def _prove_each_spectrum_once(paths: Sequence[str | Path], metas: Sequence[Mapping[str, Any]]) -> None:
-    """Raise SpectraError where spectra are in two tables or, before the last, in none.
+    """Raise SpectraError where spectra are in two tables or in none.
 
     Tables that do not say which spectra they hold, such as those of earlier versions, are proved only not to be one
-    file given twice.
+    file given twice; those that do not say how many there are, that none is missing before the last.
     """
     if not all("spectra" in meta for meta in metas):
         return
@@ -95,3 +95,11 @@ def _prove_each_spectrum_once(paths: Sequence[str | Path], metas: Sequence[Mappi
                 f"{path}. Fit it and give it too."
             )
         seen, before = stop, path
+    n_all = metas[0].get("n_all", seen)
+    if seen != n_all:
+        raise SpectraError(
+            f"the {len(metas)} tables given hold spectra 0:{seen}, the last of them in {before}; expected those of all "
+            f"{n_all} that there are. Fit {seen}:{n_all} and give their tables too."
+            if seen < n_all
+            else f"{before}: holds spectra up to {seen}, but says that there are {n_all}. Fit this shard again."
+        )

@@ -60,7 +60,7 @@ def fit_test_set(
         progress=progress,
     )
     add_true_labels(fits, networks, labels, rows)
-    fits.meta |= _made_with(networks, settings, label_errors) | _which(fits, range(len(rows)))
+    fits.meta |= _made_with(networks, settings, label_errors) | _which(fits, range(len(rows)), len(rows))
     return fits
 
 
@@ -80,6 +80,7 @@ def fit_into(
     start: str | None = None,
     label_errors=None,
     spectra: range | None = None,
+    n_all: int | None = None,
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> None:
@@ -89,8 +90,8 @@ def fit_into(
     The table is that of `fit_spectra` for all of them, with a column `path`, the file of each spectrum. Its meta has
     `unreadable`, what was wrong with each file that could not be read, `left_out`, pixels without a part by reason,
     and, as `fit_test_set`, `settings`, `n_row`, and by their digests `networks` (their weights), `grid` (which the
-    networks were trained on) and `label_errors`. `spectra`: which of all spectra these are, counted from 0, for
-    `gather_into` to prove that each is there once.
+    networks were trained on) and `label_errors`. `spectra`: which of all spectra these are, counted from 0, and
+    `n_all`, how many there are, for `gather_into` to prove that each is there once.
     Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does,
     and where there is no spectrum at all.
     """
@@ -126,10 +127,11 @@ def fit_into(
         bad = batch.problem != ""
         if bad.any():
             unread.append(list(zip(batch.identifier[bad].tolist(), batch.problem[bad].tolist(), strict=True)))
+        del batch  # before the next one is read
     if not len(rows):
         raise SpectraError("no spectrum to fit: the selection begins after the last one.")
     own = {"unreadable": united(unread), "left_out": left_out}
-    rows.meta = shared | own | _made_with(networks, settings, label_errors) | _which(rows, spectra)
+    rows.meta = shared | own | _made_with(networks, settings, label_errors) | _which(rows, spectra, n_all)
 
 
 def _made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> dict:
@@ -143,10 +145,14 @@ def _made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> 
     }
 
 
-def _which(fits: Table | StoredRows, spectra: range | None) -> dict:
-    """How many rows the table has, and which of all spectra they are, where that is known: runs [first, stop]."""
-    runs = {} if spectra is None else {"spectra": [[spectra.start, spectra.stop]]}
-    return {"n_row": len(fits), **runs}
+def _which(fits: Table | StoredRows, spectra: range | None, n_all: int | None) -> dict:
+    """How many rows the table has, and as far as known, which of how many spectra they are: runs [first, stop]."""
+    said = {"n_row": len(fits)}
+    if spectra is not None:
+        said["spectra"] = [[spectra.start, spectra.stop]]
+    if n_all is not None:
+        said["n_all"] = n_all
+    return said
 
 
 def write_best_fits(

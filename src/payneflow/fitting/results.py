@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from astropy.table import Table
 
 from payneflow.errors import SpectraError
 from payneflow.fitting.fits_file import fits_column_names, write_fits
-from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag
+from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag, LabelFlag
 from payneflow.fitting.parquet_file import check_pyarrow, write_parquet
 from payneflow.fitting.rows import BLOCK, StoredRows
 from payneflow.statistics import bias_and_width
 from payneflow.stored_tables import MOST_SAID, check_columns, read_blocks, read_table, write_table
+
+MOST_LABELS = 3  # that are named of those with a flag, the most frequent ones
 
 __all__ = ["fits_column_names", "read_results", "results_text", "write_results"]
 
@@ -57,7 +60,8 @@ _NAME_LIKE_A_COMMENT = re.compile(r"^(#\S*)", re.MULTILINE)
 
 
 def results_text(table: Table | StoredRows) -> str:
-    """Bias and robust width of each label where the true labels are known, and how many fits carry which flag.
+    """How many fits, and how many labels of them, carry which flag; bias and robust width of each label where the true
+    labels are known.
 
     Where no fit is worth anything, the first line says FAILED, and the likely cause.
     """
@@ -69,6 +73,7 @@ def results_text(table: Table | StoredRows) -> str:
         for flag, meaning in FLAG_MEANINGS.items()
         if (count := int(np.sum((table["flags"] & flag) > 0)))
     ]
+    lines += _flags_of_labels(table)
     left_out = {reason: n for reason, n in table.meta.get("left_out", {}).items() if n}
     if left_out:
         lines.append("  pixels that take no part: " + ", ".join(f"{n} {reason}" for reason, n in left_out.items()))
@@ -88,6 +93,22 @@ def results_text(table: Table | StoredRows) -> str:
                     f"largest error {np.abs(error).max():.3g} {unit}"
                 )
     return "\n".join(lines)
+
+
+def _flags_of_labels(table: Table | StoredRows) -> list[str]:
+    """One line that says how often each flag of a label was raised, and for which labels most; none where none was."""
+    counts = {flag: Counter() for flag in LabelFlag}
+    for name in table.meta["label_names"]:
+        if f"{name}_flags" in table.colnames:
+            flags = np.asarray(table[f"{name}_flags"])
+            for flag in LabelFlag:
+                counts[flag][name] = int(np.sum((flags & flag) > 0))
+    said = []
+    for flag, count in ((flag, +count) for flag, count in counts.items()):  # without the labels that have none
+        most = [f"{name} {n}" for name, n in count.most_common(MOST_LABELS)]
+        if count:
+            said.append(f"{count.total()} {flag.name} ({', '.join(most + ['...'][: len(count) - len(most)])})")
+    return [f"  of labels, in <label>_flags: {'; '.join(said)}"] if said else []
 
 
 _USELESS = FitFlag.FAILED | FitFlag.NOT_CONVERGED | FitFlag.AT_BOUND
@@ -160,6 +181,7 @@ def _check_which(path: str | Path, what: str, meta: dict) -> None:
         isinstance(run, list) and len(run) == 2 and all(isinstance(n, int) for n in run) and 0 <= run[0] < run[1]
         for run in runs
     )
-    for name, right in (("n_row", isinstance(meta.get("n_row", 0), int)), ("spectra", good)):
+    whole = {name: isinstance(meta.get(name, 0), int) for name in ("n_row", "n_all")}
+    for name, right in (*whole.items(), ("spectra", good)):
         if not right:
             raise SpectraError(f"{path}: {name} in its meta is {str(meta[name])[:MOST_SAID]!r}; expected {what}.")

@@ -23,8 +23,8 @@ from payneflow.spectra.uncertainty import MOST_MASKED, REASONS, flux_errors, is_
 from payneflow.spectra.wavelengths import check_overlap, columns_of, rising_axis, rounding_of, within_reach
 from payneflow.swelling import refuse_swelling
 
-BATCH_SIZE = 500  # spectra; 60 MB of flux and errors at 7214 pixels
-MOST_AT_ONCE = 2**25  # numbers of an array that are read together, 256 MB: of spectra of more than 67 000 pixels fewer
+BATCH_SIZE = 500  # spectra
+BATCH_PIXELS = 2**20  # of an array of a batch, 8 MB of numbers: of spectra of more than 2097 pixels there are fewer
 DOUBT_FROM = 20  # spectra of a batch that are looked at for errors or masks of a wrong kind
 
 
@@ -114,8 +114,9 @@ def read_spectra(
     flag_bad_files: bool | None = None,
     names: Sequence[str] | None = None,
 ) -> Iterator[Spectra]:
-    """Yield the spectra of files in batches of at most `batch_size`, in order; a new axis begins a new batch.
+    """Yield the spectra of files in batches, in order; a new axis begins a new batch.
 
+    A batch has at most `batch_size` spectra, and at most BATCH_PIXELS pixels unless one spectrum alone has more.
     `networks_wavelength` (n_pixel,), Angstrom: pixels out of reach of it are left away, and where it is part of the
     spectra's own axis exactly those pixels are kept. `selection` of all spectra, counted from 0 through the files (a
     file that cannot be read counts as one). `flag_bad_files`: such a file gives one spectrum whose errors are all
@@ -151,7 +152,7 @@ def _pieces(
             with open_spectra(path, layout, name) as file:
                 n_spectrum = file.n_spectrum
                 rows = _selected(n_spectrum, begin, selection)
-                at_once = min(batch_size, max(1, MOST_AT_ONCE // file.n_pixel))
+                at_once = _room(batch_size, file.n_pixel)
                 while rows:
                     yield from _checked(file, rows[:at_once], networks, said)
                     rows = rows[at_once:]  # what is left when the file turns out to be damaged there
@@ -160,10 +161,16 @@ def _pieces(
                 raise
             if rows:
                 warnings.warn(SpectraWarning(f"{error} Recorded as failed."), stacklevel=2)
-            for first in range(0, len(rows), batch_size):
-                names = names_of_rows(name, rows[first : first + batch_size], n_spectrum)
+            at_once = _room(batch_size, len(networks))
+            for first in range(0, len(rows), at_once):
+                names = names_of_rows(name, rows[first : first + at_once], n_spectrum)
                 yield _taking_no_part(names, path, str(error), networks)
         begin += n_spectrum
+
+
+def _room(batch_size: int, n_pixel: int) -> int:
+    """How many spectra of so many pixels a batch holds."""
+    return min(batch_size, max(1, BATCH_PIXELS // n_pixel))
 
 
 def _selected(n_spectrum: int, begin: int, selection: range | None) -> range:
@@ -353,16 +360,27 @@ def _taking_no_part(identifier: np.ndarray, path: Path, problem: str, networks: 
 
 
 def _join(pieces: Iterable[Spectra], batch_size: int) -> Iterator[Spectra]:
-    """Join neighbours on the same axis as long as a batch has room for both."""
+    """Join neighbours on the same axis as long as a batch has room for both; memory keeps no batch that was given."""
     waiting: list[Spectra] = []
     for piece in pieces:
-        same = not waiting or np.array_equal(piece.wavelength, waiting[0].wavelength)
-        if not same or sum(map(len, waiting)) + len(piece) > batch_size:
-            yield _joined(waiting)
-            waiting = []
+        room = _room(batch_size, len(piece.wavelength))
+        if waiting and (
+            sum(map(len, waiting)) + len(piece) > room or not np.array_equal(piece.wavelength, waiting[0].wavelength)
+        ):
+            yield _taken(waiting)
         waiting.append(piece)
+        del piece
+        if sum(map(len, waiting)) >= room:
+            yield _taken(waiting)
     if waiting:
-        yield _joined(waiting)
+        yield _taken(waiting)
+
+
+def _taken(pieces: list[Spectra]) -> Spectra:
+    """All pieces as one, and the list empty."""
+    whole = _joined(pieces)
+    pieces.clear()
+    return whole
 
 
 def _joined(pieces: list[Spectra]) -> Spectra:

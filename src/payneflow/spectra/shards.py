@@ -20,13 +20,15 @@ DIGITS = 6  # of the numbers in a shard's name, so that a directory lists a mill
 class Shard:
     """A run of all spectra: which, counted from 0 through all files, and in what files it lies.
 
-    `spectra` are the same, counted from 0 through `paths`; `names` of the files, which no two of all files share.
+    `spectra` are the same, counted from 0 through `paths`; `names` of the files, which no two of all files share;
+    `n_all`, how many spectra there are in all files.
     """
 
     selection: range
     paths: tuple[Path, ...]
     spectra: range
     names: tuple[str, ...]
+    n_all: int
 
     @property
     def name(self) -> str:
@@ -98,7 +100,7 @@ def find_shard(paths: Sequence[Path], layout: SpectraLayout, selection: range | 
 
     Raises SpectraError where the selection holds no spectrum.
     """
-    begins = _begins(paths, layout, None if selection is None else selection.stop)
+    begins = _begins(paths, layout)
     spectra = range(begins[-1]) if selection is None else range(selection.start, min(selection.stop, begins[-1]))
     if not spectra:
         raise SpectraError(
@@ -108,19 +110,18 @@ def find_shard(paths: Sequence[Path], layout: SpectraLayout, selection: range | 
     return _cut(paths, names_of_files(paths), begins, spectra)
 
 
-def _begins(paths: Sequence[Path], layout: SpectraLayout, stop: int | None = None) -> list[int]:
-    """The number that the first spectrum of each file has, and after them how many there are; not beyond `stop`."""
+def _begins(paths: Sequence[Path], layout: SpectraLayout) -> list[int]:
+    """The number that the first spectrum of each file has, and after them how many there are."""
     begins = [0]
     for path in paths:
-        if stop is None or begins[-1] < stop:
-            begins.append(begins[-1] + _count(path, layout, alone=len(paths) == 1))
+        begins.append(begins[-1] + _count(path, layout, alone=len(paths) == 1))
     return begins
 
 
 def _cut(paths: Sequence[Path], names: list[str], begins: list[int], spectra: range) -> Shard:
     first, stop = bisect_right(begins, spectra.start) - 1, bisect_left(begins, spectra.stop)
     own = range(spectra.start - begins[first], spectra.stop - begins[first])
-    return Shard(spectra, tuple(paths[first:stop]), own, tuple(names[first:stop]))
+    return Shard(spectra, tuple(paths[first:stop]), own, tuple(names[first:stop]), begins[-1])
 
 
 def parse_selection(text: str) -> range:
