@@ -26,7 +26,7 @@ include: "workflow/rules/fit.smk"
 rule all:
     default_target: True
     input:
-        run.final_output(RESULTS, observed=bool(config["fit"]["spectra"])),
+        run.final_output(RESULTS, config["fit"]),
 
 
 onstart:

@@ -14,7 +14,8 @@ other       it ended well with something else, which is no fault: values of a us
 wrong       it ended well with something else, though the file was damaged
 unclear     it ended with a message that does not name the file, or is longer than a screen
 traceback   it ended with any other exception
-hang        it did not end within a minute; kernels are compiled before
+hang        it used a minute of processor time, without that of compiling kernels, or did nothing for two: neither is
+            more on a machine that has other work
 
 tests/test_mutations.py runs some of each in the test suite.
 """
@@ -46,6 +47,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # which spin while they wait, at twice the processor time
 
 import numpy as np
+from numba.core.event import Listener, register
 
 from payneflow import cli
 from payneflow.chunks.progress_file import Progress
@@ -54,7 +56,9 @@ from payneflow.stored_arrays import CHECKSUM, VERSION, write_arrays
 
 OUTCOMES = ("right", "error", "other", "wrong", "unclear", "traceback", "hang")
 FAULTS = ("wrong", "unclear", "traceback", "hang")
-PATIENCE = 60  # seconds, on a machine that has other work
+PATIENCE = 60  # seconds of processor time
+IDLE = 120  # seconds in which a command that waits for nothing uses some processor time, however busy the machine
+LOOK = 5  # seconds between two looks at these
 MEMORY = 12 * 2**30  # bytes of addresses: what asks for more gets an error, and the machine lives on
 SCREEN = 25  # lines of a message
 GZIP = b"\x1f\x8b"
@@ -571,17 +575,48 @@ class Hang(BaseException):
     """A command has not ended in time; not an Exception, so that no command takes it for one of its own."""
 
 
+class Clock(Listener):
+    """Processor seconds of this process, without `compiled`, those in which numba compiled."""
+
+    def __init__(self):
+        self._depth, self._begin, self.compiled = 0, 0.0, 0.0
+
+    def on_start(self, event) -> None:
+        if not self._depth:
+            self._begin = time.process_time()
+        self._depth += 1
+
+    def on_end(self, event) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self.compiled += time.process_time() - self._begin
+
+    def seconds(self) -> float:
+        return (self._begin if self._depth else time.process_time()) - self.compiled
+
+
+CLOCK = Clock()
+register("numba:compile", CLOCK)
+
+
 @contextlib.contextmanager
 def patience() -> Iterator[None]:
-    def ring(*_) -> None:
-        raise Hang
+    """Raise Hang in what runs for PATIENCE, or does nothing for IDLE."""
+    begin, used, at = CLOCK.seconds(), time.process_time(), time.monotonic()
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(PATIENCE)
+    def look(*_) -> None:
+        nonlocal used, at
+        if time.process_time() > used + 0.01:
+            used, at = time.process_time(), time.monotonic()
+        if CLOCK.seconds() - begin > PATIENCE or time.monotonic() - at > IDLE:
+            raise Hang
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, LOOK, LOOK)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 

@@ -3,8 +3,11 @@
 What asks for the kernels of fits, minutes to compile, is left to the benchmark; their files are read here.
 """
 
+import time
 from pathlib import Path
 
+import mutations
+import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -109,6 +112,30 @@ def test_a_damaged_file_is_read_as_what_it_was_or_refused(whole, tmp_path_factor
     expected = read(whole[name])
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[key], expected[key]) for key in expected)
+
+
+def test_what_spins_or_sleeps_hangs_and_what_compiles_does_not(monkeypatch):
+    """By processor time, however busy the machine is; and what uses none has stopped."""
+    for name, seconds in (("PATIENCE", 0.2), ("IDLE", 1.5), ("LOOK", 0.05)):
+        monkeypatch.setattr(mutations, name, seconds)
+
+    def spin():
+        while True:
+            pass
+
+    def compile_for_long():
+        end = mutations.CLOCK.compiled + 0.5
+        while mutations.CLOCK.compiled < end:
+            numba.njit(lambda x: [y**2 for y in range(x)])(3)
+
+    for hangs in (spin, lambda: time.sleep(600)):
+        with pytest.raises(mutations.Hang), mutations.patience():
+            hangs()
+    with mutations.patience():
+        time.sleep(0.3)
+    monkeypatch.setattr(mutations, "PATIENCE", 5.0)
+    with mutations.patience():
+        compile_for_long()
 
 
 def test_every_way_to_change_a_file_is_tried_in_the_benchmark(bench):

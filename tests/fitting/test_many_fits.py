@@ -216,9 +216,9 @@ def test_a_last_shard_that_is_missing_is_missed(tmp_path, networks, stars, capsy
     paths = [save(tmp_path / f"{i}.npz", stars, slice(4 * i, 4 * i + 4)) for i in range(3)]
     networks.write(tmp_path / "n.npz")
     parts = [f"{first}:{first + 4}" for first in range(0, 12, 4)]
-    for part, given in [*zip(parts, [paths] * 3, strict=True), ("0:8", paths[:2])]:
+    for part, files in [*zip(parts, [paths] * 3, strict=True), ("0:8", paths[:2])]:
         output = ["--uncertainty", "flux_error", "--spectra", part, "--output", str(tmp_path / part)]
-        assert cli.main(["fit", str(tmp_path / "n.npz"), *map(str, given), *output]) == 0
+        assert cli.main(["fit", str(tmp_path / "n.npz"), *map(str, files), *output]) == 0
     a, b, c, short = (tmp_path / f"{part}.ecsv" for part in (*parts, "0:8"))
     assert read_results(a).meta["n_all"] == gather_fits([b, c, a]).meta["n_all"] == 12
     gather_fits([short])

@@ -55,7 +55,9 @@ def test_what_does_not_fit_is_refused(networks, stars):
         model.log_likelihood(networks.x_min, stars[0][0, :7], 0.01)
 
 
-NASTY = st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-300, 1e-6, 1e-3, 1.0, 99.0, 100.0, 101.0, 1e10, 1e30])
+NASTY = st.sampled_from(
+    [np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-300, 1e-6, 1e-3, 1.0, 2e4, 99.0, 100.0, 101.0, 1e10, 1e30]
+)
 PIXELS = st.lists(
     st.tuples(NASTY | st.floats(-10, 10), NASTY | st.floats(0, 200), st.booleans()), min_size=16, max_size=16
 )
@@ -82,6 +84,16 @@ def test_an_error_that_is_none_is_left_out():
     flux, error = np.ones(16), np.full(16, 0.01)
     error[[2, 5, 7]] = 1e-12, 9e-6, 1.1e-5  # the last one is a thousandth of the others, and more
     assert np.flatnonzero(~good_pixels(flux, error)).tolist() == [2, 5]
+
+
+def test_a_filler_among_flux_is_left_out_and_a_deep_line_in_a_logarithm_is_not():
+    flux, error = np.ones(16), np.full(16, 0.01)
+    flux[[2, 5, 7, 9]] = 1e30, -1e20, 1.1e4, 9.9e3
+    assert np.flatnonzero(~good_pixels(flux, error)).tolist() == [2, 5, 7]
+    flux, error = np.full(16, -1e-7), np.full(16, 0.01)
+    flux[[2, 5]] = -1.5, -9999.0
+    assert np.flatnonzero(~good_pixels(flux, error)).tolist() == [5], "the noise counts as flux does"
+    assert good_pixels(np.r_[np.full(15, 1e-60), 1.0], np.full(16, 1e-60)).all(), "what single precision does not hold"
 
 
 def test_a_spectrum_of_nothing_but_zeros_is_none():

@@ -11,7 +11,7 @@ from conftest import ROOT, write_small_grid
 from payneflow.errors import SettingsError
 from payneflow.fitting import FitSettings
 from payneflow.grid import GridKeys, GridReading
-from payneflow.run.config import Config, FitConfig, check_config, check_labels
+from payneflow.run.config import Config, FitConfig, check_config, check_labels, refuse_names_given_twice
 from payneflow.settings import LmSettings, SgdSettings, TheanoSettings
 
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -137,6 +137,20 @@ def test_a_velocity_is_refused_before_training_where_the_pixels_do_not_sample_th
         np.savez(path, **stored)
     with pytest.raises(SettingsError, match=r"the pixels of .* Use a finer grid, or set velocity: false"):
         check_labels(wanted, *taken)
+
+
+def test_a_name_that_a_file_gives_twice_is_refused_though_snakemake_has_read_it(tmp_path):
+    good, yaml_file, json_file = (tmp_path / name for name in ("good.yaml", "bad.yaml", "bad.json"))
+    good.write_text("seed: 1\nfit: {seed: 2}\n")
+    yaml_file.write_text("seed: 1\nlm:\n  n_neurons: 3\n  n_neurons: 4\n")
+    json_file.write_text('{\n\t"seed": 1,\n\t"lm": {"n_neurons": 3, "n_neurons": 4}}')
+    refuse_names_given_twice([good])
+    with pytest.raises(SettingsError, match=r"bad.yaml: .*line 4 gives 'n_neurons' a second time"):
+        refuse_names_given_twice([str(good), str(yaml_file)])
+    with pytest.raises(SettingsError, match=r"bad.json: gives 'n_neurons' a second time"):
+        refuse_names_given_twice([json_file])
+    json_file.write_text('{\n\t"seed": 1}')  # which is no YAML
+    refuse_names_given_twice([json_file])
 
 
 def test_how_a_grid_is_taken_is_checked():

@@ -1,6 +1,7 @@
 """`payneflow verify`: what is whole, stale, missing or foreign by what files say of themselves, and what follows."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from astropy.table import Table
 from known_networks import random_networks
 from matplotlib.figure import Figure
+from tables_of_fits import table_of
 
 from payneflow import cli
 from payneflow.errors import PayneflowError
+from payneflow.fitting import write_results
 from payneflow.run import verify
 from payneflow.run.contents import facts_of
 from payneflow.run.known import Known
@@ -40,6 +43,7 @@ FACTS = {
     "label_errors.npz": {**OF_GRID, **WITH_NETWORKS, "digest": "e"},
     "figures": {},
 }
+TABLES = ["fits.ecsv", "fits.fits", "fits.parquet"]
 TRAINED, CHUNK = "trained/pixel0-4.npz", "chunks/pixel0-4.npz"
 
 
@@ -102,6 +106,9 @@ def test_files_made_with_others_than_those_beside_them_are_stale(results):
     say(results / "label_errors.npz", digest="e")
     say(results / "fits.fits", rows=4)
     assert found(results)["fits.fits"].said == "holds other fits than fits.ecsv"
+    assert states(results, replace(PLANNED, parquet=True)) == {"fits.fits": "stale", "fits.parquet": "missing"}
+    (results / "fits.parquet").write_text(json.dumps({"problem": "", "rows": 5, "digest": "g"}))
+    assert found(results, replace(PLANNED, parquet=True))["fits.parquet"].said == "holds other fits than fits.ecsv"
 
 
 def test_what_is_gone_is_missing_only_where_something_still_needs_it(results):
@@ -247,6 +254,63 @@ def test_fits_in_both_formats_have_one_digest_of_values():
     big_endian = Table(
         {"a": np.array([1.0, np.nan], dtype=">f8"), "n": np.array([1, 2], dtype=">i4"), "c": np.zeros((2, 2))}
     )
-    assert digest_of_values(table) == digest_of_values(big_endian)
+    n_row, digest = digest_of_values([table.itercols()])
+    assert n_row == 2 and digest == digest_of_values([big_endian.itercols()])[1]
+    assert digest_of_values(table[i : i + 1].itercols() for i in range(2)) == (2, digest)
     big_endian["c"][1, 0] = 1e-300
-    assert digest_of_values(table) != digest_of_values(big_endian)
+    assert digest != digest_of_values([big_endian.itercols()])[1]
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    """Fits in all three formats, of several blocks, the last row of which is another one."""
+    for module in ("rows", "results", "fits_file", "parquet_file"):
+        monkeypatch.setattr(f"payneflow.fitting.{module}.BLOCK", 10)
+    table = table_of(47)
+    table["most"] = np.ma.array(np.arange(47.0), mask=np.arange(47) % 5 == 1)
+    write_results(table, tmp_path / "fits", parquet=True)
+    return tmp_path
+
+
+def test_tables_are_compared_block_by_block(tables):
+    facts = {name: facts_of(tables / name, name, thorough=True) for name in TABLES}
+    assert {name: said["problem"] for name, said in facts.items()} == dict.fromkeys(TABLES, "")
+    assert len({said["digest"] for said in facts.values()}) == 1 and {said["rows"] for said in facts.values()} == {47}
+    quick = {name: facts_of(tables / name, name, thorough=False) for name in TABLES}
+    assert all(said["rows"] == 47 and "digest" not in said for said in quick.values())
+
+
+@pytest.mark.parametrize("name", ["fits.fits", "fits.parquet"])
+def test_tables_that_are_damaged_or_hold_other_fits_are_seen(tables, name):
+    path = tables / name
+    content, digest = path.read_bytes(), facts_of(path, name, thorough=True)["digest"]
+    for damaged in (content[:-1], content[: len(content) // 2], content + b"x", b"", b"junk"):
+        path.write_bytes(damaged)
+        assert facts_of(path, name, thorough=False)["problem"]
+    other = bytearray(content)
+    other[-9000 if name == "fits.parquet" else -2900] ^= 1  # among the values of the last rows
+    path.write_bytes(other)
+    said = facts_of(path, name, thorough=True)
+    assert said["problem"] or said["digest"] != digest
+
+
+def test_a_table_with_rows_removed_is_damaged_though_its_checksum_was_removed_too(tables):
+    """Without it, the table is one that astropy wrote; and facts are asked of tables with a checksum."""
+    path = tables / "fits.ecsv"
+    lines = path.read_text().splitlines(True)
+    path.write_text("".join(line for line in lines[:-1] if "SHA-256" not in line))
+    assert "no checksum" in facts_of(path, "fits.ecsv", thorough=True)["problem"]
+
+
+def test_comparing_tables_takes_little_memory(tmp_path):
+    """Of columns that take more than is held."""
+    n = 30_000
+    write_results(table_of(n), tmp_path / "fits", parquet=True)
+    sizes = {}
+    for name in TABLES:
+        facts_of(tmp_path / name, name, thorough=True)
+        tracemalloc.start()
+        assert facts_of(tmp_path / name, name, thorough=True)["rows"] == n
+        sizes[name] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert max(sizes.values()) < 8 * 2**20, sizes

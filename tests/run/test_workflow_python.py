@@ -197,8 +197,22 @@ def test_theano_without_its_environment_is_refused(tmp_path, monkeypatch):
 
 
 def test_observed_spectra_have_no_figure_of_true_labels():
-    drawn = {path.name for path in workflow.final_output(Path("r"), observed=True)}
+    fit = {**CONFIG["fit"], "spectra": ["a.npz"]}
+    drawn = {path.name for path in workflow.final_output(Path("r"), fit)}
     assert "fitting_results.png" not in drawn and "fit_overview.png" in drawn
+    assert {path.name for path in workflow.final_output(Path("r"), {**fit, "parquet": True})} - drawn == {
+        "fits.parquet"
+    }
+
+
+def test_parquet_without_pyarrow_is_refused_before_anything_runs(monkeypatch):
+    asked = {**CONFIG["fit"], "parquet": True}
+    workflow.check_parquet(asked, with_conda=False)
+    monkeypatch.setattr(workflow, "find_spec", {}.get)
+    workflow.check_parquet(CONFIG["fit"], with_conda=False)
+    workflow.check_parquet(asked, with_conda=True)
+    with pytest.raises(SettingsError, match=r"fit.parquet is true, but pyarrow.*pip install 'payneflow\[parquet\]'"):
+        workflow.check_parquet(asked, with_conda=False)
 
 
 def test_the_last_words_of_a_run_that_failed_say_so(tmp_path):

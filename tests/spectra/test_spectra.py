@@ -229,17 +229,19 @@ def test_errors_inverse_variances_and_masks_mean_the_same(tmp_path):
 
 
 def test_pixels_that_take_no_part_are_counted_once_and_by_reason():
-    flux, error = np.ones((1, 12)), np.full((1, 12), 0.01)
-    mask = np.zeros((1, 12), dtype=int)
+    flux, error = np.ones((1, 20)), np.full((1, 20), 0.01)
+    mask = np.zeros((1, 20), dtype=int)
     mask[0, 0] = 4
     flux[0, 1:3], error[0, 1] = [np.nan, np.inf], np.nan  # flux comes first
     error[0, 3:7] = [0, -1, np.nan, np.inf]
     error[0, 7:9] = [1e10, 100.1]  # more than 100 times the flux
     error[0, 9] = 1e-12
+    flux[0, 10:13], error[0, 11:13] = [1e30, -2e4, 1e20], [1e-3, 0.02]  # fillers with errors like those of others
+    flux[0, 13] = 9e3
     found, counts = flux_errors(flux, error, mask, LAYOUT)
-    assert np.isinf(found[0]).tolist() == [True] * 10 + [False] * 2 and (found[0, 10:] == 0.01).all()
-    counted = {"masked": 1, "flux not finite": 2, "error not finite and positive": 4, "error huge": 2, "error tiny": 1}
-    assert counts == counted
+    assert np.isinf(found[0]).tolist() == [True] * 13 + [False] * 7 and (found[0, 13:] == 0.01).all()
+    counted = {"masked": 1, "flux not finite": 2, "error not finite and positive": 4}
+    assert counts == {**counted, "flux huge": 3, "error huge": 2, "error tiny": 1}
 
 
 @settings(max_examples=60)

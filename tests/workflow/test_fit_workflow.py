@@ -4,6 +4,7 @@ import os
 import subprocess
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import yaml
 from conftest import PATIENCE, ROOT
@@ -18,7 +19,7 @@ SETTINGS = {"pixels": "1000:1060", "chunk_size": 60}
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 LAYOUT = {"uncertainty": "ivar", "wavelength_unit": "nm", "medium": "air", "identifier": "name"}
 LAYOUT = {**CONFIG["fit"]["layout"], **LAYOUT}
-FIT = {"spectra": ["nights/*.npz"], "shard_size": 50, "layout": LAYOUT}
+FIT = {"spectra": ["nights/*.npz"], "shard_size": 50, "layout": LAYOUT, "parquet": True}
 SHARDS = ["spectra000000-000049", "spectra000050-000099", "spectra000100-000120"]
 N_NIGHT = 40  # spectra in each of three files; a fourth file cannot be read
 
@@ -74,6 +75,8 @@ def test_every_spectrum_has_its_row_and_the_broken_file_one_that_says_so(run):
             assert np.median(np.abs(some)) < 1.5 and np.abs(np.median(some)) < 0.5, name
         assert np.abs(pulls[unfinished]).max(initial=0) < 5, name
     assert table.meta["errors"] != "formal" and table.meta["settings"]["continuum"] == 0
+    columns = pyarrow.parquet.read_table(directory / "results/fits.parquet")
+    assert columns["Teff"].to_pylist()[:-1] == table["Teff"].tolist()[:-1] and len(columns) == len(table)
 
 
 def test_shards_in_jobs_are_the_same_as_one_command_to_the_bit(run, tmp_path):

@@ -263,6 +263,17 @@ def test_a_missing_setting_is_named(directory):
     assert "seed: missing." in refusal(directory)
 
 
+def test_a_name_given_twice_is_refused_in_whatever_file_it_stands(directory):
+    """Snakemake reads the files itself, and takes the last."""
+    path = directory / "config.yaml"
+    good = path.read_text()
+    path.write_text(f"{good}\nseed: 7\n")
+    assert re.search(r"config.yaml: not YAML \(line \d+ gives 'seed' a second time", refusal(directory))
+    path.write_text(good)
+    (directory / "more.yaml").write_text("chunk_size: 6\nchunk_size: 60\n")
+    assert "line 2 gives 'chunk_size' a second time" in refusal(directory, "--configfile", "more.yaml")
+
+
 def test_numbers_that_yaml_takes_for_text_are_numbers(directory):
     path = directory / "config.yaml"
     path.write_text(re.sub("trunc_diff: .*", "trunc_diff: 3e-3", path.read_text()))

@@ -91,6 +91,7 @@ rule gather_fits:
     output:
         ecsv=RESULTS / "fits.ecsv",
         fits=RESULTS / "fits.fits",
+        parquet=[RESULTS / "fits.parquet"] if config["fit"]["parquet"] else [],
     log:
         LOGS / "gather_fits.log",
     localrule: True
@@ -103,7 +104,8 @@ rule gather_fits:
     params:
         list=lambda wildcards, input: run.list_file(input.shards),
         output=RESULTS / "fits",
+        parquet="--parquet" if config["fit"]["parquet"] else "",
     message:
         "Gathering the fits of all shards"
     shell:
-        "payneflow gather_fits --list {params.list:q} --output {params.output:q} > {log:q} 2>&1"
+        "payneflow gather_fits --list {params.list:q} --output {params.output:q} {params.parquet} > {log:q} 2>&1"

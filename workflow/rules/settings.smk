@@ -12,7 +12,7 @@ from snakemake.settings.types import DeploymentMethod
 try:
     from payneflow.errors import PayneflowError
     from payneflow.run import workflow as run
-    from payneflow.run.config import check_config, check_labels, values_of
+    from payneflow.run.config import check_config, check_labels, refuse_names_given_twice, values_of
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error.msg}: payneflow is not installed in the Python that runs Snakemake ({sys.executable}). "
@@ -28,6 +28,8 @@ if set("{}") & set(str(CHECKOUT)):
     ENVS = str(CHECKOUT / "envs").replace("{", "{{").replace("}", "}}")
 
 try:
+    if workflow.is_main_process:  # Snakemake has read these files itself
+        refuse_names_given_twice(workflow.configfiles)
     SETTINGS = check_config(config)
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None
@@ -64,6 +66,7 @@ try:
             config["pixels"],
         )
         run.check_other_wavelengths(config, SHARDS)
+        run.check_parquet(config["fit"], WITH_CONDA)
     ENVIRONMENT = run.environment_of(config["trainer"], RESULTS, None if WITH_CONDA else CHECKOUT)
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None

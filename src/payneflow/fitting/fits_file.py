@@ -15,7 +15,7 @@ from astropy.units import Unit, UnrecognizedUnit
 
 from payneflow.errors import SpectraError
 from payneflow.files import whole_file
-from payneflow.fitting.rows import StoredRows
+from payneflow.fitting.rows import BLOCK, StoredRows
 from payneflow.label_names import ascii_columns
 from payneflow.stored_tables import MOST_SAID
 
@@ -35,18 +35,43 @@ def write_fits(rows: StoredRows, path: str | Path) -> None:
         stream.write(bytes(-stream.tell() % RECORD))
 
 
-def read_fits_binary(path: str | Path) -> Table:
-    """Read fits that `write_results` wrote in the FITS format. Raises SpectraError for a file that is none, or cut."""
+def rows_of_fits_binary(path: str | Path) -> int:
+    """How many rows the fits have that `write_results` wrote in the FITS format, by its header and its length.
+
+    Raises SpectraError for a file that is none, or cut.
+    """
+    return _place_of_rows(path)[2]
+
+
+def blocks_of_fits_binary(path: str | Path) -> Iterator[list[np.ndarray]]:
+    """The columns of such a file, BLOCK rows at a time; of no row where there is none. Raises SpectraError likewise."""
+    begin, kind, n_row = _place_of_rows(path)
+    with open(path, "rb") as stream:
+        stream.seek(begin)
+        for first in range(0, max(n_row, 1), BLOCK):
+            rows = np.frombuffer(stream.read(kind.itemsize * min(BLOCK, n_row - first)), kind)
+            yield [rows[name] for name in kind.names]
+
+
+def _place_of_rows(path: str | Path) -> tuple[int, np.dtype, int]:
+    """Where the rows of the binary table begin, of what type they are as they lie there, and how many there are."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of a file that is cut astropy warns
-            with fits.open(path, memmap=False) as hdus:
-                return Table(hdus[1].data)
+            with fits.open(path, memmap=True) as hdus:
+                table, place = hdus[1], hdus[1].fileinfo()
+                kind, n_row = table.columns.dtype.newbyteorder(">"), table.header["NAXIS2"]
+                if kind.itemsize != table.header["NAXIS1"]:
+                    raise ValueError(f"rows of {table.header['NAXIS1']} bytes, whose columns have {kind.itemsize}")
+        end = place["datLoc"] + place["datSpan"]
+        if Path(path).stat().st_size != end:
+            raise ValueError(f"{Path(path).stat().st_size} bytes, by its headers {end}")
     except FileNotFoundError as error:
         raise SpectraError(f"{path}: no such file; expected fits, as `payneflow fit` writes them (fits).") from error
     except Exception as error:  # astropy raises many kinds on damaged bytes
         said = " ".join(str(error).split())[:MOST_SAID]
         raise SpectraError(f"{path}: not readable fits ({said}), as `payneflow fit` writes them (fits).") from error
+    return place["datLoc"], kind, n_row
 
 
 def _primary() -> Header:

@@ -4,6 +4,9 @@ Nothing else here knows pyarrow, which is loaded only where such a file is asked
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,12 @@ import numpy as np
 from astropy.table import Table
 from astropy.table.meta import get_yaml_from_table
 
-from payneflow.errors import SettingsError
+from payneflow.errors import SettingsError, SpectraError
 from payneflow.files import whole_file
-from payneflow.fitting.rows import StoredRows
+from payneflow.fitting.rows import BLOCK, StoredRows
+from payneflow.stored_tables import MOST_SAID
 
+_WHAT = "fits, as `payneflow fit` writes them (parquet)"
 BLOCKS = 10  # of rows in a row group: readers skip and share out whole ones
 
 
@@ -49,6 +54,52 @@ def write_parquet(rows: StoredRows, path: str | Path) -> None:
                 waiting = []
         if waiting:
             writer.write_table(pyarrow.concat_tables(waiting))
+
+
+def rows_of_parquet(path: str | Path) -> int:
+    """How many rows the fits have that `write_parquet` wrote. Raises SpectraError for a file that is none, or cut."""
+    with _opened(path) as file:
+        return file.metadata.num_rows
+
+
+def blocks_of_parquet(path: str | Path) -> Iterator[list[np.ndarray]]:
+    """The columns of numbers of such a file, first of none and then BLOCK rows at a time; its CRCs are proved.
+
+    Raises SpectraError likewise.
+    """
+    import pyarrow
+
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        none = pyarrow.RecordBatch.from_arrays([pyarrow.array([], field.type) for field in schema], schema=schema)
+        for batch in chain([none], file.iter_batches(BLOCK)):
+            yield [_numbers(array) for array in batch.columns if not pyarrow.types.is_string(array.type)]
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise SpectraError(f"{path}: no such file; expected {_WHAT}.") from error
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:MOST_SAID]
+        raise SpectraError(f"{path}: not readable ({said}); expected {_WHAT}.") from error
+
+
+def _numbers(array) -> np.ndarray:
+    """A column of numbers, (n,) or (n, n_value); a null is NaN, or 0 where they are whole, as in a digest of values."""
+    import pyarrow
+
+    is_list = pyarrow.types.is_fixed_size_list(array.type)
+    values = array.flatten() if is_list else array
+    if values.null_count and not pyarrow.types.is_floating(values.type):
+        values = values.fill_null(0)
+    numbers = values.to_numpy(zero_copy_only=False)
+    return numbers.reshape(len(array), array.type.list_size) if is_list else numbers
 
 
 def _schema(rows: StoredRows):

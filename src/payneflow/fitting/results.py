@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -163,15 +163,21 @@ def _check(path: str | Path, table: Table) -> None:
     _check_which(path, _WHAT, table.meta)
 
 
-def digest_of_values(table: Table) -> str:
-    """SHA-256 of all numbers of a table of fits, column by column: the same for the text and the FITS format."""
-    total = hashlib.sha256()
-    for column in table.itercols():
-        if column.dtype.kind in "fiub":
+def digest_of_values(blocks: Iterable[Iterable[np.ndarray]]) -> tuple[int, str]:
+    """How many rows a table of fits has, and SHA-256 of all its numbers, from its columns, some rows at a time.
+
+    It is the same for all formats, and for blocks of any size: each column has a sum of its own, and these have one.
+    """
+    n_row, sums = 0, []
+    for columns in blocks:
+        numbers = [column for column in columns if column.dtype.kind in "fiub"]
+        sums = sums or [hashlib.sha256() for _ in numbers]
+        for total, column in zip(sums, numbers, strict=True):
             kind = float if column.dtype.kind == "f" else int
             values = np.ma.filled(np.ma.asarray(column).astype(kind), np.nan if kind is float else 0)
             total.update(np.ascontiguousarray(np.where(values == values, values, np.nan) if kind is float else values))
-    return total.hexdigest()
+        n_row += len(numbers[0])
+    return n_row, hashlib.sha256("".join(total.hexdigest() for total in sums).encode()).hexdigest()
 
 
 def _check_which(path: str | Path, what: str, meta: dict) -> None:

@@ -4,9 +4,12 @@
 plan` and `payneflow status`. config.yaml and its schema are written from the same declarations (config_files.py).
 """
 
+import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -71,6 +74,7 @@ class FitConfig:
     )
     settings: FitSettings = section(FitSettings, "what is fitted", inline=True)
     calibrate: bool = setting(True, "add label errors measured on held-back spectra; false: formal errors only")
+    parquet: bool = setting(False, "also write fits.parquet, for large tables; needs pip install 'payneflow[parquet]'")
     shard_size: int = setting(10_000, "observed spectra that one job fits; changes no bit of any fit", ge=1)
     processes: int = setting(1, "that share the spectra of a job; changes no bit either", ge=1)
 
@@ -348,6 +352,28 @@ def read_yaml(path: Path, what: str) -> dict:
     if _n_entry(values) > MOST_ENTRIES:
         raise SettingsError(f"{path}: holds more than {MOST_ENTRIES} entries, aliases counted; expected {what}.")
     return values
+
+
+def refuse_names_given_twice(paths: Iterable[str | Path]) -> None:
+    """Raise SettingsError where a file of settings that Snakemake has read, JSON or YAML, gives a name twice.
+
+    Snakemake takes the last of them, and says nothing.
+    """
+    what = "the settings of a run (config.yaml of the repository has all of them)"
+    for path in map(Path, paths):
+        content = read_small(path, SettingsError, what)
+        try:
+            json.loads(content, object_pairs_hook=partial(_each_once, path))
+        except (ValueError, RecursionError):
+            read_yaml(path, what)
+
+
+def _each_once(path: Path, entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The mapping of a JSON file that has these entries."""
+    twice = [name for name, n in Counter(name for name, _ in entries).items() if n > 1]
+    if twice:
+        raise SettingsError(f"{path}: gives {twice[0]!r} a second time; expected each name once.")
+    return dict(entries)
 
 
 class _Loader(yaml.SafeLoader):

@@ -23,8 +23,8 @@ Facts = dict
 def facts_of(path: Path, name: str, thorough: bool) -> Facts:
     """The facts of the file at `path`, which goes by `name` among the results.
 
-    `thorough`: read chunk files whole, whose flux may be as large as the grid, and compare FITS tables with their text;
-    without, the checksums that say what else they hold are proved, and that all of it is there.
+    `thorough`: read chunk files whole, whose flux may be as large as the grid, and compare other tables with those in
+    text; without, the checksums that say what else they hold are proved, and that all of it is there.
     """
     try:
         return {"problem": "", **_reader(name, thorough)(path)}
@@ -44,6 +44,8 @@ def _reader(name: str, thorough: bool) -> Callable[[Path], Facts]:
         return _trained
     if file.endswith(".fits"):
         return _fits_binary if thorough else _rows_of_fits_binary
+    if file.endswith(".parquet"):
+        return _parquet if thorough else _rows_of_parquet
     if file == "training_record.ecsv":
         return _record
     if file.endswith(".ecsv"):
@@ -115,23 +117,41 @@ def _header_of_fits(path: Path) -> Facts:
 
 
 def _fits(path: Path) -> Facts:
-    from payneflow.fitting.results import digest_of_values, read_results
+    from payneflow.fitting.results import digest_of_values, read_result_blocks
 
-    return _header_of_fits(path) | {"digest": digest_of_values(read_results(path))}
+    said = _header_of_fits(path)
+    n_row, digest = digest_of_values(block.itercols() for block in read_result_blocks(path))
+    if said["rows"] not in (None, n_row):
+        raise SpectraError(f"{path}: {n_row} rows, but it was made with {said['rows']}.")
+    return said | {"digest": digest}
 
 
 def _rows_of_fits_binary(path: Path) -> Facts:
-    from payneflow.fitting.fits_file import read_fits_binary
+    from payneflow.fitting.fits_file import rows_of_fits_binary
 
-    return {"rows": len(read_fits_binary(path))}
+    return {"rows": rows_of_fits_binary(path)}
 
 
 def _fits_binary(path: Path) -> Facts:
-    from payneflow.fitting.fits_file import read_fits_binary
+    from payneflow.fitting.fits_file import blocks_of_fits_binary
     from payneflow.fitting.results import digest_of_values
 
-    table = read_fits_binary(path)
-    return {"rows": len(table), "digest": digest_of_values(table)}
+    n_row, digest = digest_of_values(blocks_of_fits_binary(path))
+    return {"rows": n_row, "digest": digest}
+
+
+def _rows_of_parquet(path: Path) -> Facts:
+    from payneflow.fitting.parquet_file import rows_of_parquet
+
+    return {"rows": rows_of_parquet(path)}
+
+
+def _parquet(path: Path) -> Facts:
+    from payneflow.fitting.parquet_file import blocks_of_parquet
+    from payneflow.fitting.results import digest_of_values
+
+    n_row, digest = digest_of_values(blocks_of_parquet(path))
+    return {"rows": n_row, "digest": digest}
 
 
 def _image(path: Path) -> Facts:

@@ -36,7 +36,7 @@ class Plan:
     """What a run was to make: from which grid, how trained, in which chunks and shards.
 
     `settings`: trainer, settings and seed. `figures` by name; `calibrated`: whether fits take label errors. `grid`: the
-    digest of the grid as it is now, "" where it is not known.
+    digest of the grid as it is now, "" where it is not known; `parquet`: whether fits are also written in that format.
     """
 
     grid_path: str
@@ -46,6 +46,7 @@ class Plan:
     figures: tuple[str, ...]
     calibrated: bool
     grid: str = ""
+    parquet: bool = False
 
     def names(self) -> list[str]:
         """The files that this makes, in the order in which they are made."""
@@ -54,7 +55,8 @@ class Plan:
         errors = ["label_errors.npz"] if self.calibrated else []
         networks = ["neural_network.npz", "training_record.ecsv", "evaluation.npz"]
         figures = [f"figures/{name}.png" for name in self.figures]
-        return ["grid_summary.json", *chunks, *networks, *errors, *shards, "fits.ecsv", "fits.fits", *figures]
+        fits = ["fits.ecsv", "fits.fits", *(["fits.parquet"] if self.parquet else [])]
+        return ["grid_summary.json", *chunks, *networks, *errors, *shards, *fits, *figures]
 
     def made_from(self, name: str) -> list[str] | None:
         """What is made from a file, and whole without it from then on; None for a file that a run ends with."""
@@ -173,8 +175,9 @@ def _other_neighbour(name: str, own: Facts, facts: Mapping[str, Facts | None], p
         return "made with label errors, which the run was to do without"
     if used and plan.calibrated and errors and used != errors:
         return "made with other label errors than those of label_errors.npz"
-    as_text = f"{name.removesuffix('.fits')}.ecsv"
-    text = (facts.get(as_text) if name.endswith(".fits") else None) or {}
+    stem, _, ending = name.rpartition(".")
+    as_text = f"{stem}.ecsv"
+    text = (facts.get(as_text) if ending in ("fits", "parquet") else None) or {}
     if any(text[key] != own[key] for key in ("rows", "digest") if key in text and key in own):
         return f"holds other fits than {as_text}"
     return ""

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from payneflow.chunks.selection import parse_pixels, plan_chunks
@@ -199,7 +200,7 @@ def look_at_content(results: Path, config: Mapping, training: Training, shards: 
 
 def plan_of_run(config: Mapping, training: Training, shards: Mapping) -> Plan:
     """What a run makes, as `payneflow verify` needs to know it."""
-    drawn = [path.stem for path in final_output(Path(), bool(config["fit"]["spectra"])) if path.suffix == ".png"]
+    drawn = [path.stem for path in final_output(Path(), config["fit"]) if path.suffix == ".png"]
     return Plan(
         grid_path=os.path.abspath(config["grid"]),  # noqa: PTH100 - a link stays one
         settings=settings_record(training.trainer, training.settings, config["seed"]),
@@ -207,6 +208,7 @@ def plan_of_run(config: Mapping, training: Training, shards: Mapping) -> Plan:
         shards=tuple(shards),
         figures=tuple(drawn),
         calibrated=config["fit"]["calibrate"],
+        parquet=config["fit"]["parquet"],
     )
 
 
@@ -328,6 +330,15 @@ def _layout_of(fit: Mapping):
     return make_layout(**said, mask_bits=tuple(fit["layout"]["mask_bits"]), constant_error=fit["flux_error"])
 
 
+def check_parquet(fit: Mapping, with_conda: bool) -> None:
+    """Raise SettingsError where parquet is asked for and cannot be written; with conda the rules bring their own."""
+    if fit["parquet"] and not with_conda and find_spec("pyarrow") is None:
+        raise SettingsError(
+            f"fit.parquet is true, but pyarrow, which writes such files, is not installed for {sys.executable}: "
+            "pip install 'payneflow[parquet]' there, or set parquet: false."
+        )
+
+
 def check_other_wavelengths(config: Mapping, shards: Mapping) -> None:
     """Raise SettingsError where spectra on other wavelengths than the networks' meet pixels too far apart for that.
 
@@ -417,10 +428,11 @@ def source_options(config: Mapping, shard) -> str:
 # --- Figures, and the end of a run ------------------------------------------------------------------------------------
 
 
-def final_output(results: Path, observed: bool) -> list[Path]:
-    """The files that a whole run ends with; `observed`: spectra whose true labels are unknown were fitted."""
-    files = ("grid_summary.json", "neural_network.npz", "training_record.ecsv", "fits.ecsv", "fits.fits")
-    figures = [name for name, figure in REPORT_FIGURES.items() if not (observed and figure.needs_truth)]
+def final_output(results: Path, fit: Mapping) -> list[Path]:
+    """The files that a whole run ends with; of observed spectra the true labels are unknown."""
+    files = ["grid_summary.json", "neural_network.npz", "training_record.ecsv", "fits.ecsv", "fits.fits"]
+    files += ["fits.parquet"] if fit["parquet"] else []
+    figures = [name for name, figure in REPORT_FIGURES.items() if not (fit["spectra"] and figure.needs_truth)]
     return [results / name for name in files] + [results / "figures" / f"{name}.png" for name in figures]
 
 

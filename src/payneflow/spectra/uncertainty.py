@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from payneflow.spectra.bad_pixels import good_pixels
+from payneflow.spectra.bad_pixels import brightest, good_pixels
 from payneflow.spectra.layout import SpectraLayout
 
 LOWEST_SNR, HIGHEST_SNR = 1.0, 5000.0  # median S/N outside looks as if errors were given as another kind
 MOST_MASKED = 0.9  # of a file's pixels; with more, the mask is probably the other way round
 
-REASONS = ("masked", "flux not finite", "error not finite and positive", "error huge", "error tiny")
+REASONS = ("masked", "flux not finite", "error not finite and positive", "flux huge", "error huge", "error tiny")
 
 
 def flux_errors(
@@ -30,17 +30,20 @@ def flux_errors(
             errors[i, out] = np.inf
             masked = np.zeros(len(row), dtype=bool) if masked is None else masked
             middle = np.median(error[usable]) if usable.any() else 0.0
-            _count(counts, row[out], error[out], masked[out], middle)
+            _count(counts, row[out], error[out], masked[out], brightest(row[usable], error[usable]), middle)
     return errors, counts
 
 
-def _count(counts: dict[str, int], flux: np.ndarray, error: np.ndarray, masked: np.ndarray, middle: float) -> None:
-    """Add pixels (n,) that take no part to the counts; `middle`: an error of those that do."""
+def _count(
+    counts: dict[str, int], flux: np.ndarray, error: np.ndarray, masked: np.ndarray, most: float, middle: float
+) -> None:
+    """Add pixels (n,) that take no part to the counts; `most`: the |flux|, `middle`: an error of those that do."""
     left = ~masked
     finite = left & np.isfinite(flux)
     number = finite & np.isfinite(error) & (error > 0)
-    tiny = number & (error < middle)
-    numbers = [flux.size, left.sum(), finite.sum(), number.sum(), tiny.sum(), 0]
+    no_filler = number & (np.abs(flux) <= most)
+    tiny = no_filler & (error < middle)
+    numbers = [flux.size, left.sum(), finite.sum(), number.sum(), no_filler.sum(), tiny.sum(), 0]
     for reason, before, after in zip(REASONS, numbers[:-1], numbers[1:], strict=True):
         counts[reason] += int(before - after)
 

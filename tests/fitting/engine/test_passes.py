@@ -179,6 +179,10 @@ def test_pixels_that_do_not_count():
     n, snr = select_pixels(flux, error, usable, y, weight, values)
     assert (n, snr) == (8, pytest.approx(10.0))
     assert y.tolist() == [0] * 8 + [1] * 8 and weight == pytest.approx([0] * 8 + [100] * 8)
+    flux[8], flux[9] = 1e30, -1.1e4  # more than 10 000 times the median |flux|
+    n, snr = select_pixels(flux, error, usable, y, weight, values)
+    assert (n, snr) == (6, pytest.approx(10.0))
+    assert y.tolist() == [0] * 10 + [1] * 6 and weight == pytest.approx([0] * 10 + [100] * 6)
 
 
 @given(t=st.floats(0, 1))

@@ -18,7 +18,7 @@ from payneflow.simd import (
     total,
     where_less,
 )
-from payneflow.spectra.bad_pixels import HUGE, TINY
+from payneflow.spectra.bad_pixels import BEYOND, HUGE, TINY
 
 SIXTEEN = 16  # float32 numbers in a register
 SIGN_TURNED = np.int32(0x7FFFFFFF)  # all bits of a float32 but its sign
@@ -103,6 +103,31 @@ def _lowest(flux, error, usable, highest, values):
 
 
 @part
+def _brightest(flux, error, usable, lowest, highest, values):
+    """The |flux| that a star may have; both medians are found only where it can matter."""
+    n, n_lit, smallest, largest = fill(0.0), fill(0.0), fill(np.inf), fill(0.0)
+    half, zero, no_number, least, most = fill(0.5), fill(0.0), fill(np.inf), fill(lowest), fill(highest)
+    for i in range(0, len(flux), LANES):
+        e, size = load(error, i), absolute(load(flux, i))
+        counts = where_less(e, least, zero, where_less(most, e, zero, _counts(flux, error, usable, i)))
+        lit = where_less(zero, size, counts, zero)
+        n, n_lit = n + counts, n_lit + lit
+        size = where_less(half, lit, size, no_number)
+        store(values, i, narrow(size))
+        smallest = minimum(smallest, size)
+        largest = maximum(largest, where_less(half, lit, size, zero))
+    if not most_of(largest) > BEYOND * least_of(smallest):
+        return np.inf
+    limit = middle(values, int(total(n_lit)))
+    for i in range(0, len(flux), LANES):
+        e = load(error, i)
+        counts = where_less(e, least, zero, where_less(most, e, zero, _counts(flux, error, usable, i)))
+        store(values, i, narrow(where_less(half, counts, e, no_number)))
+    limit = BEYOND * max(limit, middle(values, int(total(n))))
+    return limit if limit > 0.0 else np.inf
+
+
+@part
 def least_of(register):
     """The smallest of eight numbers."""
     lanes = np.empty(LANES)
@@ -122,18 +147,20 @@ def most_of(register):
 def select_pixels(flux, error, usable, y, inverse_variance, values):
     """Flux and 1/error^2 of one spectrum, all on the padded axis; returns the pixels used and their median flux/error.
 
-    A pixel counts where `usable` is 1 (not 0), its flux is finite, and its error finite, positive, not HUGE and not
-    TINY (`good_pixels`); every other one gets flux and weight 0. `values` (n_place,) float32 is working memory.
+    A pixel counts where `usable` is 1 (not 0), its flux is finite and not BEYOND all others, and its error finite,
+    positive, not HUGE and not TINY (`good_pixels`); every other one gets flux and weight 0. `values` (n_place,) float32
+    is working memory.
     """
     highest = _highest(flux, error, usable, values)
     lowest = _lowest(flux, error, usable, highest, values)
-    least, most = fill(lowest), fill(highest)
+    least, most, beyond = fill(lowest), fill(highest), fill(_brightest(flux, error, usable, lowest, highest, values))
     one, zero, half = fill(1.0), fill(0.0), fill(0.5)
     n = zero
     for i in range(0, len(flux), LANES):
         f, e = load(flux, i), load(error, i)
         counts = where_less(most, e, zero, _counts(flux, error, usable, i))
         counts = where_less(e, least, zero, counts)
+        counts = where_less(beyond, absolute(f), zero, counts)
         n = n + counts
         store(y, i, where_less(half, counts, f, zero))
         store(inverse_variance, i, where_less(half, counts, one / (e * e), zero))
