@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 from known_networks import random_networks
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from tables_of_fits import table_of
 
 from payneflow import cli
 from payneflow.errors import PayneflowError
+from payneflow.figures import REPORT_FIGURES
 from payneflow.fitting import write_results
 from payneflow.run import verify
 from payneflow.run.contents import facts_of
@@ -87,20 +89,31 @@ def test_files_of_another_grid_or_other_settings_are_stale(results):
     say(results / "evaluation.npz", grid="h" * 64)
     say(results / TRAINED, settings={**SETTINGS, "seed": 7})
     said = {name: one.said for name, one in found(results).items() if one.state is State.STALE}
-    assert list(said) == [TRAINED, "evaluation.npz"]
+    drawn = [f"figures/{name}.png" for name in PLANNED.figures if REPORT_FIGURES[name].source == "evaluation.npz"]
+    assert drawn and list(said) == [TRAINED, "evaluation.npz", *drawn]
+    assert all(said[name] == "made from evaluation.npz, which is stale" for name in drawn)
     assert said[TRAINED] == "trained with seed 7, the run's is 0"
     assert said["evaluation.npz"].startswith("made from another grid: SHA-256 hhhhhhhhhhhh...")
-    with pytest.raises(PayneflowError, match="2 stale of 17 files. `make run`, or snakemake, makes them again"):
+    with pytest.raises(
+        PayneflowError, match=f"{2 + len(drawn)} stale of 17 files. `make run`, or snakemake, makes them again"
+    ):
         check_whole(results, list(found(results).values()))
 
 
 def test_files_made_with_others_than_those_beside_them_are_stale(results):
     say(results / "neural_network.npz", digest="m")
-    made_with = {"training_record.ecsv", "evaluation.npz", "label_errors.npz", "fits.ecsv"}
-    assert set(states(results)) == made_with | {f"fits/{shard}.ecsv" for shard in PLANNED.shards}
+    made_with = {"training_record.ecsv", "evaluation.npz", "label_errors.npz"}
+    tables = {
+        "fits.ecsv",
+        "fits.fits",
+        *(f"fits/{shard}.{form}" for shard in PLANNED.shards for form in ("ecsv", "fits")),
+    }
+    drawn = {f"figures/{name}.png" for name in PLANNED.figures}
+    assert set(states(results)) == made_with | tables | drawn
     say(results / "neural_network.npz", digest="n")
     say(results / "label_errors.npz", digest="d")
-    assert set(states(results)) == {"fits.ecsv", "fits/spectra0-4.ecsv", "fits/spectra5-9.ecsv"}
+    drawn = {name for name in drawn if REPORT_FIGURES[Path(name).stem].source == "fits.ecsv"}
+    assert set(states(results)) == tables | drawn
     assert "label errors" in found(results)["fits.ecsv"].said
     assert set(states(results, replace(PLANNED, calibrated=False))) == set(states(results))
     say(results / "label_errors.npz", digest="e")
@@ -287,9 +300,14 @@ def test_tables_that_are_damaged_or_hold_other_fits_are_seen(tables, name):
     for damaged in (content[:-1], content[: len(content) // 2], content + b"x", b"", b"junk"):
         path.write_bytes(damaged)
         assert facts_of(path, name, thorough=False)["problem"]
-    other = bytearray(content)
-    other[-9000 if name == "fits.parquet" else -2900] ^= 1  # among the values of the last rows
-    path.write_bytes(other)
+    if name == "fits.parquet":
+        other = bytearray(content)
+        other[-9000] ^= 1  # among the values of the last rows, which have a CRC
+        path.write_bytes(other)
+    else:
+        path.write_bytes(content)
+        with fits.open(path, mode="update") as hdus:
+            hdus[1].data["Teff"][-1] += 1.0
     said = facts_of(path, name, thorough=True)
     assert said["problem"] or said["digest"] != digest
 

@@ -124,6 +124,10 @@ def verify(results: Path, plan: Plan, known: Known, thorough: bool) -> list[Find
     names = plan.names()
     facts = {name: _facts(results, name, known, thorough) for name in names}
     found = {name: _judge(name, facts, plan) for name in names}
+    for name in names:  # sources come before what is made of them
+        source = _source(name)
+        if found[name].state is State.WHOLE and source in found and found[source].state is State.STALE:
+            found[name] = Finding(name, State.STALE, f"made from {source}, which is stale")
     for name in reversed(names):
         products = plan.made_from(name)
         missed = products is None or any(one in found and found[one].state is not State.WHOLE for one in products)
@@ -175,12 +179,19 @@ def _other_neighbour(name: str, own: Facts, facts: Mapping[str, Facts | None], p
         return "made with label errors, which the run was to do without"
     if used and plan.calibrated and errors and used != errors:
         return "made with other label errors than those of label_errors.npz"
-    stem, _, ending = name.rpartition(".")
-    as_text = f"{stem}.ecsv"
-    text = (facts.get(as_text) if ending in ("fits", "parquet") else None) or {}
+    source = _source(name)
+    text = facts.get(source) or {}
     if any(text[key] != own[key] for key in ("rows", "digest") if key in text and key in own):
-        return f"holds other fits than {as_text}"
+        return f"holds other fits than {source}"
     return ""
+
+
+def _source(name: str) -> str:
+    """What a file is made from that does not say so itself: a figure, or fits that are no text; "" for others."""
+    stem, _, ending = name.rpartition(".")
+    if ending in ("fits", "parquet"):
+        return f"{stem}.ecsv"
+    return REPORT_FIGURES[stem.removeprefix("figures/")].source if ending == "png" else ""
 
 
 def _digest(name: str, facts: Mapping[str, Facts | None]) -> str:
