@@ -8,13 +8,15 @@ from payneflow.errors import SpectraError
 from payneflow.files import NpzArchive
 from payneflow.spectra.layout import SpectraLayout
 
+_WHAT = "a file of observed spectra in the format npz (another one is named by --format, or in config.yaml)"
+
 
 class NpzStore:
     """The arrays of an npz file. A compressed one, or one in Fortran's order, is read whole when it is first needed."""
 
     def __init__(self, path: Path, layout: SpectraLayout):
         self.layout, self._path = layout, path
-        self._archive = NpzArchive(path, SpectraError, "a file of observed spectra")
+        self._archive = NpzArchive(path, SpectraError, _WHAT)
         self._whole: dict[str, np.ndarray] = {}
 
     def close(self) -> None:
