@@ -55,15 +55,15 @@ def write_small_grid(path: Path, n_spectrum: int = 24, n_pixel: int = 20, seed: 
 ALONE = (
     "tests/training/test_theano.py::test_our_trainer_is_the_published_one",
     "tests/training/test_theano.py::test_the_package_computes_the_same_with_the_numpy_of_theano",
-    "tests/fitting/engine/test_engines.py::test_velocity_and_continuum_are_found_together",
 )
+# Kernels of fits have most parts in common: a process that has compiled one compiles the next in half the time.
+COMPILES_FITS = "tests/fitting/engine/"
 # Groups that take longest, which begin first. The cluster's tests mostly wait: others run beside them.
 BEGIN_WITH = (
     "tests/cluster",
     "tests/test_readme.py",
-    ALONE[1],
+    "tests/fitting/engine",
     "tests/workflow/test_workflow.py",
-    "tests/fitting/engine/test_engines.py",
     *ALONE,
     "tests/training/test_theano.py",
     "tests/training/test_ranks.py",
@@ -74,9 +74,11 @@ BEGIN_WITH = (
 
 
 def _group(nodeid: str) -> str:
-    """What is run by one process, in order: a file, whose fixtures are made once; or all that needs the cluster."""
+    """What is run by one process, in order: a file, whose fixtures are made once; or all that shares more."""
     if nodeid.startswith("tests/cluster/"):
         return "tests/cluster"
+    if nodeid.startswith(COMPILES_FITS):
+        return "tests/fitting/engine"
     return nodeid if nodeid in ALONE else nodeid.partition("::")[0]
 
 

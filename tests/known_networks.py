@@ -5,13 +5,21 @@ import numpy as np
 from payneflow import PixelNetworks
 
 
+def ten_neurons(weights):
+    """Weights of each neuron (n_pixel, n_neurons, ...), filled up with neurons that do nothing.
+
+    Trained networks have ten: a kernel is compiled for a number of neurons, and that one serves all tests.
+    """
+    return np.pad(weights, [(0, 10 - size if axis == 1 else 0) for axis, size in enumerate(weights.shape)])
+
+
 def random_networks(n_pixel: int):
-    """Networks of five neurons with known weights, whose spectra fits can be tried on."""
+    """Networks of five neurons with known weights, and of five that do nothing, whose spectra fits can be tried on."""
     rng = np.random.default_rng(2)
     return PixelNetworks(
-        w_array_0=rng.normal(size=(n_pixel, 5, 3)),
-        b_array_0=rng.normal(size=(n_pixel, 5)),
-        w_array_1=rng.normal(size=(n_pixel, 5)),
+        w_array_0=ten_neurons(rng.normal(size=(n_pixel, 5, 3))),
+        b_array_0=ten_neurons(rng.normal(size=(n_pixel, 5))),
+        w_array_1=ten_neurons(rng.normal(size=(n_pixel, 5))),
         b_array_1=rng.normal(size=n_pixel),
         x_min=np.array([4000.0, 1.0, -2.0]),
         x_max=np.array([6500.0, 5.0, 0.5]),

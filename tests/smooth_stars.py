@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from known_networks import ten_neurons
 from scipy.ndimage import gaussian_filter1d
 
 from payneflow import PixelNetworks
@@ -19,9 +20,9 @@ def networks():
         return 6.0 * gaussian_filter1d(rng.normal(size=(N_PIXEL, *shape)), 3.0, axis=0, mode="nearest")
 
     return PixelNetworks(
-        w_array_0=smooth(5, 3),
-        b_array_0=smooth(5),
-        w_array_1=0.4 * smooth(5),
+        w_array_0=ten_neurons(smooth(5, 3)),
+        b_array_0=ten_neurons(smooth(5)),
+        w_array_1=ten_neurons(0.4 * smooth(5)),
         b_array_1=0.2 * smooth() + 2.0,
         x_min=np.array([4000.0, 1.0, -2.0]),
         x_max=np.array([6500.0, 5.0, 0.5]),

@@ -5,8 +5,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import PATIENCE, ROOT
+from known_networks import line_networks
+
+from payneflow import fit_spectra
+from payneflow.fitting import FitSettings
 
 README = (ROOT / "README.md").read_text()
 BY_HAND = (ROOT / "docs/commands.md").read_text()
@@ -19,10 +24,21 @@ def blocks(language: str, page: str) -> list[str]:
 def run(command: str, clone: Path, seconds: float = 2 * PATIENCE) -> str:
     # what was given to the `make test` that runs this is not meant for the user's own make
     environment = {name: value for name, value in os.environ.items() if name not in ("ARGS", "MAKEFLAGS", "MAKELEVEL")}
+    environment["PIP_COMPILE"] = "no"  # of all that is installed, Python compiles what it imports
     shell = ["bash", "-ec", command]
     done = subprocess.run(shell, cwd=clone, capture_output=True, text=True, timeout=seconds, env=environment)
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout + done.stderr
+
+
+def compile_kernels():
+    """What the commands fit with, compiled by one process; each command would compile again what kernels share."""
+    networks = line_networks(3, 10, n_pixel=600)
+    flux = networks.predict(networks.scaler.unscale(np.full((1, 3), 0.5)))
+    of_stars = FitSettings(velocity=True, continuum=4)
+    fit_spectra(networks, flux, 0.01)
+    fit_spectra(networks, flux, 0.01, settings=of_stars)
+    fit_spectra(networks, flux[:, 8:-8], 0.01, networks.wavelength[8:-8], settings=of_stars)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +71,7 @@ def test_make_alone_lists_the_targets(clone):
 
 
 def test_every_command_of_the_readme_in_order(clone):
+    compile_kernels()
     commands = blocks("sh", README)
     assert commands[0] == "make run\nmake test\n"
     run("make run", clone)

@@ -14,7 +14,7 @@ from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.stored_arrays import write_arrays
 from payneflow.wavelength import air_to_vacuum
 
-N_PIXEL, LM = 32, ["--n-neurons", "4", "--max-rounds", "1"]
+N_PIXEL, LM = 32, ["--max-rounds", "1"]
 
 
 def mesh_grid(path, flux=lambda y: y):

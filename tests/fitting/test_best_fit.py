@@ -31,7 +31,7 @@ def test_of_labels_alone_the_model_is_the_prediction_and_chi2_the_engines(networ
 
 def test_with_velocity_and_continuum_on_another_axis_chi2_is_the_engines(networks, stars):
     """The engine moves and divides in fused passes; here it is plain numpy: they must tell the same story."""
-    settings = FitSettings(velocity=True, continuum=3, max_velocity=300.0)
+    settings = FitSettings(velocity=True, continuum=4, max_velocity=300.0)  # as in the README: one kernel for both
     ramp = 1000.0 * (1.0 + np.linspace(-0.2, 0.3, N_PIXEL))
     flux, error = stars[0] * ramp, stars[1] * ramp
     observed = WAVELENGTH * (1 + 40.0 / C_KM_S)

@@ -23,7 +23,7 @@ AXES = {
     "even in wavelength": np.linspace(EVEN[0], EVEN[-1], N_PIXEL),
     "with a gap": np.concatenate([EVEN[:250], EVEN[270:]]),
 }
-MOVES = FitSettings(velocity=True, max_velocity=60.0)
+MOVES = FitSettings(velocity=True, continuum=2, max_velocity=60.0)
 
 
 def lines(wavelength, width, velocity=0.0):

@@ -26,6 +26,8 @@ NUMERICAL = (
     *("training/test_sgd", "training/test_policy", "training/lm/test_lm", "training/lm/test_virtual_spectra"),
     *("test_network", "test_evaluation", "chunks/test_chunks", "fitting/test_fit_spectra"),
 )
+# what says nothing of numpy and takes a third of the time: signals, terminals, full disks, machine code for another CPU
+NOT_NUMERICAL = "killed or two_writers or checkpoint_of_other or terminal or progress or full_disk or without_avx512"
 # 2 pixels, which take Theano seconds: one converges in its trial, one stalls and restarts
 QUICK = {"pixels": "36:4321:4284", "chunk_size": 2, "trainer": "theano", "results": "with spaces", "ranks": 2}
 QUICK["fit"] = {"calibrate": False}  # two pixels are too few for three labels
@@ -38,7 +40,7 @@ def run_pytest(*arguments: str, seconds: float = 2 * PATIENCE) -> None:
     command = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-    assert re.search(r"=+ \d+ passed in ", done.stdout), done.stdout[-1000:]
+    assert re.search(r"=+ \d+ passed(, \d+ deselected)? in ", done.stdout), done.stdout[-1000:]
 
 
 def test_our_trainer_is_the_published_one():
@@ -48,7 +50,7 @@ def test_our_trainer_is_the_published_one():
 def test_the_package_computes_the_same_with_the_numpy_of_theano():
     versions = "import numba, numpy; print(numpy.__version__, numba.__version__)"
     assert subprocess.check_output([PYTHON, "-c", versions], text=True).split() == ["1.23.5", "0.60.0"]
-    run_pytest(*(f"tests/{name}.py" for name in NUMERICAL))
+    run_pytest(*(f"tests/{name}.py" for name in NUMERICAL), "-k", f"not ({NOT_NUMERICAL})")
 
 
 def test_the_page_on_the_published_algorithm_names_lines_and_tests_that_exist():

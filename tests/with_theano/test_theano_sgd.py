@@ -11,10 +11,8 @@ import pytest
 from theano_equality import (
     FEW_LOOPS,
     PARTED,
-    PIXELS,
     SEED,
     SHORT,
-    STALLING,
     TRIAL_EPOCHS,
     first_run,
     flux_difference,
@@ -33,6 +31,9 @@ from payneflow.training.theano import TheanoTrainer
 
 ROOT = Path(__file__).parents[2]
 LABELS, FLUX = read_case(str(ROOT / "resources/hband_grid.npz"))
+# Of the 18 pixels of `make theano`, those that all decisions occur in: what Theano needs a third of the time for.
+PIXELS = (36, 684, 2628, 1764, 6048, 4320, 2772)
+STALLING = (5076,)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_weights_are_the_same_after_100_epochs(theano, sgd):
 
 
 # 5076 stalls, and no other amplifies rounding that fast: 1e-7 here, so that another processor's may come near the bound
-@pytest.mark.parametrize("pixel", [36, 0, 684, 2628, 4320, 3204, 2772, 144])
+@pytest.mark.parametrize("pixel", [36, 684, 4320])
 def test_the_flux_is_the_same_after_a_whole_trial(theano, sgd, pixel):
     """Published settings; so are all numbers that the policy decides by."""
     outcome, ours = (first_run(trainer, pixel, FLUX[pixel], TRIAL_EPOCHS) for trainer in (theano, sgd))
