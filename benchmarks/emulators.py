@@ -1,0 +1,132 @@
+"""Emulators of all kinds, made alike: spectra to learn go in, a function from labels to flux comes out.
+
+lm          networks as payneflow trains them, auto settings
+sgd         networks as published: stochastic gradient descent (of few pixels: it takes its time)
+kriging     Matern 5/2, one set of lengths for all pixels, by marginal likelihood
+whole       one network for the whole spectrum, as the later public code trains it (whole_spectrum.py)
+quadratic   all products of two labels, ridge chosen by leave-one-out
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from trainers import SEED, Case, measure, predict, prepare, rehearse
+from whole_spectrum import means_on_the_way, train_whole_spectrum
+
+from payneflow.kriging import descended_lengths, matern, solve
+from payneflow.settings import LmSettings, SgdSettings
+from payneflow.statistics import evenly
+from payneflow.training.lm.preparation import Preparation
+
+SGD_PIXELS = 8  # trained side by side
+REHEARSED = 60  # spectra, with which all is compiled
+RIDGES = 10.0 ** np.arange(-10, 2)
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A function `predict`: scaled labels (n, n_label) -> flux (n, n_own) of `own` (n_own,), places in a case's pixels.
+
+    `deviation` (n_own,): largest error on the spectra that it learnt. `milliseconds`: of one core, a pixel. `losses`:
+    {steps done: mean |error| on these spectra}, of what is trained step by step.
+    """
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    own: np.ndarray
+    deviation: np.ndarray
+    milliseconds: float
+    losses: dict[int, float] = field(default_factory=dict)
+
+    def errors(self, case: Case) -> np.ndarray:
+        """|predicted - true| (n_held, n_own) of a case's held spectra."""
+        return np.abs(self.predict(case.held_labels) - case.held_flux[:, case.pixels[self.own]])
+
+
+@dataclass(frozen=True)
+class WholeSpectrumSettings:
+    n_step: int = 2000
+    step_size: float = 1e-3
+
+
+def by_lm(case: Case) -> Emulator:
+    settings = LmSettings()
+    rehearse(replace(case, labels=case.labels[:REHEARSED], flux=case.flux[:REHEARSED]), settings)
+    found = measure(case, settings, prepare(case.labels, case.flux, settings, SEED))
+    return _of_networks(found, np.arange(len(case.pixels)))
+
+
+def by_sgd(case: Case) -> Emulator:
+    own = evenly(len(case.pixels), SGD_PIXELS)
+    few = replace(case, pixels=case.pixels[own])
+    return _of_networks(measure(few, SgdSettings(), Preparation.nothing(*case.labels.shape)), own)
+
+
+def _of_networks(found, own: np.ndarray) -> Emulator:
+    return Emulator(lambda labels: predict(found.weights, labels).T, own, found.deviation, found.milliseconds)
+
+
+def by_kriging(case: Case) -> Emulator:
+    return _made(case, _kriging)
+
+
+def by_polynomial(case: Case) -> Emulator:
+    return _made(case, _polynomial)
+
+
+def by_whole_spectrum(case: Case, settings: WholeSpectrumSettings) -> Emulator:
+    losses = []
+
+    def make(case: Case) -> Callable:
+        network, of_steps = train_whole_spectrum(
+            case.labels, case.flux[:, case.pixels], settings.n_step, settings.step_size
+        )
+        losses.append(means_on_the_way(of_steps))
+        as_double(network)
+        return network.predict
+
+    return replace(_made(case, make), losses=losses[0])
+
+
+def as_double(network) -> None:
+    """Differences of a single-precision network would be noise."""
+    network.weights = [one.astype(float) for one in network.weights]
+    network.biases = [one.astype(float) for one in network.biases]
+
+
+def _made(case: Case, make: Callable[[Case], Callable]) -> Emulator:
+    """An emulator of all pixels of a case, made and timed."""
+    begin = time.process_time()
+    found = make(case)
+    milliseconds = (time.process_time() - begin) / len(case.pixels) * 1e3
+    deviation = np.abs(found(case.labels) - case.flux[:, case.pixels]).max(axis=0)
+    return Emulator(found, np.arange(len(case.pixels)), deviation, milliseconds)
+
+
+def _kriging(case: Case) -> Callable:
+    lengths, nugget = descended_lengths(case.labels, case.flux)
+    flux = case.flux[:, case.pixels]
+    solved = solve(matern(case.labels, case.labels, lengths), nugget, np.column_stack([flux, np.ones(len(flux))]))
+    mean = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()  # of least variance
+    weights = solved[:, :-1] - solved[:, -1:] * mean
+    return lambda labels: mean + matern(labels, case.labels, lengths) @ weights
+
+
+def _polynomial(case: Case) -> Callable:
+    flux, terms = case.flux[:, case.pixels], products(case.labels)
+    u, s, v = np.linalg.svd(terms, full_matrices=False)
+    best, found = np.inf, None
+    for ridge in RIDGES * s[0] ** 2:
+        hat = (u * (s**2 / (s**2 + ridge))) @ u.T
+        left_out = (flux - hat @ flux) / (1 - np.minimum(np.diag(hat), 1 - 1e-9))[:, None]
+        if (square := (left_out**2).mean()) < best:
+            best, found = square, (v.T * (s / (s**2 + ridge))) @ u.T @ flux
+    return lambda labels: products(labels) @ found
+
+
+def products(labels: np.ndarray) -> np.ndarray:
+    """(n, n_term): 1, the labels about the middle of their range, and all products of two of them."""
+    centred = (labels - 0.5) / 0.4
+    a, b = np.triu_indices(labels.shape[1])
+    return np.column_stack([np.ones(len(labels)), centred, centred[:, a] * centred[:, b]])
