@@ -10,15 +10,19 @@ quadratic   all products of two labels, ridge chosen by leave-one-out
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
-from trainers import SEED, Case, measure, predict, prepare, rehearse
+from trainers import SEED, Case, Measured, measure, prepare, rehearse
 from whole_spectrum import means_on_the_way, train_whole_spectrum
 
 from payneflow.kriging import descended_lengths, matern, solve
+from payneflow.network import logistic
+from payneflow.scaling import unscale_flux
 from payneflow.settings import LmSettings, SgdSettings
 from payneflow.statistics import evenly
 from payneflow.training.lm.preparation import Preparation
+from payneflow.weights import split
 
 SGD_PIXELS = 8  # trained side by side
 REHEARSED = 60  # spectra, with which all is compiled
@@ -63,8 +67,15 @@ def by_sgd(case: Case) -> Emulator:
     return _of_networks(measure(few, SgdSettings(), Preparation.nothing(*case.labels.shape)), own)
 
 
-def _of_networks(found, own: np.ndarray) -> Emulator:
-    return Emulator(lambda labels: predict(found.weights, labels).T, own, found.deviation, found.milliseconds)
+def _of_networks(found: Measured, own: np.ndarray) -> Emulator:
+    return Emulator(partial(flux_of_networks, found.weights), own, found.deviation, found.milliseconds)
+
+
+def flux_of_networks(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Flux (n, n_pixel) of networks (n_pixel, n_weight) for scaled labels (n, n_label); one product for all pixels."""
+    w0, b0, w1, b1 = split(weights, labels.shape[1])
+    hidden = logistic(labels @ w0.reshape(-1, labels.shape[1]).T + b0.ravel()).reshape(len(labels), *b0.shape)
+    return unscale_flux(logistic((hidden * w1).sum(axis=2) + b1))
 
 
 def by_kriging(case: Case) -> Emulator:

@@ -12,8 +12,8 @@ from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
 
 Predict = Callable[[np.ndarray], np.ndarray]  # scaled labels (n, n_label) -> flux (n, n_pixel)
 
-ITERATIONS = 12
-DIFFERENCE = 1e-3  # of a scaled label
+ITERATIONS = 10
+DIFFERENCE = 1e-4  # of a scaled label
 DAMPING, LESS, MORE = 1e-4, 0.1, 10.0  # of the diagonal, at first, after a step that lowers the cost, after another
 LEAST_DAMPING = 1e-12
 
@@ -23,7 +23,7 @@ def fit_labels(predict: Predict, flux: np.ndarray, start: np.ndarray) -> np.ndar
     labels, damping = start.copy(), np.full(len(start), DAMPING)
     residual = flux - predict(labels)
     for _ in range(ITERATIONS):
-        step = _step(slopes(predict, labels), residual, labels, damping)
+        step = _step(slopes(predict, labels, flux - residual), residual, labels, damping)
         trial = np.clip(labels + step, LOWEST_LABEL, HIGHEST_LABEL)
         tried = flux - predict(trial)
         better = (tried**2).sum(axis=1) < (residual**2).sum(axis=1)
@@ -32,10 +32,10 @@ def fit_labels(predict: Predict, flux: np.ndarray, start: np.ndarray) -> np.ndar
     return labels
 
 
-def slopes(predict: Predict, labels: np.ndarray) -> np.ndarray:
-    """(n, n_pixel, n_label): derivatives of the flux by the scaled labels, central differences."""
+def slopes(predict: Predict, labels: np.ndarray, flux: np.ndarray) -> np.ndarray:
+    """(n, n_pixel, n_label): derivatives by the scaled labels of the flux (n, n_pixel) that is predicted for them."""
     moves = np.eye(labels.shape[1]) * DIFFERENCE
-    return np.stack([(predict(labels + move) - predict(labels - move)) / (2 * DIFFERENCE) for move in moves], axis=2)
+    return np.stack([(predict(labels + move) - flux) / DIFFERENCE for move in moves], axis=2)
 
 
 def _step(slope: np.ndarray, residual: np.ndarray, labels: np.ndarray, damping: np.ndarray) -> np.ndarray:
@@ -54,6 +54,6 @@ def _step(slope: np.ndarray, residual: np.ndarray, labels: np.ndarray, damping: 
 
 def formal_errors(predict: Predict, labels: np.ndarray, n_fitted: int, noise: float) -> np.ndarray:
     """1 sigma errors (n, n_fitted) of the first scaled labels, fitted alone, for `noise` of normalised flux a pixel."""
-    slope = slopes(predict, labels)[:, :, :n_fitted]
+    slope = slopes(predict, labels, predict(labels))[:, :, :n_fitted]
     matrix = np.swapaxes(slope, 1, 2) @ slope
     return noise * np.sqrt(np.einsum("njj->nj", np.linalg.pinv(matrix, rcond=1e-14, hermitian=True)))
