@@ -125,19 +125,24 @@ def _kriging(case: Case) -> Callable:
 
 
 def _polynomial(case: Case) -> Callable:
+    """Ridge about the means of terms and flux; the error from each spectrum left out is exact, few as they may be."""
     flux, terms = case.flux[:, case.pixels], products(case.labels)
-    u, s, v = np.linalg.svd(terms, full_matrices=False)
-    best, found = np.inf, None
-    for ridge in RIDGES * s[0] ** 2:
-        hat = (u * (s**2 / (s**2 + ridge))) @ u.T
-        left_out = (flux - hat @ flux) / (1 - np.minimum(np.diag(hat), 1 - 1e-9))[:, None]
-        if (square := (left_out**2).mean()) < best:
-            best, found = square, (v.T * (s / (s**2 + ridge))) @ u.T @ flux
-    return lambda labels: products(labels) @ found
+    mean, mean_terms, n = flux.mean(axis=0), terms.mean(axis=0), len(flux)
+    u, s, v = np.linalg.svd(terms - mean_terms)
+    of_flux, square = u.T @ (flux - mean), np.zeros(n)
+    square[: len(s)] = s**2
+    best, ridge = np.inf, None
+    for trial in RIDGES * s[0] ** 2:
+        left = trial / (square + trial)  # of each direction; 1 less the hat matrix would be lost in rounding
+        left_out = (u @ (left[:, None] * of_flux)) / (u**2 @ left - 1 / n)[:, None]
+        if (tried := (left_out**2).mean()) < best:
+            best, ridge = tried, trial
+    found = v[: len(s)].T @ ((s / (s**2 + ridge))[:, None] * of_flux[: len(s)])
+    return lambda labels: mean + (products(labels) - mean_terms) @ found
 
 
 def products(labels: np.ndarray) -> np.ndarray:
-    """(n, n_term): 1, the labels about the middle of their range, and all products of two of them."""
+    """(n, n_term): the labels about the middle of their range, and all products of two of them."""
     centred = (labels - 0.5) / 0.4
     a, b = np.triu_indices(labels.shape[1])
-    return np.column_stack([np.ones(len(labels)), centred, centred[:, a] * centred[:, b]])
+    return np.column_stack([centred, centred[:, a] * centred[:, b]])
