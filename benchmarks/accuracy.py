@@ -1,7 +1,7 @@
 """How many spectra for how many labels: errors of emulators against the size of the training set, as Markdown.
 
     python benchmarks/accuracy.py [GRID] [--spectra 60,120,250,500,1000] [--labels 3,8,22] [--others held,unknown]
-        [--emulators lm,sgd,kriging,whole,quadratic] [--pixels 96] [--stand-in lm|kriging] [--steps 2000]
+        [--emulators lm,sgd,kriging,whole,quadratic] [--pixels 96] [--stand-in kriging|lm] [--steps 2000]
 
 Default GRID: resources/many_labels.npz. Of its training set so many spectra train, evenly spread; all emulators
 (emulators.py) learn the same ones, and are judged by the test set. The first so many labels are known. The others
@@ -143,9 +143,8 @@ def label_cells(experiment: Experiment, emulator: Emulator, pool: Pool) -> list[
     return [f"{width:.2g}" for width in in_units] + ["-"] * (N_SHOWN - len(in_units)) + told
 
 
-def losses_row(experiment: Experiment, emulator: Emulator) -> str:
-    on_the_way = ", ".join(f"{step}: {mean:.1e}" for step, mean in emulator.losses.items())
-    return f"| {experiment.n_known} | {experiment.others} | {len(experiment.case.labels)} | {on_the_way} |"
+def course_row(experiment: Experiment, emulator: Emulator) -> str:
+    return f"| {experiment.n_known} | {experiment.others} | {len(experiment.case.labels)} | {emulator.course} |"
 
 
 def main() -> None:
@@ -156,8 +155,10 @@ def main() -> None:
     parser.add_argument("--others", default=f"{HELD},{UNKNOWN}")
     parser.add_argument("--emulators", default="lm,sgd,kriging,whole,quadratic")
     parser.add_argument("--pixels", type=int, default=96)
-    parser.add_argument("--stand-in", choices=("lm", "kriging"), default="lm")
-    parser.add_argument("--steps", type=int, default=WholeSpectrumSettings.n_step, help="of the whole-spectrum network")
+    parser.add_argument("--stand-in", choices=("lm", "kriging"), default="kriging")
+    parser.add_argument(
+        "--steps", type=int, default=WholeSpectrumSettings.n_step, help="of the whole-spectrum network, at most"
+    )
     given = parser.parse_args()
     makers = {
         "lm": by_lm,
@@ -167,7 +168,7 @@ def main() -> None:
         "quadratic": by_polynomial,
     }
     pool = Pool(read_grid(given.grid), given.pixels, makers[given.stand_in])
-    sizes, losses = [int(size) for size in given.spectra.split(",")], []
+    sizes, courses = [int(size) for size in given.spectra.split(",")], []
     print(head(pool), flush=True)
     for n_known in map(int, given.labels.split(",")):
         for others in given.others.split(",") if n_known < len(pool.names) else [ALL]:
@@ -175,10 +176,10 @@ def main() -> None:
                 for name in given.emulators.split(","):
                     emulator = makers[name](experiment.case)
                     print(row(experiment, name, emulator, pool), flush=True)
-                    losses += [losses_row(experiment, emulator)] if emulator.losses else []
-    if losses:
-        print("\n| labels | others | spectra | mean error of `whole` on its spectra after so many steps |")
-        print("\n".join(["| --- | --- | --- | --- |", *losses]))
+                    courses += [course_row(experiment, emulator)] if emulator.course else []
+    if courses:
+        print("\n| labels | others | spectra | training of `whole` |")
+        print("\n".join(["| --- | --- | --- | --- |", *courses]))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ quadratic   all products of two labels, ridge chosen by leave-one-out
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from trainers import SEED, Case, Measured, measure, prepare, rehearse
-from whole_spectrum import means_on_the_way, train_whole_spectrum
+from whole_spectrum import train_whole_spectrum
 
 from payneflow.kriging import descended_lengths, matern, solve
 from payneflow.network import logistic
@@ -33,15 +33,15 @@ RIDGES = 10.0 ** np.arange(-10, 2)
 class Emulator:
     """A function `predict`: scaled labels (n, n_label) -> flux (n, n_own) of `own` (n_own,), places in a case's pixels.
 
-    `deviation` (n_own,): largest error on the spectra that it learnt. `milliseconds`: of one core, a pixel. `losses`:
-    {steps done: mean |error| on these spectra}, of what is trained step by step.
+    `deviation` (n_own,): largest error on the spectra that it learnt. `milliseconds`: of one core, a pixel. `course`:
+    how training went, of what is trained step by step.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
     own: np.ndarray
     deviation: np.ndarray
     milliseconds: float
-    losses: dict[int, float] = field(default_factory=dict)
+    course: str = ""
 
     def errors(self, case: Case) -> np.ndarray:
         """|predicted - true| (n_held, n_own) of a case's held spectra."""
@@ -87,17 +87,16 @@ def by_polynomial(case: Case) -> Emulator:
 
 
 def by_whole_spectrum(case: Case, settings: WholeSpectrumSettings) -> Emulator:
-    losses = []
+    courses = []
 
     def make(case: Case) -> Callable:
-        network, of_steps = train_whole_spectrum(
-            case.labels, case.flux[:, case.pixels], settings.n_step, settings.step_size
-        )
-        losses.append(means_on_the_way(of_steps))
+        flux = case.flux[:, case.pixels]
+        network, course = train_whole_spectrum(case.labels, flux, settings.n_step, settings.step_size)
+        courses.append(str(course))
         as_double(network)
         return network.predict
 
-    return replace(_made(case, make), losses=losses[0])
+    return replace(_made(case, make), course=courses[0])
 
 
 def as_double(network) -> None:
