@@ -40,7 +40,7 @@ def test_gradients_of_the_whole_spectrum_network_are_those_of_its_loss(small_net
             assert gradient[place] == pytest.approx((losses[0] - losses[1]) / 2e-7, abs=1e-7)
 
 
-def test_the_first_step_of_adam_is_the_step_size_and_training_lowers_the_loss(small_network):
+def test_the_first_step_of_adam_is_the_step_size(small_network):
     network, labels, flux = small_network
     before = [one.copy() for one in network.parameters]
     _, gradients = network.loss_and_gradients(labels, flux)
@@ -48,9 +48,25 @@ def test_the_first_step_of_adam_is_the_step_size_and_training_lowers_the_loss(sm
     for old, new, gradient in zip(before, network.parameters, gradients, strict=True):
         moved = np.abs(gradient) > 1e-4
         np.testing.assert_allclose((old - new)[moved], 0.01 * np.sign(gradient[moved]), rtol=1e-3)
-    _, losses = whole_spectrum.train_whole_spectrum(labels, flux, 300, 0.01)
-    assert losses[-1] < 0.3 * losses[0]
-    assert whole_spectrum.means_on_the_way(np.arange(100.0)) == {25: 22.0, 50: 47.0, 100: 97.0}
+
+
+def test_training_lowers_the_error_and_takes_the_state_that_predicts_held_back_spectra_best(small_network):
+    network, _, _ = small_network
+    labels = np.random.default_rng(4).uniform(0.1, 0.9, (40, 3))
+    flux = network.predict(labels)
+    found, course = whole_spectrum.train_whole_spectrum(labels, flux, 400, 0.01)
+    assert course.learnt[-1] < 0.3 * course.learnt[0]
+    held_back = np.arange(40) % whole_spectrum.HELD_BACK == whole_spectrum.HELD_BACK - 1
+    error = np.abs(found.predict(labels[held_back]) - flux[held_back]).mean()
+    assert error == pytest.approx(course.held_back.min(), rel=1e-3)
+    assert f"of {course.steps[-1]:.0f} steps" in str(course)
+
+
+def test_training_ends_where_held_back_spectra_are_predicted_no_better(small_network, monkeypatch):
+    _, labels, flux = small_network  # noise: 2 of 20 spectra are held back
+    monkeypatch.setattr(whole_spectrum, "PATIENCE", 100)
+    _, course = whole_spectrum.train_whole_spectrum(np.tile(labels, (3, 1))[:20], np.tile(flux, (3, 1))[:20], 5000, 0.3)
+    assert course.steps[-1] - course.steps[np.argmin(course.held_back)] == 100
 
 
 @pytest.fixture
@@ -95,7 +111,7 @@ def run(monkeypatch, capsys, *options):
 
 def test_known_labels_with_others_held_and_unknown(tmp_path, monkeypatch, capsys):
     grid = write_small_grid(tmp_path / "grid.npz", 160, 12)
-    options = ("--spectra", "40,80", "--labels", "2", "--pixels", 8, "--stand-in", "kriging", "--steps", 60)
+    options = ("--spectra", "40,80", "--labels", "2", "--pixels", 8, "--steps", 60)
     rows, said = run(monkeypatch, capsys, grid, *options, "--emulators", "kriging,whole,quadratic")
     assert [(row["others"], row["spectra"], row["emulator"]) for row in rows] == [
         (others, spectra, name)
@@ -108,7 +124,7 @@ def test_known_labels_with_others_held_and_unknown(tmp_path, monkeypatch, capsys
     assert all(float(row["99.9 %"]) >= float(row["rms"]) >= float(row["median"]) for row in rows)
     widths = {key: float(row["Teff, K"]) for key, row in zip(rms, rows, strict=True)}
     assert widths["held", "80", "kriging"] < 10 < widths["unknown", "80", "kriging"]
-    assert said.count("\n| 2 | held | 80 | 15: ") == 1, "the state of the whole-spectrum network on the way"
+    assert said.count("\n| 2 | held | 80 | best after ") == 1, "how the whole-spectrum network was trained"
 
 
 def test_networks_pixel_by_pixel_and_the_figure(tmp_path, monkeypatch, capsys):
