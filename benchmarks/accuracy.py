@@ -156,9 +156,7 @@ def main() -> None:
     parser.add_argument("--emulators", default="lm,sgd,kriging,whole,quadratic")
     parser.add_argument("--pixels", type=int, default=96)
     parser.add_argument("--stand-in", choices=("lm", "kriging"), default="kriging")
-    parser.add_argument(
-        "--steps", type=int, default=WholeSpectrumSettings.n_step, help="of the whole-spectrum network, at most"
-    )
+    parser.add_argument("--steps", type=int, default=WholeSpectrumSettings.n_step, help="of the whole-spectrum network")
     given = parser.parse_args()
     makers = {
         "lm": by_lm,
