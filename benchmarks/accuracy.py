@@ -1,36 +1,150 @@
-"""How many spectra for how many labels: flux errors of emulators against the size of the training set.
+"""How many spectra for how many labels: errors of emulators against the size of the training set, as Markdown.
 
-    python benchmarks/accuracy.py [GRID] [--spectra 60,120,250,500,1000] [--labels 3,8,22] [--pixels 48] [--figure FILE]
+    python benchmarks/accuracy.py [GRID] [--spectra 60,120,250,500,1000] [--labels 3,8,22] [--others held,unknown]
+        [--emulators lm,sgd,kriging,whole,quadratic] [--pixels 96] [--stand-in kriging|lm] [--steps 2000]
 
-Default GRID: resources/many_labels.npz. Of its training set so many spectra train, evenly spread; all emulators learn
-the same ones and are judged by the whole test set, in normalised flux. `labels`: the first so many labels of the grid
-are known; the others go on varying, and nobody knows how, as unknown abundances do in a library of stars. Emulators:
+Default GRID: resources/many_labels.npz. Of its training set so many spectra train, evenly spread; all emulators
+(emulators.py) learn the same ones, and are judged by the test set. The first so many labels are known. The others
 
-    lm          networks as payneflow trains them, auto settings
-    kriging     Matern 5/2, one set of lengths for all pixels, by marginal likelihood
-    quadratic   all products of two labels, ridge chosen by leave-one-out
+    held      are at the middle of the training set in every spectrum. No such spectra were synthesised: a STAND-IN for
+              the synthesis supplies them, an emulator of all labels that learnt the whole training set
+    unknown   go on varying, and nobody knows how, as unknown abundances do in a library of stars
 
-<0.003: share of the pixels whose largest deviation on the training set is not above it. ms: of one core, a pixel.
+<0.003            share of the pixels whose largest deviation on the spectra learnt is not above it
+median ... largest  of |error| of normalised flux, over all pixels and test spectra
+first labels      robust width of fitted less true labels of 200 noiseless test spectra, in the labels' units
+of noise          the same as a share of the 1 sigma error that noise of S/N 100 a pixel makes in the same pixels:
+                  the median of the labels that such spectra tell (error below a quarter of the range), and the largest
+ms                of one core, a pixel
+
+sgd trains 8 of the pixels, too few for labels.
 """
 
 import argparse
 import os
-import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before numpy: one core is measured
 
 import numpy as np
-from trainers import CRITERION, SEED, Case, Measured, measure, prepare, rehearse
+from emulators import (
+    Emulator,
+    WholeSpectrumSettings,
+    by_kriging,
+    by_lm,
+    by_polynomial,
+    by_sgd,
+    by_whole_spectrum,
+)
+from noiseless_labels import Predict, fit_labels, formal_errors
+from trainers import CRITERION, Case
 
-from payneflow.grid import TEST, TRAINING, read_grid
-from payneflow.kriging import descended_lengths, kriging_matrix
-from payneflow.settings import LmSettings
-from payneflow.statistics import evenly
+from payneflow.grid import TEST, TRAINING, SpectralGrid, read_grid
+from payneflow.statistics import bias_and_width, evenly
 
-RIDGES = 10.0 ** np.arange(-10, 2)
-HEAD = f"{'labels':>6}{'spectra':>9}  {'emulator':<11}{'<0.003':>9}"
-HEAD += "".join(f"{name:>10}" for name in ("median", "rms", "99.9 %", "largest")) + f"{'ms':>9}"
+ALL, HELD, UNKNOWN = "-", "held", "unknown"  # what the other labels do
+NOISE = 0.01  # S/N 100
+FITTED = 200  # test spectra
+TOLD = 0.2  # scaled labels, a quarter of their range
+N_SHOWN = 3  # labels with columns of their own
+WITHOUT_LABELS = "sgd"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Known labels, what the others do, the case, and `noise` (n_fitted, n_known): errors of S/N 100, scaled."""
+
+    n_known: int
+    others: str
+    case: Case
+    noise: np.ndarray
+
+
+class Pool:
+    """A grid, scaled, of which experiments are made; `stand_in` makes its stand-in for the synthesis."""
+
+    def __init__(self, grid: SpectralGrid, n_pixel: int, stand_in):
+        labels = grid.scaler.scale(grid.labels)
+        self.width, self.names, self.units = grid.scaler.width, grid.label_names, grid.label_units
+        self.pixels = evenly(grid.flux.shape[1], n_pixel)
+        flux = (grid.flux[which].astype(float) for which in (TRAINING, TEST))
+        self._whole = Case(labels[TRAINING], next(flux), labels[TEST], next(flux), self.pixels)
+        self._make_stand_in = stand_in
+        self._stand_in: Predict | None = None
+        self._reference: Predict | None = None
+
+    @property
+    def stand_in(self) -> Predict:
+        if self._stand_in is None:
+            self._stand_in = self._make_stand_in(self._whole).predict
+        return self._stand_in
+
+    @property
+    def reference(self) -> Predict:
+        """Whose slopes tell what noise does: kriging of all labels and all training spectra."""
+        if self._reference is None:
+            self._reference = by_kriging(self._whole).predict
+        return self._reference
+
+    def experiments(self, n_known: int, others: str, sizes: list[int]) -> Iterator[Experiment]:
+        whole = self._held(n_known) if others == HELD else self._whole
+        some = evenly(len(whole.held_labels), FITTED)
+        noise = formal_errors(self.reference, whole.held_labels[some], n_known, NOISE)
+        for size in sizes:
+            rows = evenly(len(whole.labels), size)
+            known, judged = whole.labels[rows][:, :n_known], whole.held_labels[:, :n_known]
+            yield Experiment(
+                n_known, others, Case(known, whole.flux[rows], judged, whole.held_flux, whole.pixels), noise
+            )
+
+    def _held(self, n_known: int) -> Case:
+        """The pixels alone, as the stand-in has them where all labels but the first are in the middle."""
+        labels, judged = self._whole.labels.copy(), self._whole.held_labels.copy()
+        middle = np.median(labels[:, n_known:], axis=0)
+        labels[:, n_known:] = judged[:, n_known:] = middle
+        every = np.arange(len(self.pixels))
+        return Case(labels, self.stand_in(labels), judged, self.stand_in(judged), every)
+
+
+def label_widths(emulator: Emulator, case: Case) -> np.ndarray:
+    """Robust widths (n_label,) of labels fitted to some of the noiseless test spectra, scaled."""
+    some = evenly(len(case.held_labels), FITTED)
+    flux, true = case.held_flux[some][:, case.pixels], case.held_labels[some]
+    return np.array([bias_and_width(off)[1] for off in (fit_labels(emulator.predict, flux, true) - true).T])
+
+
+# ---------------------------------------------------------------------------------------------------------- the table
+
+
+def head(pool: Pool) -> str:
+    shown = [f"{name}{f', {unit}' if unit else ''}" for name, unit in zip(pool.names, pool.units, strict=True)]
+    columns = ["labels", "others", "spectra", "emulator", "<0.003", "median", "rms", "99.9 %", "largest"]
+    columns += [*shown[:N_SHOWN], "of noise", "largest of noise", "ms"]
+    return f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}"
+
+
+def row(experiment: Experiment, name: str, emulator: Emulator, pool: Pool) -> str:
+    case = experiment.case
+    errors = emulator.errors(case)
+    cells = [str(experiment.n_known), experiment.others, str(len(case.labels)), name]
+    cells += [f"{np.mean(emulator.deviation <= CRITERION):.0%}", f"{np.median(errors):.1e}"]
+    cells += [f"{np.sqrt((errors**2).mean()):.1e}", f"{np.quantile(errors, 0.999):.1e}", f"{errors.max():.3f}"]
+    cells += ["-"] * (N_SHOWN + 2) if name == WITHOUT_LABELS else label_cells(experiment, emulator, pool)
+    return f"| {' | '.join(cells)} | {emulator.milliseconds:.3g} |"
+
+
+def label_cells(experiment: Experiment, emulator: Emulator, pool: Pool) -> list[str]:
+    widths, noise = label_widths(emulator, experiment.case), np.median(experiment.noise, axis=0)
+    shares = (widths / noise)[noise < TOLD]
+    in_units = (widths * pool.width[: experiment.n_known])[:N_SHOWN]
+    told = [f"{np.median(shares):.2f}", f"{shares.max():.2f}"] if len(shares) else ["-", "-"]
+    return [f"{width:.2g}" for width in in_units] + ["-"] * (N_SHOWN - len(in_units)) + told
+
+
+def course_row(experiment: Experiment, emulator: Emulator) -> str:
+    return f"| {experiment.n_known} | {experiment.others} | {len(experiment.case.labels)} | {emulator.course} |"
 
 
 def main() -> None:
@@ -38,93 +152,32 @@ def main() -> None:
     parser.add_argument("grid", nargs="?", default="resources/many_labels.npz")
     parser.add_argument("--spectra", default="60,120,250,500,1000")
     parser.add_argument("--labels", default="3,8,22")
-    parser.add_argument("--pixels", type=int, default=48)
-    parser.add_argument("--figure", help="learning curves, as a PNG")
+    parser.add_argument("--others", default=f"{HELD},{UNKNOWN}")
+    parser.add_argument("--emulators", default="lm,sgd,kriging,whole,quadratic")
+    parser.add_argument("--pixels", type=int, default=96)
+    parser.add_argument("--stand-in", choices=("lm", "kriging"), default="kriging")
+    parser.add_argument("--steps", type=int, default=WholeSpectrumSettings.n_step, help="of the whole-spectrum network")
     given = parser.parse_args()
-    grid = read_grid(given.grid)
-    print(HEAD)
-    curves = {}
-    for n_label in map(int, given.labels.split(",")):
-        for n_spectrum in map(int, given.spectra.split(",")):
-            case = case_of(grid, n_label, n_spectrum, given.pixels)
-            for name, emulate in (("lm", by_networks), ("kriging", by_kriging), ("quadratic", by_polynomial)):
-                found = emulate(case)
-                print(row(n_label, n_spectrum, name, found), flush=True)
-                curves.setdefault((n_label, name), []).append((n_spectrum, found.errors))
-    if given.figure:
-        draw(curves, given.figure)
-
-
-def case_of(grid, n_label: int, n_spectrum: int, n_pixel: int) -> Case:
-    """The first labels of a grid, some of its training spectra, and pixels evenly spread."""
-    labels = grid.scaler.scale(grid.labels)[:, :n_label]
-    rows = evenly(len(labels[TRAINING]), n_spectrum)
-    flux, held = (grid.flux[which].astype(float) for which in (TRAINING, TEST))
-    return Case(labels[TRAINING][rows], flux[rows], labels[TEST], held, evenly(flux.shape[1], n_pixel))
-
-
-def row(n_label: int, n_spectrum: int, name: str, found: Measured) -> str:
-    share, errors = np.mean(found.deviation <= CRITERION), found.errors
-    figures = np.median(errors), np.sqrt(np.mean(errors**2)), np.quantile(errors, 0.999), errors.max()
-    said = f"{figures[0]:10.2e}{figures[1]:10.2e}{figures[2]:10.2e}{figures[3]:10.3f}"
-    return f"{n_label:6}{n_spectrum:9}  {name:<11}{share:9.2%}{said}{found.milliseconds:9.3g}"
-
-
-def by_networks(case: Case) -> Measured:
-    settings = LmSettings()
-    rehearse(replace(case, labels=case.labels[:60], flux=case.flux[:60]), settings)
-    return measure(case, settings, prepare(case.labels, case.flux, settings, SEED))
-
-
-def by_kriging(case: Case) -> Measured:
-    lengths, nugget = descended_lengths(case.labels, case.flux)
-    begin, flux = time.process_time(), case.flux[:, case.pixels]
-    predicted = (kriging_matrix(case.labels, case.held_labels, lengths, nugget) @ flux).T
-    milliseconds = (time.process_time() - begin) / len(case.pixels) * 1e3
-    again = kriging_matrix(case.labels, case.labels, lengths, nugget) @ flux
-    return Measured(case.errors(predicted), np.abs(again - flux).max(axis=0), milliseconds)
-
-
-def by_polynomial(case: Case) -> Measured:
-    begin, flux = time.process_time(), case.flux[:, case.pixels]
-    terms, held = products(case.labels), products(case.held_labels)
-    u, s, v = np.linalg.svd(terms, full_matrices=False)
-    best, found = np.inf, None
-    for ridge in RIDGES * s[0] ** 2:
-        hat = (u * (s**2 / (s**2 + ridge))) @ u.T
-        left_out = (flux - hat @ flux) / (1 - np.minimum(np.diag(hat), 1 - 1e-9))[:, None]
-        if (square := (left_out**2).mean()) < best:
-            best, found = square, (v.T * (s / (s**2 + ridge))) @ u.T @ flux
-    milliseconds = (time.process_time() - begin) / len(case.pixels) * 1e3
-    return Measured(case.errors((held @ found).T), np.abs(terms @ found - flux).max(axis=0), milliseconds)
-
-
-def products(labels: np.ndarray) -> np.ndarray:
-    """(n, n_term): 1, the labels about the middle of their range, and all products of two of them."""
-    centred = (labels - 0.5) / 0.4
-    a, b = np.triu_indices(labels.shape[1])
-    return np.column_stack([np.ones(len(labels)), centred, centred[:, a] * centred[:, b]])
-
-
-def draw(curves: dict, path: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    styles = {"lm": ("o-", "networks (lm)"), "kriging": ("s--", "kriging"), "quadratic": ("^:", "quadratic polynomial")}
-    n_labels = sorted({n_label for n_label, _ in curves})
-    figure, panels = plt.subplots(1, len(n_labels), figsize=(4 * len(n_labels), 3.6), sharey=True, squeeze=False)
-    for panel, n_label in zip(panels[0], n_labels, strict=True):
-        for name, (line, said) in styles.items():
-            spectra, errors = zip(*curves[n_label, name], strict=True)
-            panel.loglog(spectra, [np.sqrt((one**2).mean()) for one in errors], line, label=said)
-        panel.set(title=f"{n_label} labels known", xlabel="training spectra")
-        panel.grid(alpha=0.3, which="both")
-    panels[0][0].set_ylabel("rms flux error, test set")
-    panels[0][-1].legend(fontsize="small")
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
+    makers = {
+        "lm": by_lm,
+        "sgd": by_sgd,
+        "kriging": by_kriging,
+        "whole": partial(by_whole_spectrum, settings=WholeSpectrumSettings(n_step=given.steps)),
+        "quadratic": by_polynomial,
+    }
+    pool = Pool(read_grid(given.grid), given.pixels, makers[given.stand_in])
+    sizes, courses = [int(size) for size in given.spectra.split(",")], []
+    print(head(pool), flush=True)
+    for n_known in map(int, given.labels.split(",")):
+        for others in given.others.split(",") if n_known < len(pool.names) else [ALL]:
+            for experiment in pool.experiments(n_known, others, sizes):
+                for name in given.emulators.split(","):
+                    emulator = makers[name](experiment.case)
+                    print(row(experiment, name, emulator, pool), flush=True)
+                    courses += [course_row(experiment, emulator)] if emulator.course else []
+    if courses:
+        print("\n| labels | others | spectra | training of `whole` |")
+        print("\n".join(["| --- | --- | --- | --- |", *courses]))
 
 
 if __name__ == "__main__":

@@ -65,12 +65,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Measured:
-    """Errors (n_pixel, n_held) on held spectra, deviation (n_pixel,) on training spectra, ms and iterations a pixel."""
+    """Errors (n_pixel, n_held) on held spectra, deviation (n_pixel,) on training spectra, ms and iterations a pixel.
+
+    `weights` (n_pixel, n_weight) where it is networks that were measured.
+    """
 
     errors: np.ndarray
     deviation: np.ndarray
     milliseconds: float
     iterations: float | None = None
+    weights: np.ndarray | None = None
 
     def row(self, name: str) -> str:
         share, mad = np.mean(self.deviation <= CRITERION), np.median(np.median(self.errors, axis=1))
@@ -131,7 +135,8 @@ def measure(case: Case, settings: Settings, preparation: Preparation, seed: int 
     weights = np.array([task.progress.best_weights for task in tasks])
     predicted = predict(weights, case.held_labels)
     deviation = np.array([task.progress.deviation for task in tasks])
-    return Measured(case.errors(predicted), deviation, milliseconds, np.mean([task.progress.steps for task in tasks]))
+    iterations = np.mean([task.progress.steps for task in tasks])
+    return Measured(case.errors(predicted), deviation, milliseconds, iterations, weights)
 
 
 def measure_thrice(case: Case, settings: Settings, preparation: Preparation) -> Measured:
