@@ -15,6 +15,7 @@ from tables_of_fits import table_of
 from payneflow import cli
 from payneflow.errors import PayneflowError
 from payneflow.fitting import write_results
+from payneflow.fitting.fits_file import _place_of_rows
 from payneflow.run import verify
 from payneflow.run.contents import facts_of
 from payneflow.run.known import Known
@@ -287,8 +288,10 @@ def test_tables_that_are_damaged_or_hold_other_fits_are_seen(tables, name):
     for damaged in (content[:-1], content[: len(content) // 2], content + b"x", b"", b"junk"):
         path.write_bytes(damaged)
         assert facts_of(path, name, thorough=False)["problem"]
+    path.write_bytes(content)
+    begin, row, n_row = _place_of_rows(tables / "fits.fits")
     other = bytearray(content)
-    other[-9000 if name == "fits.parquet" else -2900] ^= 1  # among the values of the last rows
+    other[-9000 if name == "fits.parquet" else begin + (n_row - 1) * row.itemsize - 1] ^= 1  # among the values
     path.write_bytes(other)
     said = facts_of(path, name, thorough=True)
     assert said["problem"] or said["digest"] != digest
