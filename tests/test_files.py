@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from payneflow.errors import PayneflowError
-from payneflow.files import SMALL, NpzArchive, check_outputs, read_list, read_npz, read_small, whole_file
+from payneflow.errors import PayneflowError, SpectraError
+from payneflow.files import SMALL, NpzArchive, check_outputs, is_there, read_list, read_npz, read_small, whole_file
+from payneflow.spectra import find_files
 
 ARRAYS = {
     "text": np.array("é 星"),
@@ -189,3 +190,22 @@ def test_small_files_are_read_whole_or_refused(tmp_path):
     assert said("a\0b").startswith("cannot be read (")
     assert said("long").startswith("larger than 0 MB, as no such file is; expected some text")
     assert read_small(tmp_path / "long", PayneflowError, "some text", most=10) == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("a\0b", "zero byte"),
+        ("é" * 200, "a name of 400 bytes, 255 are possible"),
+        ("a/" * 2100, "4200 bytes, 4095 are"),
+    ],
+)
+def test_a_line_that_no_file_can_be_called_is_refused_and_shown_in_letters(tmp_path, line, says):
+    path = tmp_path / "list.txt"
+    path.write_text(f"good.npz\n{line}\n")
+    with pytest.raises(PayneflowError, match=rf"list.txt: '(a|.xe9).*is no path: it h.*{says}") as refused:
+        read_list(path)
+    assert str(refused.value).isascii() and len(str(refused.value)) < 700
+    with pytest.raises(SpectraError, match=says):
+        find_files([line])
+    assert not is_there(line)

@@ -33,6 +33,8 @@ LOCAL_HEADER = 30  # bytes of a zip member's own header before its name; bytes 2
 MOST_PROVED = 2**28  # bytes of an array read by rows whose checksum is worked out first, 0.3 s; larger ones go without
 MOST_SMALL = 2**24  # bytes of a file of settings; one of a thousand lines has 2**16
 LONGEST_NAME = 255  # bytes of a file's name on all common file systems
+LONGEST_PATH = 4095  # bytes of a whole path on Linux
+MOST_SHOWN = 60  # letters of a line that is no path
 RANDOM_LETTERS = 8  # of the names that mkstemp gives
 FORSAKEN = 86400  # seconds since another machine last wrote to a temporary file: its writer has ended
 BLOCK = 2**20  # bytes that are read at a time for a checksum
@@ -95,7 +97,7 @@ def check_outputs(outputs: Iterable[str | Path | None], inputs: Iterable[str | P
     read = [Path(one) for one in inputs if one is not None]
     for output in [Path(one) for one in outputs if one is not None]:
         _check_name(output)
-        if _mode_of(output) is not None and any(one.exists() and one.samefile(output) for one in read):
+        if _mode_of(output) is not None and any(is_there(one) and one.samefile(output) for one in read):
             raise PayneflowError(f"{output}: an input of this command, which it would overwrite. Name another file.")
         if os.path.realpath(output) in written:
             raise PayneflowError(f"{output}: named for two outputs. Name two files.")
@@ -237,7 +239,30 @@ def read_list(path: str | Path) -> list[str]:
     paths = [line for line in paths if line.strip()]
     if not paths:
         raise PayneflowError(f"{path}: holds no path; expected {what}.")
+    for line in paths:
+        if problem := no_path(line):
+            raise PayneflowError(f"{path}: {_beginning(line)} is no path: {problem}; expected {what}.")
     return paths
+
+
+def _beginning(text: str) -> str:
+    """The first letters of a text that may be anything."""
+    return ascii(text[:MOST_SHOWN]) + ("..." if len(text) > MOST_SHOWN else "")
+
+
+def no_path(text: str) -> str:
+    """Why no file can have this path, before a system is asked that raises an error; "" where one can."""
+    path = os.fsencode(text)
+    if b"\0" in path:
+        return "it holds a zero byte"
+    if (longest := max(map(len, path.split(b"/")))) > LONGEST_NAME:
+        return f"it holds a name of {longest} bytes, {LONGEST_NAME} are possible"
+    return f"it has {len(path)} bytes, {LONGEST_PATH} are possible" if len(path) > LONGEST_PATH else ""
+
+
+def is_there(path: str | Path) -> bool:
+    """Is there a file, or anything else, at this path? Of one that none can have Path.exists raises OSError."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 @dataclass(frozen=True)

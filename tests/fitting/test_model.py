@@ -90,8 +90,8 @@ def test_a_filler_among_flux_is_left_out_and_a_deep_line_in_a_logarithm_is_not()
     flux, error = np.ones(16), np.full(16, 0.01)
     flux[[2, 5, 7, 9]] = 1e30, -1e20, 1.1e4, 9.9e3
     assert np.flatnonzero(~good_pixels(flux, error)).tolist() == [2, 5, 7]
-    flux, error = np.full(16, -1e-7), np.full(16, 0.01)
-    flux[[2, 5]] = -1.5, -9999.0
+    flux, error = np.full(16, -1e-3), np.full(16, 0.01)
+    flux[[2, 5]] = -50.0, -9999.0
     assert np.flatnonzero(~good_pixels(flux, error)).tolist() == [5], "the noise counts as flux does"
     assert good_pixels(np.r_[np.full(15, 1e-60), 1.0], np.full(16, 1e-60)).all(), "what single precision does not hold"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import PayneflowError, SpectraError, SpectraWarning
-from payneflow.files import refuse_special
+from payneflow.files import is_there, refuse_special
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.names import names_of_files, names_of_rows
@@ -70,7 +70,7 @@ def open_spectra(path: str | Path, layout: SpectraLayout, name: str = "") -> Spe
     path = Path(path)
     if path.is_dir():
         raise SpectraError(f"{path}: a directory; expected a file of spectra: name the files inside it.")
-    if not path.exists():
+    if not is_there(path):
         raise SpectraError(f"{path}: no such file; expected a file of observed spectra.")
     refuse_special(path, SpectraError, "a file of observed spectra")
     with _damage_said(path, layout):

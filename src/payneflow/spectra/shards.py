@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from payneflow.errors import SettingsError, SpectraError
-from payneflow.files import read_list
+from payneflow.files import is_there, no_path, read_list
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.names import names_of_files
 from payneflow.spectra.reading import count_spectra
@@ -52,7 +52,7 @@ def find_files(patterns: Sequence[str] | str) -> list[Path]:
     found: list[Path] = []
     for pattern in _listed([patterns] if isinstance(patterns, str) else patterns):
         path = _at_home(pattern)
-        if not any(sign in str(path) for sign in "*?[") or path.exists():
+        if not any(sign in str(path) for sign in "*?[") or is_there(path):
             found.append(path)
             continue
         fitting = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
@@ -68,7 +68,9 @@ def find_files(patterns: Sequence[str] | str) -> list[Path]:
 def _listed(patterns: Sequence[str]) -> Iterator[str]:
     """The patterns, and in place of each @FILE the lines of that file."""
     for pattern in patterns:
-        if pattern.startswith("@") and not Path(pattern).exists():
+        if problem := no_path(pattern):
+            raise SpectraError(f"{pattern[:60]!a}... is no path: {problem}; expected files of observed spectra.")
+        if pattern.startswith("@") and not is_there(pattern):
             yield from read_list(_at_home(pattern[1:]))
         else:
             yield pattern
