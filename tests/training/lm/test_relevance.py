@@ -51,7 +51,8 @@ def test_the_slope_of_the_covariance_is_its_derivative():
         beyond[:, c] += step
         before[:, c] -= step
         expected = (matern(beyond, labels, lengths) - matern(before, labels, lengths)) / (2 * step)
-        np.testing.assert_allclose(slope_of_matern(labels, lengths, c), expected, atol=1e-8)
+        apart = (labels[:, c, None] - labels[:, c]) / lengths[c] ** 2
+        np.testing.assert_allclose(slope_of_matern(labels, lengths) * apart, expected, atol=1e-8)
 
 
 def test_a_label_of_half_the_effect_has_relevance_two():
