@@ -9,7 +9,7 @@ from collections import deque
 
 import numpy as np
 
-from payneflow.scaling import TRAINING_LEAST, TRAINING_MOST
+from payneflow.scaling import SPAN, TRAINING_LEAST, TRAINING_MOST
 from payneflow.settings import LmSettings
 from payneflow.simd import LANES
 from payneflow.training.lm.engine import LaneEngine
@@ -29,6 +29,7 @@ STEEPNESS = 0.7 * 1.5  # length of a new w0 over n_neurons^(1/n_label); 0.7: Ngu
 OUTPUT_SPREAD = 0.5  # standard deviation of the output weights of a new network
 LEAST_TO_TRIAL = 1 / 300  # a trial knows no label that does less by kriging, the label of most effect doing 1
 LEAST_EFFECT = 0.3  # a loop knows no label that changes flux by less than this part of what the trial left unexplained
+OF_TRUNC_DIFF = 1 / 30  # nor one that changes it by less than this part of trunc_diff, where that is less
 OF_DEVIATION = 1.0  # a loop's penalty where relevance is known, in mean squares of what the trial left unexplained
 MEAN_LEAST, MEAN_MOST = 0.01, 0.99  # of the scaled flux, whose logit is the new network's output
 ALL = 0  # labels of a lane: all there are, which lanes share
@@ -98,7 +99,8 @@ class LmTrainer:
         """
         w0, b0, w1, b1 = split(weights, self._n_label)
         slopes, square = slopes_and_square(w0, b0, w1, float(b1), self._labels, flux[: self._n_training])
-        kept = labels_that_act(slopes * self._spread, LEAST_EFFECT * np.sqrt(square))
+        least = min(LEAST_EFFECT * np.sqrt(square), SPAN * self.settings.trunc_diff * OF_TRUNC_DIFF)
+        kept = labels_that_act(slopes * self._spread, least)
         return from_slopes(slopes), OF_DEVIATION * square, kept
 
     def advance(self) -> list[tuple[int, Outcome]]:
