@@ -86,7 +86,7 @@ def lm_iteration(n_training: int, n_label: int, n_neurons: int) -> tuple[float, 
         max_iterations=n,
         virtual_weight=0.0,
     )
-    law = lm_cost.seconds_a_pixel(settings, n_training, n_label) / (2 * n)
+    law = lm_cost.seconds_of_iteration(settings, n_training, n_label)
     return _quickest(n_training, n_label, settings), law
 
 

@@ -24,6 +24,7 @@ NUGGET_LEAST, NUGGET_MOST = 1e-10, 1.0
 VARIANCE_LEAST = 1e-10  # flux^2, the 1e-5 of a tabulated flux; a constant pixel's variance stays above 0
 ROWS = 256  # of a covariance are worked on at a time: its square is large, and what it takes five times as large
 COLUMNS = 128  # of a matrix are worked on at a time, so that they stay in a near cache
+AT_A_TIME = 8  # rows of flux that `weighted_sums` adds between two looks at a sum
 
 SLOPE_SPECTRA, SLOPE_PIXELS = 200, 128  # that the descent looks at, at most, evenly spread
 SLOPE_NUGGETS = 1e-3, 1e-1  # that it starts from
@@ -301,15 +302,26 @@ def solve_upper(root, right):
 
 @kernel
 def weighted_sums(matrix, flux):
-    """matrix @ flux."""
+    """matrix @ flux, each sum in the order of the rows of flux; AT_A_TIME of these are near when they are added."""
     n_virtual, n_train = matrix.shape
     n_pixel = flux.shape[1]
     out = np.zeros((n_virtual, n_pixel))
+    near = np.empty((AT_A_TIME, COLUMNS))
+    whole = n_train - n_train % AT_A_TIME
     for first in range(0, n_pixel, COLUMNS):
-        last = min(first + COLUMNS, n_pixel)
-        for k in range(n_virtual):
-            for x in range(n_train):
+        n = min(COLUMNS, n_pixel - first)
+        for x in range(0, whole, AT_A_TIME):
+            for j in range(AT_A_TIME):
+                near[j, :n] = flux[x + j, first : first + n]
+            for k in range(n_virtual):
+                row, w = out[k, first : first + n], matrix[k, x : x + AT_A_TIME]
+                a, b, c, d, e, f, g, h = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
+                for i in range(n):
+                    half = row[i] + a * near[0, i] + b * near[1, i] + c * near[2, i] + d * near[3, i]
+                    row[i] = half + e * near[4, i] + f * near[5, i] + g * near[6, i] + h * near[7, i]
+        for x in range(whole, n_train):
+            for k in range(n_virtual):
                 weight = matrix[k, x]
-                for a in range(first, last):
-                    out[k, a] += weight * flux[x, a]
+                for i in range(first, first + n):
+                    out[k, i] += weight * flux[x, i]
     return out

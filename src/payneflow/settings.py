@@ -56,9 +56,9 @@ FEW_LABELS = 4  # up to which templates and virtual spectra serve best; above, t
 BY_LABELS = {
     "n_neurons": (10, 20),
     "n_starts": (3, 1),
-    "max_iterations": (60, 35),
+    "max_iterations": (60, 26),
     "virtual_weight": (0.05, 0.0),
-    "max_rounds": (4, 3),
+    "max_rounds": (4, 5),
     "new_starts": (True, False),
     "start_iterations": (30, 18),
     "start_damping": (1e-4, 1e-3),
@@ -66,6 +66,11 @@ BY_LABELS = {
     "random_damping": (1e-2, 1e-3),
     "penalty": (1e-9, 5e-7),
 }
+
+
+def has_many_labels(n_label: int) -> bool:
+    """Is training told which labels matter? Else it has templates and virtual spectra."""
+    return n_label > FEW_LABELS
 
 
 def _by_labels(name: str, said: str, kind: str = "a number", **more):
@@ -130,7 +135,7 @@ class LmSettings:
 
     def for_labels(self, n_label: int) -> "LmSettings":
         """These settings with a number for each that is auto."""
-        many = n_label > FEW_LABELS
+        many = has_many_labels(n_label)
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         return replace(self, **{name: BY_LABELS[name][many] for name, value in own.items() if value == AUTO})
 

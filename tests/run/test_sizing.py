@@ -43,8 +43,7 @@ def test_the_law_gives_the_measured_cost_of_the_demonstration_grid(trainer, n_ne
     [(160, 3, 10, 12.7), (2560, 3, 10, 137), (160, 25, 10, 264), (2560, 10, 20, 1673), (50_000, 25, 20, 131_000)],
 )
 def test_the_law_gives_the_measured_cost_of_an_iteration(n_training, n_label, n_neurons, microseconds):
-    settings = LmSettings(n_neurons=n_neurons, n_starts=1, start_iterations=10, max_iterations=10, virtual_weight=0.0)
-    seconds = lm_cost.seconds_a_pixel(settings, n_training, n_label) / 20
+    seconds = lm_cost.seconds_of_iteration(LmSettings(n_neurons=n_neurons), n_training, n_label)
     assert seconds * 1e6 == pytest.approx(microseconds, rel=0.2)
 
 

@@ -139,6 +139,18 @@ def fill(typing_context, number):
     return register_type(number), generate
 
 
+def for_lanes(array, row):
+    """Number `row` of a flat array in every lane; of an array (n, 8) its row, a number for each lane."""
+    raise NotImplementedError("a part of kernels, which compile it")
+
+
+@overload(for_lanes, jit_options={"error_model": "numpy", "nogil": True, "forceinline": True})
+def _for_lanes(array, row):
+    if array.ndim == 2:
+        return lambda array, row: load(array, LANES * row)
+    return lambda array, row: fill(array[row])
+
+
 @intrinsic
 def like(typing_context, register, number):
     """A register of the same type as `register` with `number`, rounded to its precision, in every lane."""

@@ -283,7 +283,7 @@ def test_a_virtual_weight_of_0_means_no_virtual_spectra_anywhere(tmp_path, monke
     assert chunk.virtual_labels.shape == (0, 3) and chunk.virtual_flux.shape == (0, 20)
     assert chunk.preparation_note == "no virtual spectra; 1 templates"
     trainer, _ = make_trainer(chunk.scaler.scale(chunk.labels[TRAINING]), chunk.preparation, off, 0)
-    assert trainer._loops.n_given == trainer._trials.n_given == 12
+    assert [len(labels) for labels, _ in trainer._learn.values()] == [12, 12]
     train_chunk(path, tmp_path / "trained.npz")
     assert (read_npz(tmp_path / "trained.npz", GridError, "")["deviation"] < 0.003).all()
 

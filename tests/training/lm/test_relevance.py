@@ -13,7 +13,7 @@ from payneflow.grid import read_grid
 from payneflow.grid.unexplained import LeaveOneOut
 from payneflow.kriging import matern
 from payneflow.scaling import unscale_flux
-from payneflow.settings import BY_LABELS, FEW_LABELS, LmSettings
+from payneflow.settings import BY_LABELS, FEW_LABELS, LmSettings, has_many_labels
 from payneflow.training.lanes import PixelTask, flux_to_learn, train_pixels
 from payneflow.training.lm.layout import Layout, to_rows
 from payneflow.training.lm.relevance import (
@@ -51,7 +51,8 @@ def test_the_slope_of_the_covariance_is_its_derivative():
         beyond[:, c] += step
         before[:, c] -= step
         expected = (matern(beyond, labels, lengths) - matern(before, labels, lengths)) / (2 * step)
-        np.testing.assert_allclose(slope_of_matern(labels, lengths, c), expected, atol=1e-8)
+        apart = (labels[:, c, None] - labels[:, c]) / lengths[c] ** 2
+        np.testing.assert_allclose(slope_of_matern(labels, lengths) * apart, expected, atol=1e-8)
 
 
 def test_a_label_of_half_the_effect_has_relevance_two():
@@ -165,6 +166,7 @@ def test_training_that_goes_on_after_its_trial_ends_with_the_same_bits():
 
 def test_auto_follows_the_number_of_labels_and_a_given_value_stays():
     for n_label, many in ((1, False), (FEW_LABELS, False), (FEW_LABELS + 1, True)):
+        assert has_many_labels(n_label) == many
         found = LmSettings().for_labels(n_label)
         assert {name: getattr(found, name) for name in BY_LABELS} == {
             name: two[many] for name, two in BY_LABELS.items()

@@ -21,7 +21,7 @@ N_SCALAR = 6
 
 
 class Sizes(NamedTuple):
-    """Sizes of the networks, known when a kernel is compiled: the properties of `Layout` of the same names."""
+    """Sizes of the networks: the properties of `Layout` of the same names."""
 
     n_label: int
     n_neurons: int
@@ -39,12 +39,13 @@ class Sizes(NamedTuple):
 
 
 class Spectra(NamedTuple):
-    """What the networks learn."""
+    """What the networks learn. Lanes with labels of their own: rows of an array (n, 8) for `table` and `inputs`."""
 
     table: np.ndarray  # (n_spectrum * n_table,) numbers: inputs u, 1, 0 to fill up; square root of the weight; 1 if the
     # spectrum counts for the deviation, else 0
     inputs: np.ndarray  # (n_spectrum * n_column,) numbers, float32: the inputs alone
-    products: np.ndarray  # (n_spectrum * n_product,) numbers, float32: products of two inputs, in the order of Layout
+    products: np.ndarray  # (n_spectrum * n_product,) numbers, float32: products of two inputs, in the order of Layout;
+    # (1, 8) where they are made as they are needed
     targets: np.ndarray  # (n_spectrum) rows: flux y' of each lane's pixel
 
 
@@ -53,6 +54,8 @@ class Places(NamedTuple):
 
     first_of_pair: np.ndarray  # (n_pair,) int64: the hidden neurons of a pair
     second_of_pair: np.ndarray  # (n_pair,) int64
+    first_of_product: np.ndarray  # (n_product,) int64: the inputs of a product
+    second_of_product: np.ndarray  # (n_product,) int64
     sum_of_element: np.ndarray  # (elements of the lower triangle of tiles,) int32: row of Memory.sums
 
 
@@ -94,5 +97,6 @@ class Memory(NamedTuple):
     scratch: np.ndarray  # (BLOCK) rows
     by_output: np.ndarray  # (n_output * BLOCK) rows, float32: derivatives of a block's residuals by w1 and b1
     by_hidden: np.ndarray  # (n_neurons * BLOCK) rows, float32: those by b0; times an input those by w0
+    products: np.ndarray  # (BLOCK * PRODUCTS) rows as (n, 8) where they are made as they are needed, float32
     sums: np.ndarray  # (n_sum) rows, float32: J'J
     factor: Factor

@@ -6,7 +6,7 @@ Measured on one core of an AMD EPYC (Zen 4, AVX-512); docs/scaling.md has the ta
 
 from math import ceil
 
-from payneflow.settings import FEW_LABELS, LmSettings
+from payneflow.settings import LmSettings, has_many_labels
 from payneflow.training.lanes import LANES
 from payneflow.training.lm.limits import (
     FIT_SPECTRA,
@@ -25,27 +25,35 @@ from payneflow.weights import n_weight
 LINEAR, SQUARE, CUBE = 8.8e-10, 6.4e-12, 9.2e-12
 
 
+# Of many labels, measured on 22 of them (docs/lm.md): the part that a network keeps, the loops that a pixel needs on
+# average, and the sizes of networks that are under way at a time.
+KEPT, ROUNDS, SIZES = 0.77, 1.8, 3
+
+
 def seconds_a_pixel(settings: LmSettings, n_training: int, n_label: int) -> float:
     """Seconds of one core for a pixel, on average.
 
-    An iteration costs `spectra x n_weight^2 + n_weight^3` and, for the outputs, `spectra x n_weight`; counted is every
-    iteration of the first round (`n_starts` trials and a loop); networks too small for the grid need more rounds, 5
-    neurons on the demonstration grid twice as many.
+    An iteration costs `spectra x n_weight^2 + n_weight^3` and, for the outputs, `spectra x n_weight`. With few labels
+    every iteration of the first round is counted (`n_starts` trials and a loop); networks too small for the grid need
+    more rounds, 5 neurons on the demonstration grid twice as many. With many labels it is what such networks need.
     """
     settings = settings.for_labels(n_label)
-    trials = settings.n_starts * settings.start_iterations * _iteration(settings, n_training, n_label)
     n_given = n_training + n_virtual(settings, n_training, n_label)
-    return trials + settings.max_iterations * _iteration(settings, n_given, n_label)
+    rounds = 1.0
+    if has_many_labels(n_label):
+        n_label, rounds = ceil(KEPT * n_label), min(ROUNDS, settings.max_rounds)
+    trials = settings.n_starts * settings.start_iterations * seconds_of_iteration(settings, n_training, n_label)
+    return trials + rounds * settings.max_iterations * seconds_of_iteration(settings, n_given, n_label)
 
 
 def seconds_of_preparation(settings: LmSettings, n_training: int, n_label: int, n_pixel: int) -> float:
     """Seconds of one core that `payneflow split` needs to train the templates of a grid of `n_pixel` pixels in all."""
-    if n_label > FEW_LABELS:  # there are none
+    if has_many_labels(n_label):  # there are none
         return 0.0
     settings = settings.for_labels(n_label)
-    trials = TEMPLATE_STARTS * settings.random_iterations * _iteration(settings, n_training, n_label)
+    trials = TEMPLATE_STARTS * settings.random_iterations * seconds_of_iteration(settings, n_training, n_label)
     n_given = n_training + n_virtual(settings, n_training, n_label)
-    each = trials + TEMPLATE_ITERATIONS * _iteration(settings, n_given, n_label)
+    each = trials + TEMPLATE_ITERATIONS * seconds_of_iteration(settings, n_given, n_label)
     return min(N_TEMPLATE, n_pixel // PIXELS_PER_TEMPLATE) * each
 
 
@@ -56,7 +64,8 @@ def n_virtual(settings: LmSettings, n_training: int, n_label: int) -> int:
     return min(ceil(VIRTUAL_PER_TRAINING * n_training), LARGEST_VIRTUAL)
 
 
-def _iteration(settings: LmSettings, n_spectrum: int, n_label: int) -> float:
+def seconds_of_iteration(settings: LmSettings, n_spectrum: int, n_label: int) -> float:
+    """Seconds of one core for an iteration of one network that knows `n_label` labels."""
     n = n_weight(settings.n_neurons, n_label)
     return n_spectrum * (LINEAR * n + SQUARE * n**2) + CUBE * n**3
 
@@ -64,8 +73,12 @@ def _iteration(settings: LmSettings, n_spectrum: int, n_label: int) -> float:
 def working_mb(settings: LmSettings, n_training: int, n_label: int) -> float:
     """Megabytes that every rank needs beside its process and the pixels it holds."""
     settings = settings.for_labels(n_label)
-    judged = min(n_training, FIT_SPECTRA) if n_label <= FEW_LABELS else 0
+    normal = 1.5 * LANES * n_weight(settings.n_neurons, n_label) ** 2 * 8  # J'J of eight lanes, and its factor
+    if has_many_labels(n_label):
+        # labels of each lane in double and in single precision, filled up; outputs of two networks; flux
+        spectra = n_training * LANES * (12 * (n_label + 4) + 16 * (settings.n_neurons + 1) + 8)
+        return SIZES * (spectra + normal) / 1e6
+    judged = min(n_training, FIT_SPECTRA)
     templates = 5 * N_TEMPLATE * judged * settings.n_neurons * 8  # their hidden outputs, five copies at most
     products = 3 * 4 * n_training * (n_label + 3) ** 2 / 2  # of two labels each, in two engines, and being made
-    normal = 2 * 1.5 * LANES * n_weight(settings.n_neurons, n_label) ** 2 * 8  # J'J of eight lanes, and its factor
-    return (templates + products + normal) / 1e6
+    return (templates + products + 2 * normal) / 1e6

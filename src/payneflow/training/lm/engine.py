@@ -18,7 +18,17 @@ from payneflow.training.lm.arguments import (
     Spectra,
 )
 from payneflow.training.lm.kernel import build
-from payneflow.training.lm.layout import BLOCK, LABEL_CENTRE, LABEL_SCALE, TILE, Layout, from_rows, to_rows, whole
+from payneflow.training.lm.layout import (
+    BLOCK,
+    LABEL_CENTRE,
+    LABEL_SCALE,
+    PRODUCTS,
+    TILE,
+    Layout,
+    from_rows,
+    to_rows,
+    whole,
+)
 from payneflow.training.lm.relevance import penalties
 from payneflow.training.policy import Outcome
 
@@ -37,13 +47,21 @@ class LaneEngine:
         self.layout = Layout(n_label, n_neurons)
         self._penalty = penalty
         self.n_given = n_spectrum
-        self.spectra = _spectra(self.layout, labels, spectrum_weights, n_train)
-        self.places = Places(*self.layout.pairs().T.copy(), self.layout.tiles_of_sums())
+        self.spectra = self._spectra(labels, spectrum_weights, n_train)
+        self.places = Places(
+            *self.layout.pairs().T.copy(), *self.layout.filled_products().T.copy(), self.layout.tiles_of_sums()
+        )
         self.networks = _networks(self.layout, len(self.spectra.targets) // LANES, penalty)
         self.memory = _memory(self.layout)
         self._runs = Runs(*(np.zeros(LANES, np.int64) for _ in Runs._fields))
         self._half, self._fresh = 0, True
-        self._descend = _compiled(build(n_label, n_neurons), *self._arguments())
+        self._descend = _compiled(self._kernel(), *self._arguments())
+
+    def _spectra(self, labels, spectrum_weights, n_train):
+        return _spectra(self.layout, labels, spectrum_weights, n_train)
+
+    def _kernel(self):
+        return build(self.layout.n_label, self.layout.n_neurons)
 
     def start(self, lane, weights, flux_scaled, iterations, damping, noise=0.0, relevance=None, penalty=None):
         """Put a network (published layout) into a lane; flux_scaled (n_spectrum,) is y', at most `iterations` to go.
@@ -149,6 +167,7 @@ def _memory(layout):
         scratch=aligned(BLOCK),
         by_output=aligned(layout.n_output * BLOCK, np.float32),
         by_hidden=aligned(layout.n_neurons * BLOCK, np.float32),
+        products=aligned(BLOCK * PRODUCTS, np.float32).reshape(-1, LANES),
         sums=aligned(layout.n_sum, np.float32),
         factor=Factor(tiles=aligned(TILE * TILE * n_tile * (n_tile + 1) // 2), inverse=aligned(layout.n_row)),
     )

@@ -24,6 +24,7 @@ from payneflow.simd import (
     LANES,
     absolute,
     fill,
+    for_lanes,
     inlined,
     kernel,
     load,
@@ -74,15 +75,15 @@ def predict(networks, spectra, first, size):
             own = k * (n_label + 1)
             a = load(weights, LANES * (own + n_label))
             for c in range(n_label):
-                a = a + load(weights, LANES * (own + c)) * fill(table[label + c])
+                a = a + load(weights, LANES * (own + c)) * for_lanes(table, label + c)
             h = sigmoid(a)
             store(activations, LANES * (row + k), h)
             z = z + load(weights, LANES * (outer + k)) * h
         output = sigmoid(z)
         store(activations, LANES * (row + n_neurons), output)
         residual = output - load(targets, LANES * x)
-        largest = maximum(largest, absolute(residual) * fill(table[label + size.n_column + COUNTED]))
-        residual = residual * fill(table[label + size.n_column + ROOT_WEIGHT])
+        largest = maximum(largest, absolute(residual) * for_lanes(table, label + size.n_column + COUNTED))
+        residual = residual * for_lanes(table, label + size.n_column + ROOT_WEIGHT)
         cost = cost + residual * residual
     store(scalars, LANES * TRIAL_COST, cost)
     store(scalars, LANES * TRIAL_DEVIATION, largest)
@@ -103,14 +104,14 @@ def acceleration(memory, networks, spectra, now, x, size):
             own = k * (n_label + 1)
             a1 = load(step, LANES * (own + n_label))
             for c in range(n_label):
-                a1 = a1 + load(step, LANES * (own + c)) * fill(table[label + s * size.n_table + c])
+                a1 = a1 + load(step, LANES * (own + c)) * for_lanes(table, label + s * size.n_table + c)
             h = load(activations, LANES * (row + s * (n_neurons + 1) + k))
             w1, w1_step = load(weights, LANES * (outer + k)), load(step, LANES * (outer + k))
             h1 = h * (one - h) * a1
             z1 = z1 + w1_step * h + w1 * h1
             z2 = z2 + h1 * (two * w1_step + w1 * (one - two * h) * a1)
         output = load(activations, LANES * (row + s * (n_neurons + 1) + n_neurons))
-        slope = output * (one - output) * fill(table[label + s * size.n_table + size.n_column + ROOT_WEIGHT])
+        slope = output * (one - output) * for_lanes(table, label + s * size.n_table + size.n_column + ROOT_WEIGHT)
         store(pull, LANES * s, slope * slope * (z2 + (one - two * output) * z1 * z1))
 
 
@@ -231,34 +232,45 @@ def count_iteration(runs, scalars):
     return n_done, n_refused
 
 
+@inlined
+def iterate(spectra, places, networks, memory, runs, half, fresh, size):
+    """Iterate all lanes until one is done; `runs.done` says which. Returns `half` for the next call.
+
+    `half`: 0 or 1, which half of Networks.activations is that of the weights. `fresh`: weights, targets or damping have
+    been written since the last call, so those activations are not known.
+    """
+    half_size = len(spectra.targets) // LANES * (size.n_neurons + 1)
+    if fresh:
+        begin(networks, spectra, half * half_size, size)
+    n_done = 0
+    while n_done == 0:
+        now, after = half * half_size, (1 - half) * half_size
+        sum_normal_equations(memory, networks, spectra, places, now, size)
+        solve_step(memory, networks, places, size)
+        solve_bend(memory, networks, spectra, now, size)
+        take_step(networks, memory, size.n_weight)
+        predict(networks, spectra, after, size)
+        accept(networks, size.n_weight)
+        n_done, n_refused = count_iteration(runs, networks.scalars)
+        if n_refused:
+            merge(networks, now, after, half_size)
+        half = 1 - half
+    return half
+
+
 @cache
 def build(n_label, n_neurons):
-    """The compiled loop for networks of this size: iterate all eight lanes until one of them is done."""
+    """`iterate`, compiled for networks of this size."""
     size = Layout(n_label, n_neurons).sizes
 
     @kernel
     def descend(spectra, places, networks, memory, runs, half, fresh):
-        """Iterate all lanes until one is done; `runs.done` says which. Returns `half` for the next call.
-
-        `half`: 0 or 1, which half of Networks.activations is that of the weights. `fresh`: weights, targets or damping
-        have been written since the last call, so those activations are not known.
-        """
-        half_size = len(spectra.targets) // LANES * (size.n_neurons + 1)
-        if fresh:
-            begin(networks, spectra, half * half_size, size)
-        n_done = 0
-        while n_done == 0:
-            now, after = half * half_size, (1 - half) * half_size
-            sum_normal_equations(memory, networks, spectra, places, now, size)
-            solve_step(memory, networks, places, size)
-            solve_bend(memory, networks, spectra, now, size)
-            take_step(networks, memory, size.n_weight)
-            predict(networks, spectra, after, size)
-            accept(networks, size.n_weight)
-            n_done, n_refused = count_iteration(runs, networks.scalars)
-            if n_refused:
-                merge(networks, now, after, half_size)
-            half = 1 - half
-        return half
+        return iterate(spectra, places, networks, memory, runs, half, fresh, size)
 
     return descend
+
+
+@kernel
+def descend_at_any_size(spectra, places, networks, memory, runs, half, fresh, size):
+    """`iterate`, compiled once for all sizes of networks."""
+    return iterate(spectra, places, networks, memory, runs, half, fresh, size)

@@ -100,6 +100,11 @@ class Layout:
         """The pairs of inputs whose products are needed, (n, 2)."""
         return np.array([(a, b) for a in range(self.n_input) for b in range(a + 1)])
 
+    def filled_products(self):
+        """`products`, filled up to (n_product, 2) with the first of them."""
+        pairs = self.products()
+        return np.concatenate([pairs, np.repeat(pairs[:1], self.n_product - len(pairs), axis=0)])
+
     def pairs(self):
         """The pairs of hidden neurons, (n_pair, 2), first one the larger."""
         pairs = [(j, k) for j in range(self.n_neurons) for k in range(j + 1)]

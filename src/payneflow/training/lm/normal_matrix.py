@@ -4,7 +4,9 @@ A block is BLOCK spectra from spectrum `x` on. `now`: first row of Networks.acti
 the other arguments are the groups of arguments.py.
 """
 
-from payneflow.simd import LANES, fill, float_registers, get, inlined, load, narrow, put, registers, store
+from numba.extending import overload
+
+from payneflow.simd import LANES, fill, float_registers, for_lanes, get, inlined, load, narrow, put, registers, store
 from payneflow.training.lm.arguments import ROOT_WEIGHT
 from payneflow.training.lm.layout import BLOCK, OUTPUTS, PAIRS, PRODUCTS, TILE
 
@@ -39,20 +41,47 @@ def project(total, memory, networks, spectra, now, x, size):
             for s in range(BLOCK):
                 t = load(scratch, LANES * s)
                 for c in range(TILE):
-                    put(sums, c, get(sums, c) + t * fill(table[label + s * size.n_table + c0 + c]))
+                    put(sums, c, get(sums, c) + t * for_lanes(table, label + s * size.n_table + c0 + c))
             for c in range(TILE):
                 if c0 + c <= n_label:
                     own = LANES * (k * (n_label + 1) + c0 + c)
                     store(total, own, load(total, own) + get(sums, c))
 
 
+def products_of_inputs(spectra_products, inputs, made, places, x, m0, size):
+    """PRODUCTS products of two inputs, from number m0 on, for a block: an array, its first row, rows to a spectrum.
+
+    Of labels that are the same for all lanes they are in `spectra_products`. Where each lane has inputs of its own, an
+    array (n, 8), they are written to `made`.
+    """
+    raise NotImplementedError("a part of kernels, which compile it")
+
+
+@overload(products_of_inputs, jit_options={"error_model": "numpy", "nogil": True, "forceinline": True})
+def _products_of_inputs(spectra_products, inputs, made, places, x, m0, size):
+    def known(spectra_products, inputs, made, places, x, m0, size):
+        return spectra_products, x * size.n_product + m0, size.n_product
+
+    def multiplied(spectra_products, inputs, made, places, x, m0, size):
+        first_of_product, second_of_product = places.first_of_product, places.second_of_product
+        for s in range(BLOCK):
+            row = (x + s) * size.n_column
+            for m in range(PRODUCTS):
+                a, b = row + first_of_product[m0 + m], row + second_of_product[m0 + m]
+                store(made, LANES * (s * PRODUCTS + m), for_lanes(inputs, a) * for_lanes(inputs, b))
+        return made, 0, PRODUCTS
+
+    return multiplied if inputs.ndim == 2 else known
+
+
 @inlined
 def sum_pairs(memory, spectra, places, x, size):
     """Add a block's hidden weights x hidden weights to J'J: PAIRS pairs of neurons times PRODUCTS products."""
-    sums, by_hidden, products, n_product = memory.sums, memory.by_hidden, spectra.products, size.n_product
+    sums, by_hidden, n_product = memory.sums, memory.by_hidden, size.n_product
     first_of_pair, second_of_pair = places.first_of_pair, places.second_of_pair
-    for p0 in range(0, size.n_pair, PAIRS):
-        for m0 in range(0, n_product, PRODUCTS):
+    for m0 in range(0, n_product, PRODUCTS):
+        products, row, step = products_of_inputs(spectra.products, spectra.inputs, memory.products, places, x, m0, size)
+        for p0 in range(0, size.n_pair, PAIRS):
             held = float_registers(HELD_PAIRS)
             both = float_registers(PAIRS)
             for p in range(PAIRS):
@@ -64,7 +93,7 @@ def sum_pairs(memory, spectra, places, x, size):
                     first, second = load(by_hidden, LANES * (j * BLOCK + s)), load(by_hidden, LANES * (k * BLOCK + s))
                     put(both, p, first * second)
                 for m in range(PRODUCTS):
-                    product = fill(products[(x + s) * n_product + m0 + m])
+                    product = for_lanes(products, row + s * step + m)
                     for p in range(PAIRS):
                         put(held, p * PRODUCTS + m, get(held, p * PRODUCTS + m) + get(both, p) * product)
             for p in range(PAIRS):
@@ -90,7 +119,7 @@ def sum_cross(memory, spectra, x, size):
                 for s in range(BLOCK):
                     slope = load(by_hidden, LANES * (k * BLOCK + s))
                     for c in range(TILE):
-                        put(slopes, c, slope * fill(inputs[(x + s) * n_column + c0 + c]))
+                        put(slopes, c, slope * for_lanes(inputs, (x + s) * n_column + c0 + c))
                     for i in range(OUTPUTS):
                         h = load(by_output, LANES * ((i0 + i) * BLOCK + s))
                         for c in range(TILE):
@@ -134,7 +163,7 @@ def derivatives(memory, networks, spectra, now, x, size):
     one = fill(1.0)
     for s in range(BLOCK):
         output = load(activations, LANES * (row + s * (n_neurons + 1) + n_neurons))
-        root_weight = fill(table[label + s * size.n_table + size.n_column + ROOT_WEIGHT])
+        root_weight = for_lanes(table, label + s * size.n_table + size.n_column + ROOT_WEIGHT)
         slope = output * (one - output) * root_weight
         residual = (output - load(targets, LANES * (x + s))) * root_weight
         store(pull, LANES * s, slope * residual)

@@ -33,11 +33,13 @@ def relevance_by_kriging(leave_one_out: LeaveOneOut, flux: np.ndarray, nugget: n
     labels, lengths = leave_one_out.labels, leave_one_out.lengths
     slopes = np.empty((flux.shape[1], len(lengths)))
     nugget = np.maximum(nugget, LEAST_NUGGET)
+    by_square = slope_of_matern(labels, lengths)
     for one in np.unique(nugget):
         pixels = np.flatnonzero(nugget == one)
         solved = leave_one_out.solved(np.asarray(flux[:, pixels], dtype=float), one)
         for c in range(len(lengths)):
-            slope = weighted_sums(slope_of_matern(labels, lengths, c), solved)
+            across = by_square * ((labels[:, c, None] - labels[:, c]) / lengths[c] ** 2)
+            slope = weighted_sums(across, solved)
             slopes[pixels, c] = _lengths_of_columns(slope)
     return from_slopes(slopes)
 
@@ -49,13 +51,16 @@ def from_slopes(slopes: np.ndarray) -> np.ndarray:
     return np.where(most > 0, most / np.maximum(slopes, least), 1.0)
 
 
-def slope_of_matern(labels: np.ndarray, lengths: np.ndarray, c: int) -> np.ndarray:
-    """(n, n): the derivative of the Matern 5/2 covariance of labels (n, n_label) by label c of the first of two."""
+def slope_of_matern(labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """(n, n): what the derivative of the Matern 5/2 covariance of labels (n, n_label) has in common for all labels.
+
+    Times the difference of two spectra in a label, over its length squared, it is the one by that label of the first.
+    """
     square = np.zeros((len(labels), len(labels)))
     for k, length in enumerate(lengths):
         square += ((labels[:, k, None] - labels[:, k]) / length) ** 2
     r = np.sqrt(5 * square)
-    return -(5 / 3) * (1 + r) * np.exp(-r) * (labels[:, c, None] - labels[:, c]) / lengths[c] ** 2
+    return -(5 / 3) * (1 + r) * np.exp(-r)
 
 
 @kernel

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from payneflow.scaling import FluxScale
-from payneflow.settings import FEW_LABELS, LmSettings
+from payneflow.settings import LmSettings, has_many_labels
 from payneflow.training.lanes import PixelTask, Trainer, flux_to_learn, train_pixels
 from payneflow.training.lm.floor import find_floor
 from payneflow.training.lm.limits import TEMPLATE_DAMPING, TEMPLATE_ITERATIONS, TEMPLATE_STARTS
@@ -31,7 +31,7 @@ def prepare(
 ) -> Preparation:
     """Virtual spectra, the floor, and templates, trained here; see `payneflow.training.trainers.prepare`."""
     n_label = scaled_labels.shape[1]
-    many, settings = n_label > FEW_LABELS, settings.for_labels(n_label)
+    many, settings = has_many_labels(n_label), settings.for_labels(n_label)
     floor = find_floor(scaled_labels, flux, settings.trunc_diff, flux_scale, tells_relevance=many)
     virtual = make_virtual_spectra(scaled_labels, flux, seed, None if settings.virtual_weight else 0, flux_scale)
     note = (

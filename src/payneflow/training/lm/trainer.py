@@ -1,18 +1,19 @@
 """The Levenberg-Marquardt trainer: second-order steps on the same networks, tied down by virtual spectra.
 
-A trial learns the training spectra alone; a loop learns the virtual spectra too, at a small weight. Each kind of run
-has an engine of eight lanes (engine.py); pixels wait for a lane of the kind they need, and the fuller engine goes
-first.
+A trial learns the training spectra alone; a loop learns the virtual spectra too, at a small weight. Each kind of run,
+and each number of labels that networks keep (own_labels.py), has an engine of eight lanes (engine.py); pixels wait for
+a lane of the kind they need, and the fullest engine goes first.
 """
 
 from collections import deque
 
 import numpy as np
 
-from payneflow.scaling import TRAINING_LEAST, TRAINING_MOST
+from payneflow.scaling import SPAN, TRAINING_LEAST, TRAINING_MOST
 from payneflow.settings import LmSettings
 from payneflow.simd import LANES
 from payneflow.training.lm.engine import LaneEngine
+from payneflow.training.lm.own_labels import OwnLabelsEngine, labels_that_act
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.relevance import STEEPNESS as RELEVANT_STEEPNESS
 from payneflow.training.lm.relevance import from_slopes, slopes_and_square
@@ -21,13 +22,17 @@ from payneflow.training.policy import Outcome, Run
 from payneflow.training.randomness import weights_generator
 from payneflow.weights import join, split
 
-# Pixels under way at a time: enough that neither engine waits for the other, and few to begin again after a kill.
+# Pixels under way at a time: enough that no engine waits for another, and few to begin again after a kill.
 PLACES = 8 * LANES
 
 STEEPNESS = 0.7 * 1.5  # length of a new w0 over n_neurons^(1/n_label); 0.7: Nguyen & Widrow (1990), tanh on -1 .. 1
 OUTPUT_SPREAD = 0.5  # standard deviation of the output weights of a new network
+LEAST_TO_TRIAL = 1 / 300  # a trial knows no label that does less by kriging, the label of most effect doing 1
+LEAST_EFFECT = 0.3  # a loop knows no label that changes flux by less than this part of what the trial left unexplained
+OF_TRUNC_DIFF = 1 / 30  # nor one that changes it by less than this part of trunc_diff, where that is less
 OF_DEVIATION = 1.0  # a loop's penalty where relevance is known, in mean squares of what the trial left unexplained
 MEAN_LEAST, MEAN_MOST = 0.01, 0.99  # of the scaled flux, whose logit is the new network's output
+ALL = 0  # labels of a lane: all there are, which lanes share
 
 
 class LmTrainer:
@@ -42,20 +47,17 @@ class LmTrainer:
         self.settings, self.seed = settings, seed
         self._n_training, self._n_label = scaled_labels.shape
         self._labels = np.ascontiguousarray(scaled_labels)
+        self._spread = scaled_labels.std(axis=0)
         virtual = preparation.virtual
         weights = np.concatenate([np.ones(self._n_training), np.full(len(virtual.labels), settings.virtual_weight)])
         labels = np.concatenate([scaled_labels, virtual.labels])
-        self._trials = LaneEngine(scaled_labels, weights[: self._n_training], *self._sizes())
-        self._loops = LaneEngine(labels, weights, *self._sizes())
-        self._waiting = {engine: deque() for engine in (self._trials, self._loops)}
-        self._place_of = {engine: {} for engine in (self._trials, self._loops)}
+        self._learn = {False: (labels, weights), True: (self._labels, weights[: self._n_training])}
+        self._trials_apart = len(virtual.labels) > 0
+        self._stations: dict[tuple[bool, int], Station] = {}
         templates = preparation.templates
         self._n_offer = min(len(templates), settings.n_starts)
         self._templates = TemplateFits(templates, scaled_labels) if len(templates) else None
         self._offers: dict[int, list[np.ndarray]] = {}
-
-    def _sizes(self) -> tuple[int, int, float]:
-        return self._n_training, self.settings.n_neurons, self.settings.penalty
 
     def new_network(
         self, pixel: int, restart: int, flux: np.ndarray, relevance: np.ndarray | None = None
@@ -70,32 +72,63 @@ class LmTrainer:
         return random_network(generator, training_flux.mean(), self._n_label, self.settings.n_neurons, relevance)
 
     def start(self, lane: int, flux: np.ndarray, weights: np.ndarray, run: Run) -> None:
-        engine = self._trials if run.trial else self._loops
-        relevance, penalty = run.relevance, None
-        if relevance is not None and not run.trial:
-            relevance, penalty = self._as_the_trial_found(weights, flux)
-        self._waiting[engine].append((lane, weights, flux[: engine.n_given], run, relevance, penalty))
+        relevance, penalty, kept = run.relevance, None, None
+        if relevance is not None:
+            if run.trial:
+                kept = labels_that_act(1 / relevance, LEAST_TO_TRIAL)
+            else:
+                relevance, penalty, kept = self._as_the_trial_found(weights, flux)
+        station = self._station(run.trial and self._trials_apart, kept)
+        job = weights, flux[: station.engine.n_given], run.steps, run.step_size, run.noise, relevance, penalty
+        station.waiting.append((lane, job if kept is None else (*job, kept)))
 
-    def _as_the_trial_found(self, weights: np.ndarray, flux: np.ndarray) -> tuple[np.ndarray, float]:
-        """Relevance and penalty by which a loop goes on from the network of a trial.
+    def _station(self, trial: bool, kept: np.ndarray | None) -> "Station":
+        """The one for a trial or a loop of networks of as many labels as are kept; None: of all, in shared lanes."""
+        width = ALL if kept is None else len(kept)
+        if (trial, width) not in self._stations:
+            learn = *self._learn[trial], self._n_training, self.settings.n_neurons, self.settings.penalty
+            engine = LaneEngine(*learn) if width == ALL else OwnLabelsEngine(*learn, width)
+            self._stations[trial, width] = Station(engine)
+        return self._stations[trial, width]
+
+    def _as_the_trial_found(self, weights: np.ndarray, flux: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        """Relevance, penalty and labels kept by which a loop goes on from the network of a trial.
 
         The most probable network has the penalty `noise variance / weight variance` (MacKay 1992, Neural Computation 4,
         448); what the trial could not explain stands for the noise.
         """
         w0, b0, w1, b1 = split(weights, self._n_label)
         slopes, square = slopes_and_square(w0, b0, w1, float(b1), self._labels, flux[: self._n_training])
-        return from_slopes(slopes), OF_DEVIATION * square
+        least = min(LEAST_EFFECT * np.sqrt(square), SPAN * self.settings.trunc_diff * OF_TRUNC_DIFF)
+        kept = labels_that_act(slopes * self._spread, least)
+        return from_slopes(slopes), OF_DEVIATION * square, kept
 
     def advance(self) -> list[tuple[int, Outcome]]:
-        for engine, waiting in self._waiting.items():
-            places = self._place_of[engine]
-            for engine_lane in range(LANES):
-                if waiting and engine_lane not in places:
-                    place, weights, flux, run, *held = waiting.popleft()
-                    places[engine_lane] = place
-                    engine.start(engine_lane, weights, flux, run.steps, run.step_size, run.noise, *held)
-        engine = self._loops if len(self._place_of[self._loops]) >= len(self._place_of[self._trials]) else self._trials
-        return [(self._place_of[engine].pop(lane), engine.result(lane)) for lane in engine.advance()]
+        """The fullest station goes first. No pixel takes a lane of more labels: its last bits would be others."""
+        _, fullest = max(self._stations.items(), key=lambda item: (item[1].load, not item[0][0]))
+        return fullest.advance()
+
+
+class Station:
+    """An engine and the pixels that wait for its lanes."""
+
+    def __init__(self, engine: LaneEngine):
+        self.engine = engine
+        self.waiting: deque = deque()
+        self._place_of: dict[int, int] = {}
+
+    @property
+    def load(self) -> int:
+        """Lanes that have something to do."""
+        return min(len(self._place_of) + len(self.waiting), LANES)
+
+    def advance(self) -> list[tuple[int, Outcome]]:
+        """Iterate until a pixel is done or more, after free lanes have taken those that wait."""
+        for lane in range(LANES):
+            if self.waiting and lane not in self._place_of:
+                self._place_of[lane], job = self.waiting.popleft()
+                self.engine.start(lane, *job)
+        return [(self._place_of.pop(lane), self.engine.result(lane)) for lane in self.engine.advance()]
 
 
 def random_network(
