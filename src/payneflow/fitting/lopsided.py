@@ -59,14 +59,17 @@ def _looks(labels: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _changes(networks: PixelNetworks, labels, noise, star, places) -> np.ndarray:
-    """(n_look, 2): squares of the changes of the flux, over its variance."""
-    emulator = emulator_of(networks)
-    n_place = emulator.axis.n_place
-    variance, flux = (aligned(n_place // LANES, np.float32) for _ in range(2))
-    variance[:] = np.where(emulator.dead, NOTHING, emulator.variance / networks.flux_scale.width**2)
+    """(n_look, 2): squares of the changes of the flux at places (n_look, 2, n_label), over its variance.
+
+    `star` (n_look,): of each look, in order.
+    """
     squares = np.zeros(places.shape[:2])
     if len(star):
+        emulator = emulator_of(networks)
+        variance = aligned(emulator.axis.n_place // LANES, np.float32)
+        variance[:] = np.where(emulator.dead, NOTHING, emulator.variance / networks.flux_scale.width**2)
+        first = 2 * np.searchsorted(star, np.arange(len(labels) + 1))
         changes = build_changes(emulator.n_label, emulator.n_neurons)
-        labels, places = np.ascontiguousarray(labels), np.ascontiguousarray(places)
-        changes(emulator.weights[np.float32], variance, np.asarray(noise), labels, star, places, flux, squares)
+        given = np.ascontiguousarray(labels), first, np.ascontiguousarray(places).reshape(-1, labels.shape[1])
+        changes(emulator.weights[np.float32], variance, np.asarray(noise), *given, squares.reshape(-1))
     return squares

@@ -13,11 +13,9 @@ from payneflow.simd import (
     kernel,
     like,
     load_line,
-    part,
     power_of_two,
     put,
     registers_like,
-    store,
     total,
 )
 
@@ -50,41 +48,33 @@ def build_changes(n_label, n_neurons):
             z = z + load_line(weights, b + (n_label + 1) * width) * inverse * e_a
         return (one / (one + power_of_two(z)) - like(z, offset)) * like(z, 1.0 / span)
 
-    @part
-    def look(weights, x, flux, variance, noise, base):
-        """Sum of the squares by which the flux of scaled labels x (n_label,) differs from `flux`, over its variance.
-
-        `base`: write the flux instead.
-        """
-        width = CACHE_LINE // weights.itemsize
-        first = load_line(weights, 0)
-        labels = registers_like(first, n_label)
-        for j in range(n_label):
-            put(labels, j, like(first, x[j]))
-        square = like(first, 0.0)
-        for group in range(flux.size // width):
-            found, place = network(weights, group, labels), group * width
-            if base:
-                store(flux, place, found)
-            else:
-                away = found - load_line(flux, place)
-                square = square + away * away / (load_line(variance, place) + like(first, noise))
-        return total(square)
-
     @kernel
-    def changes(weights, variance, noise, x, star, places, flux, squares):
-        """Fill squares (n_look, n_place): what each look at a star changes.
+    def changes(weights, variance, noise, x, first, places, squares):
+        """Fill squares (n_place,): by how much the flux of each place differs from its star's, squared, over the
+        variance, summed over the pixels.
 
         `weights`: of Emulator, float32; `variance`: (n_pixel of the padded axis,) float32; `noise`: (n_star,) variance
-        to be added; `x`: (n_star, n_label) scaled labels; `star`: (n_look,), increasing; `places`: (n_look, n_place,
-        n_label) scaled labels to look at; `flux`: memory like `variance`.
+        to be added; `x`: (n_star, n_label) scaled labels; `places`: (n_place, n_label) scaled labels to look at, those
+        of star i from first[i] to first[i + 1]. A group of pixels is done for all places of a star, while its weights
+        are at hand.
         """
-        before = -1
-        for i in range(len(star)):
-            if star[i] != before:
-                before = star[i]
-                look(weights, x[before], flux, variance, noise[before], True)
-            for place in range(places.shape[1]):
-                squares[i, place] = look(weights, places[i, place], flux, variance, noise[before], False)
+        width = CACHE_LINE // weights.itemsize
+        base = load_line(weights, 0)
+        labels = registers_like(base, n_label)
+        squares[:] = 0.0
+        for star in range(len(x)):
+            if first[star] == first[star + 1]:
+                continue
+            for group in range(len(variance) // width):
+                for place in range(first[star] - 1, first[star + 1]):
+                    of_star = place < first[star]
+                    for j in range(n_label):
+                        put(labels, j, like(base, x[star, j] if of_star else places[place, j]))
+                    flux = network(weights, group, labels)
+                    if of_star:
+                        base = flux
+                    else:
+                        away, both = flux - base, load_line(variance, group * width) + like(base, noise[star])
+                        squares[place] += total(away * away / both)
 
     return changes
