@@ -27,6 +27,7 @@ _MARKERS_OF_LABELS = {
     "AT_BOUND": ("d", SKY),
     "OUTSIDE_TRAINING": ("2", GREEN),
     "NO_INFORMATION": ("x", VERMILION),
+    "LOPSIDED": ("1", ORANGE),
 }
 _OTHER = ("8", PURPLE)  # a flag that this version does not know
 _FAILED = "FAILED"  # such a fit has no labels, so that there is nothing to mark

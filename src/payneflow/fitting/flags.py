@@ -42,6 +42,7 @@ class LabelFlag(IntFlag):
     AT_BOUND = 1
     OUTSIDE_TRAINING = 2
     NO_INFORMATION = 4
+    LOPSIDED = 8
 
 
 LABEL_FLAG_MEANINGS = {
@@ -49,4 +50,5 @@ LABEL_FLAG_MEANINGS = {
     LabelFlag.OUTSIDE_TRAINING: "it lies outside the range of the training labels by more than its error",
     LabelFlag.NO_INFORMATION: "the spectrum does not tell it: its error is more than half the range of the training "
     "labels, and is given as that range where it is more",
+    LabelFlag.LOPSIDED: "labels five errors away fit nearly as well: a line so weak that it may be weaker still",
 }

@@ -19,9 +19,10 @@ from payneflow.fitting.engine.arguments import (
 from payneflow.fitting.engine.minimiser import STUCK
 from payneflow.fitting.engine.outliers import MANY
 from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
-from payneflow.fitting.flags import FitFlag
+from payneflow.fitting.flags import FitFlag, LabelFlag
 from payneflow.fitting.formal_covariance import formal_covariance
 from payneflow.fitting.label_flags import at_bounds, capped, flags_of_labels
+from payneflow.fitting.lopsided import lopsided
 from payneflow.fitting.mismatch import LINEAR, NONE, EmulatorScatter, Scores, find_mismatch
 from payneflow.fitting.parameters import Parameters
 from payneflow.fitting.settings import FitSettings
@@ -30,6 +31,7 @@ from payneflow.network import PixelNetworks
 FEW = 10  # used pixels for each fitted parameter
 EDGE = 1.0  # places: a velocity so near the end of its range is at the end
 CERTAIN = 16.0  # a second peak whose chi2, in units of chi2/dof, is less than this higher may be the true one
+LEAST_NOISE = 0.1  # of the mean variance of the pixels; the rest is the emulator's
 VELOCITY_WINDOW = 30.0  # km/s: how far a fitted velocity may be from that of the correlation
 
 
@@ -159,6 +161,8 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     of_labels = flags_of_labels(
         x[:, layout.labels], past_bound, at_bound[:, layout.labels], error[:, layout.labels], surely
     )
+    weak = _lopsided(networks, fits, formal[:, layout.labels, layout.labels], error[:, layout.labels], used, good)
+    of_labels.flags[good] |= LabelFlag.LOPSIDED * weak
     covariance = capped(covariance, layout.n_label)
     error = np.sqrt(np.einsum("nii->ni", covariance))
     flags[ended >= STUCK] |= FitFlag.NOT_CONVERGED
@@ -211,6 +215,14 @@ def _photons(networks: PixelNetworks, fits: Fits, used, good, label_errors) -> n
     rms = networks.emulator_rms / networks.flux_scale.width
     root = np.sqrt(label_errors.photon_shares(used[good] / fits.total_weight[good], rms))
     return root[:, :, None] * root[:, None, :]
+
+
+def _lopsided(networks: PixelNetworks, fits: Fits, formal, error, used, good) -> np.ndarray:
+    """(n_good, n_label) bool, by `formal` covariances and errors of all scaled labels."""
+    variance = used[good] / fits.total_weight[good]
+    square = np.nanmean(networks.emulator_rms**2) / networks.flux_scale.width**2
+    noise = np.maximum(variance - square, LEAST_NOISE * variance)
+    return lopsided(networks, fits.x[good, : formal.shape[1]], formal[good], error[good], noise)
 
 
 def covariance_of_noise(networks: PixelNetworks, settings: FitSettings, fits: Fits) -> np.ndarray:
