@@ -13,7 +13,7 @@ import numpy as np
 
 from payneflow.errors import SpectraError
 from payneflow.fitting.engine.emulator import LINE, Emulator, PaddedAxis
-from payneflow.fitting.engine.taps import HALF, TAPS, tap_weights, tap_weights_at
+from payneflow.fitting.engine.taps import HALF, KAISER_BETA, TAPS, tap_weights, tap_weights_at
 from payneflow.simd import CACHE_LINE, LANES, inlined, like, load, load_line, part, store
 from payneflow.wavelength import GAP, even_step
 
@@ -25,11 +25,11 @@ NOWHERE = -1.0  # place of a data pixel beyond all segments
 
 
 @cache
-def tap_table() -> np.ndarray:
-    """(INTERVALS, 4, TAPS): coefficients of cubic polynomials within each interval, value and slope fitted."""
+def tap_table(half: int = HALF, beta: float = KAISER_BETA) -> np.ndarray:
+    """(INTERVALS, 4, 2 half): coefficients of cubic polynomials within each interval, value and slope fitted."""
     edges, h = np.arange(INTERVALS + 1) / INTERVALS, 1e-5
-    value = tap_weights(edges)
-    slope = (tap_weights(edges + h) - tap_weights(edges - h)) / (2.0 * h) / INTERVALS
+    value = tap_weights(edges, half, beta)
+    slope = (tap_weights(edges + h, half, beta) - tap_weights(edges - h, half, beta)) / (2.0 * h) / INTERVALS
     rise, start, end = np.diff(value, axis=0), slope[:-1], slope[1:]
     return np.stack([value[:-1], start, 3.0 * rise - 2.0 * start - end, start + end - 2.0 * rise], axis=1)
 

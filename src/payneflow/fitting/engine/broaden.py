@@ -1,0 +1,154 @@
+"""The emulator's lines broadened on the rest axis: rotation, macroturbulence, and the instrument, in one convolution.
+
+A width is no parameter to search for: its derivative vanishes at 0. What a search moves is p, in places, with
+width^2 = p^2 + 2 p SOFT + FLOOR^2: at 0 the flux changes as p does, because it changes as width^2 does, and far from 0 p
+is a width less SOFT. So a bound at p = 0 is like any other bound.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from payneflow.fitting.engine.profiles import HALF
+from payneflow.fitting.engine.shift import INTERVALS
+from payneflow.simd import CACHE_LINE, get, like, load_line, part, put, registers_like, store
+
+SOFT = 1.5  # places: about half a resolution element, where a width begins to be felt as such
+FLOOR = 0.01  # places: what a width of 0 is taken for, 4e-6 of the flux at most
+NO_BROADENING = -1  # in place of how many broadenings are parameters
+
+
+class Broadening(NamedTuple):
+    """What the kernels know of the broadening, float64. Several shapes one after the other, shape b up to ends[b]."""
+
+    table: np.ndarray  # shift.tap_table of the taps of profiles.py, flat
+    nodes: np.ndarray  # (n_node,) of Shape
+    weights: np.ndarray  # (n_node,)
+    ends: np.ndarray  # (n_broad,) int64
+    fixed: np.ndarray  # (n,) half kernel of what is the same in all fits: the instrument
+    start: np.ndarray  # (n_broad,) parameters that fits start from
+
+
+def to_parameter(width: Any) -> Any:
+    """Width in places -> the parameter that a search moves."""
+    return np.sqrt(np.maximum(np.square(width), FLOOR**2) + SOFT**2 - FLOOR**2) - SOFT
+
+
+def to_width(parameter: Any) -> Any:
+    """The parameter that a search moves -> width in places, 0 for parameter 0."""
+    return np.sqrt(parameter * (parameter + 2.0 * SOFT))
+
+
+# --------------------------------------------------------------------------------------------------- parts of kernels
+
+
+@part
+def shape_kernel(table, nodes, weights, first, stop, width, kernel, slope):
+    """Write the half kernel (n,) of a shape and its derivative by the width; returns how many pixels of it there are."""
+    taps = 2 * HALF
+    most = 0
+    for k in range(first, stop):
+        most = max(most, int(width * nodes[k]))
+    n = most + HALF + 1
+    for m in range(n):
+        kernel[m] = slope[m] = 0.0
+    for k in range(first, stop):
+        place = width * nodes[k]
+        whole = int(place)
+        scaled = (place - whole) * INTERVALS
+        interval = min(int(scaled), INTERVALS - 1)
+        u, at = scaled - interval, interval * 4 * taps
+        for j in range(taps):
+            c0, c1, c2, c3 = table[at + j], table[at + taps + j], table[at + 2 * taps + j], table[at + 3 * taps + j]
+            m = abs(whole + j + 1 - HALF)
+            share = weights[k] if m == 0 else 0.5 * weights[k]
+            kernel[m] += share * (c0 + u * (c1 + u * (c2 + u * c3)))
+            slope[m] += share * nodes[k] * INTERVALS * (c1 + u * (2.0 * c2 + 3.0 * u * c3))
+    return n
+
+
+@part
+def one_after_other(one, n_one, other, n_other, out):
+    """The half kernel of two half kernels; returns how many pixels of it there are."""
+    n = n_one + n_other - 1
+    for m in range(n):
+        value = 0.0
+        for k in range(max(1 - n_other, m + 1 - n_one), min(n_other, n_one + m)):
+            value += one[abs(m - k)] * other[abs(k)]
+        out[m] = value
+    return n
+
+
+@cache
+def build_kernel(n_broad):
+    """The part that makes the kernel of all broadenings, and its derivatives by their parameters."""
+
+    @part
+    def make_kernel(given, x, first, rows):
+        """Rows (1 + n_broad, n) of half kernels at the parameters x[first : first + n_broad]; returns their length."""
+        longest = rows.shape[1]
+        own, own_slope, scratch = np.empty(longest), np.empty(longest), np.empty(longest)
+        n = len(given.fixed)
+        for m in range(n):
+            rows[0, m] = given.fixed[m]
+        for b in range(n_broad):
+            p = x[first + b]
+            width = (p * (p + 2.0 * SOFT) + FLOOR * FLOOR) ** 0.5
+            begin = given.ends[b - 1] if b > 0 else 0
+            n_own = shape_kernel(given.table, given.nodes, given.weights, begin, given.ends[b], width, own, own_slope)
+            n_new = one_after_other(rows[0], n, own_slope, n_own, rows[1 + b])
+            for m in range(n_new):
+                rows[1 + b, m] *= (p + SOFT) / width
+            for a in range(b + 1):
+                one_after_other(rows[a], n, own, n_own, scratch)
+                for m in range(n_new):
+                    rows[a, m] = scratch[m]
+            n = n_new
+        return n
+
+    return make_kernel
+
+
+@cache
+def build_broaden(n_label, n_broad):
+    """The part that broadens the flux and its derivatives by the labels, and adds those by the broadenings."""
+    make_kernel = build_kernel(n_broad)
+    n_slope = max(n_broad, 1)  # there is no array of no registers
+
+    @part
+    def broaden(given, x, longest, rest, n_rest, starts, ranges, broad):
+        """Rows of `broad` (1 + n_label + n_broad, n_rest) from those of `rest` (1 + n_label, n_rest) at x.
+
+        Broadenings are the parameters after the labels. Segment s is at starts[s], as long as ranges[s]. No kernel is
+        longer than `longest` pixels from its middle.
+        """
+        width = CACHE_LINE // rest.itemsize
+        exact = np.empty((1 + n_broad, longest))
+        n = make_kernel(given, x, n_label, exact)
+        kernel = exact.astype(rest.dtype)
+        slopes = registers_like(load_line(rest, 0), n_slope)
+        for s in range(len(ranges)):
+            for at in range(starts[s], starts[s] + ranges[s, 1] - ranges[s, 0], width):
+                value = load_line(rest, at)
+                for b in range(n_broad):
+                    put(slopes, b, value * like(value, kernel[1 + b, 0]))
+                value = value * like(value, kernel[0, 0])
+                for m in range(1, n):
+                    both = load_line(rest, at - m) + load_line(rest, at + m)
+                    value = value + both * like(both, kernel[0, m])
+                    for b in range(n_broad):
+                        put(slopes, b, get(slopes, b) + both * like(both, kernel[1 + b, m]))
+                store(broad, at, value)
+                for b in range(n_broad):
+                    store(broad, (1 + n_label + b) * n_rest + at, get(slopes, b))
+                for j in range(1, n_label + 1):
+                    own = j * n_rest + at
+                    value = load_line(rest, own)
+                    value = value * like(value, kernel[0, 0])
+                    for m in range(1, n):
+                        both = load_line(rest, own - m) + load_line(rest, own + m)
+                        value = value + both * like(both, kernel[0, m])
+                    store(broad, own, value)
+
+    return broaden
