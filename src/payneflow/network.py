@@ -62,7 +62,7 @@ class PixelNetworks:
     in Angstrom, `label_names`, `label_units` (n_label,), `emulator_rms` (n_pixel,), the rms error of the emulator on
     the test set in the unit of the flux, and `provenance` (settings, seed, SHA-256 of the grid, versions).
     `split`: which spectra of their grid they were trained on; None where nothing is known of it. `flux_scale`: the
-    flux that is 0.1 and 0.9 to the networks.
+    flux that is 0.1 and 0.9 to the networks. `resolution`: R of the grid's spectra, 0 where nothing is known of it.
     """
 
     w_array_0: np.ndarray
@@ -78,6 +78,7 @@ class PixelNetworks:
     provenance: dict = field(default_factory=dict)
     split: Split | None = None
     flux_scale: FluxScale = PUBLISHED_FLUX
+    resolution: float = 0.0
 
     @property
     def scaler(self) -> LabelScaler:

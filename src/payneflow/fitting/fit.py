@@ -102,7 +102,7 @@ def search_spectra(
     flux, flux_error = _checked(networks, flux, flux_error, axis)
     starts, own_start = _starts(networks, settings, start, held, len(flux))
     engine = engine_for(networks_of_shares(networks), settings, axis, own_start)
-    if settings.velocity or axis is not None:
+    if settings.velocity or axis is not None or settings.broadenings(networks.label_names) or settings.resolution:
         check_sampling(networks, settings.velocity)
     fits = engine.no_fits(len(flux))
     shares = in_shares(networks, flux, flux_error)
@@ -183,6 +183,8 @@ def _starts(networks, settings, start, held, n) -> tuple[np.ndarray, bool]:
         starts[:, 0] = np.clip(networks.scaler.scale(start), LOWEST_LABEL, HIGHEST_LABEL)
     held = start if held is None and not own else held
     for name, value in settings.fixed.items():
+        if name not in networks.label_names:  # a broadening, which has a start of its own
+            continue
         j = networks.label_names.index(name)
         if value is not None:
             starts[:, :, j] = networks.scaler.scale_one(j, value)

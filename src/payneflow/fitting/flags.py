@@ -37,11 +37,12 @@ FLAG_MEANINGS = {
 
 
 class LabelFlag(IntFlag):
-    """The column `<label>_flags` of the fits holds the sum of those that apply to this label."""
+    """The column `<label>_flags` of the fits holds the sum of those that apply to this label, or broadening."""
 
     AT_BOUND = 1
     OUTSIDE_TRAINING = 2
     NO_INFORMATION = 4
+    UPPER_LIMIT = 8
 
 
 LABEL_FLAG_MEANINGS = {
@@ -49,4 +50,5 @@ LABEL_FLAG_MEANINGS = {
     LabelFlag.OUTSIDE_TRAINING: "it lies outside the range of the training labels by more than its error",
     LabelFlag.NO_INFORMATION: "the spectrum does not tell it: its error is more than half the range of the training "
     "labels, and is given as that range where it is more",
+    LabelFlag.UPPER_LIMIT: "a width of lines that the spectrum does not tell from 0: an upper limit, of 95 %, is given",
 }

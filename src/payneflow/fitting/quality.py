@@ -19,12 +19,13 @@ from payneflow.fitting.engine.arguments import (
 from payneflow.fitting.engine.minimiser import STUCK
 from payneflow.fitting.engine.outliers import MANY
 from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
-from payneflow.fitting.flags import FitFlag
+from payneflow.fitting.flags import FitFlag, LabelFlag
 from payneflow.fitting.formal_covariance import formal_covariance
 from payneflow.fitting.label_flags import at_bounds, capped, flags_of_labels
 from payneflow.fitting.mismatch import LINEAR, NONE, EmulatorScatter, Scores, find_mismatch
 from payneflow.fitting.parameters import Parameters
 from payneflow.fitting.settings import FitSettings
+from payneflow.fitting.widths import Widths, widths_of
 from payneflow.network import PixelNetworks
 
 FEW = 10  # used pixels for each fitted parameter
@@ -102,7 +103,7 @@ class Quality:
     """Of each fit, NaN where it failed: scaled labels (n, n_label), their covariance (n, n_label, n_label), the radial
     velocity and its error in km/s (n,), NaN where none is fitted; the degrees of freedom and the flags (n,); the flags
     of each label (n, n_label). By how many sigma the star is another than the model describes, and of which kind
-    (mismatch.py), (n,).
+    (mismatch.py), (n,). `widths`: of the broadenings.
     """
 
     scaled: np.ndarray
@@ -114,6 +115,7 @@ class Quality:
     label_flags: np.ndarray
     mismatch_sigma: np.ndarray
     mismatch_kind: np.ndarray
+    widths: Widths
 
 
 def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label_errors=None, exclude=None) -> Quality:
@@ -136,6 +138,8 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     at_bound = np.zeros(x.shape, dtype=bool)
     at_bound[:, layout.labels] = at_bounds(x[:, layout.labels], free[layout.labels])
     past_bound = (formal @ fits.pull[:, :, None])[:, layout.labels, 0]
+    broad = layout.broadenings
+    beyond = (formal @ fits.pull[:, :, None])[:, broad, 0]
     if layout.has_velocity:  # places -> km/s
         column = layout.velocity
         velocity = to_velocity(x[:, column], fits.log_step)
@@ -177,6 +181,9 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         flags[score**2 - second**2 < CERTAIN * np.maximum(reduced, 1.0)] |= FitFlag.RV_UNSURE
     flags[failed] = FitFlag.FAILED
     of_labels.flags[failed] = 0
+    widths = widths_of(x[:, broad], error[:, broad], beyond, parameters.highest[broad], free[broad], fits.log_step)
+    flags[((widths.flags & LabelFlag.AT_BOUND) > 0).any(axis=1) & ~failed] |= FitFlag.AT_BOUND
+    _forget(widths, failed)
     if networks.failure:
         flags |= int(FitFlag.POOR_NETWORKS)
     x[failed], covariance[failed], error[failed] = np.nan, np.nan, np.nan
@@ -188,8 +195,16 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     sigma, kind = np.full(len(x), np.nan), np.full(len(x), NONE, dtype="U10")
     sigma[good], kind[good] = mismatch.sigma, mismatch.kind
     return Quality(
-        x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, label_flags, sigma, kind
-    )
+        x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, label_flags, sigma, kind,
+        widths,
+    )  # fmt: skip
+
+
+def _forget(widths: Widths, failed: np.ndarray) -> None:
+    """Widths of fits that failed are NaN, without flags."""
+    for values in (widths.value, widths.error, widths.limit):
+        values[failed] = np.nan
+    widths.flags[failed] = 0
 
 
 def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_errors, exclude):

@@ -1,11 +1,11 @@
-"""Broadening: its shapes against their formulas, the kernels against convolution on a fine axis, slopes by differences."""
+"""Broadening: its shapes against formulas, kernels against convolution on a fine axis, slopes against differences."""
 
 import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.special import erfc
 
-from payneflow.fitting.engine.broaden import FLOOR, Broadening, build_broaden, build_kernel, to_parameter, to_width
+from payneflow.fitting.engine.broaden import Broadening, build_broaden, build_kernel
 from payneflow.fitting.engine.profiles import (
     HALF,
     KAISER_BETA,
@@ -18,6 +18,7 @@ from payneflow.fitting.engine.profiles import (
     whole_kernel,
 )
 from payneflow.fitting.engine.shift import tap_table
+from payneflow.fitting.engine.widths import FLOOR, to_parameter, to_width
 from payneflow.simd import LANES, aligned
 
 MOST = 40.0  # places
@@ -91,6 +92,9 @@ def test_a_broadened_spectrum_is_that_of_a_finer_axis(made, formula, end, veloci
         assert np.abs(found - true)[inner].max() < 1e-4
 
 
+LONGEST, LENGTH = 160, 128
+
+
 def given(*shapes, fixed=(1.0,)):
     ends = np.cumsum([len(shape.nodes) for shape in shapes])
     return Broadening(
@@ -100,6 +104,8 @@ def given(*shapes, fixed=(1.0,)):
         ends,
         np.array(fixed),
         np.zeros(len(shapes)),
+        np.array([LENGTH]),
+        LONGEST,
     )
 
 
@@ -107,8 +113,8 @@ BOTH = rotation(MOST, EPSILON), radial_tangential(MOST)
 INSTRUMENT = half_kernel(gaussian(3.0), 1.7)
 
 
-def rows_of(parameters, longest=160):
-    rows = np.full((3, longest), np.nan)
+def rows_of(parameters):
+    rows = np.full((3, LONGEST), np.nan)
     n = build_kernel(2)(given(*BOTH, fixed=INSTRUMENT), np.array(parameters), 0, rows)
     return rows[:, :n]
 
@@ -143,7 +149,7 @@ def test_the_kernel_is_that_of_numpy_and_its_slopes_are_differences(widths):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_rows_are_broadened_as_by_numpy(dtype):
-    n_label, n_rest, start, length, longest = 2, 512, 192, 128, 160
+    n_label, n_rest, start, length = 2, 512, 192, LENGTH
     rng = np.random.default_rng(3)
     rest = aligned((1 + n_label) * n_rest // LANES, dtype)
     values = np.zeros((1 + n_label, n_rest))
@@ -151,8 +157,7 @@ def test_rows_are_broadened_as_by_numpy(dtype):
     rest[:] = values.ravel()
     broad = aligned((3 + n_label) * n_rest // LANES, dtype)
     x = np.array([0.3, 0.4, *to_parameter(np.array([12.0, 2.0]))])
-    ranges, starts = np.array([[64, 64 + length]]), np.array([start])
-    build_broaden(n_label, 2)(given(*BOTH, fixed=INSTRUMENT), x, longest, rest, n_rest, starts, ranges, broad)
+    build_broaden(n_label, 2)(given(*BOTH, fixed=INSTRUMENT), x, rest, n_rest, np.array([start]), broad)
     kernels, inner = rows_of(x[n_label:]), slice(start, start + length)
     found = broad.reshape(-1, n_rest)[:, inner]
     one = [np.convolve(row, whole_kernel(kernels[0]), mode="same")[inner] for row in values]

@@ -7,6 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from known_networks import line_networks
 
+from payneflow.fitting.broadening import NOTHING
 from payneflow.fitting.engine.arguments import Axes, GeneralProblem, LabelProblem, MovedMemory
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import LINE, PaddedAxis, emulator_of
@@ -82,8 +83,9 @@ class Pass:
             Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places, own_places, rest.firsts, rest.weights),
             solved,
             tap_table().astype(dtype).ravel(),
-            MovedMemory(self.rest, self.moved, own, columns),
+            MovedMemory(self.rest, self.moved, own, columns, own[:0]),
             self.continuum,
+            NOTHING,
         )
         self._evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity, rest.uneven)
 

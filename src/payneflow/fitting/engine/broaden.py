@@ -1,21 +1,15 @@
-"""The emulator's lines broadened on the rest axis: rotation, macroturbulence, and the instrument, in one convolution.
-
-A width is no parameter to search for: its derivative vanishes at 0. What a search moves is p, in places, with
-width^2 = p^2 + 2 p SOFT + FLOOR^2: at 0 the flux changes as p does, because it changes as width^2 does, and far from 0 p
-is a width less SOFT. So a bound at p = 0 is like any other bound.
-"""
+"""The emulator's lines broadened on the rest axis: rotation, macroturbulence and the instrument in one convolution."""
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from payneflow.fitting.engine.profiles import HALF
 from payneflow.fitting.engine.shift import INTERVALS
+from payneflow.fitting.engine.widths import SOFT, floored_width
 from payneflow.simd import CACHE_LINE, get, like, load_line, part, put, registers_like, store
 
-SOFT = 1.5  # places: about half a resolution element, where a width begins to be felt as such
-FLOOR = 0.01  # places: what a width of 0 is taken for, 4e-6 of the flux at most
 NO_BROADENING = -1  # in place of how many broadenings are parameters
 
 
@@ -28,16 +22,8 @@ class Broadening(NamedTuple):
     ends: np.ndarray  # (n_broad,) int64
     fixed: np.ndarray  # (n,) half kernel of what is the same in all fits: the instrument
     start: np.ndarray  # (n_broad,) parameters that fits start from
-
-
-def to_parameter(width: Any) -> Any:
-    """Width in places -> the parameter that a search moves."""
-    return np.sqrt(np.maximum(np.square(width), FLOOR**2) + SOFT**2 - FLOOR**2) - SOFT
-
-
-def to_width(parameter: Any) -> Any:
-    """The parameter that a search moves -> width in places, 0 for parameter 0."""
-    return np.sqrt(parameter * (parameter + 2.0 * SOFT))
+    lengths: np.ndarray  # (n_segment,) int64 places of each segment on the rest axis, whole cache lines
+    longest: int  # places of the longest half kernel
 
 
 # --------------------------------------------------------------------------------------------------- parts of kernels
@@ -45,7 +31,7 @@ def to_width(parameter: Any) -> Any:
 
 @part
 def shape_kernel(table, nodes, weights, first, stop, width, kernel, slope):
-    """Write the half kernel (n,) of a shape and its derivative by the width; returns how many pixels of it there are."""
+    """Write the half kernel (n,) of a shape and its derivative by the width; returns how many pixels it has."""
     taps = 2 * HALF
     most = 0
     for k in range(first, stop):
@@ -94,7 +80,7 @@ def build_kernel(n_broad):
             rows[0, m] = given.fixed[m]
         for b in range(n_broad):
             p = x[first + b]
-            width = (p * (p + 2.0 * SOFT) + FLOOR * FLOOR) ** 0.5
+            width = floored_width(p)
             begin = given.ends[b - 1] if b > 0 else 0
             n_own = shape_kernel(given.table, given.nodes, given.weights, begin, given.ends[b], width, own, own_slope)
             n_new = one_after_other(rows[0], n, own_slope, n_own, rows[1 + b])
@@ -117,19 +103,18 @@ def build_broaden(n_label, n_broad):
     n_slope = max(n_broad, 1)  # there is no array of no registers
 
     @part
-    def broaden(given, x, longest, rest, n_rest, starts, ranges, broad):
+    def broaden(given, x, rest, n_rest, starts, broad):
         """Rows of `broad` (1 + n_label + n_broad, n_rest) from those of `rest` (1 + n_label, n_rest) at x.
 
-        Broadenings are the parameters after the labels. Segment s is at starts[s], as long as ranges[s]. No kernel is
-        longer than `longest` pixels from its middle.
+        `given`: Broadening. Broadenings are the parameters after the labels. Segment s begins at starts[s].
         """
         width = CACHE_LINE // rest.itemsize
-        exact = np.empty((1 + n_broad, longest))
+        exact = np.empty((1 + n_broad, given.longest))
         n = make_kernel(given, x, n_label, exact)
         kernel = exact.astype(rest.dtype)
         slopes = registers_like(load_line(rest, 0), n_slope)
-        for s in range(len(ranges)):
-            for at in range(starts[s], starts[s] + ranges[s, 1] - ranges[s, 0], width):
+        for s in range(len(starts)):
+            for at in range(starts[s], starts[s] + given.lengths[s], width):
                 value = load_line(rest, at)
                 for b in range(n_broad):
                     put(slopes, b, value * like(value, kernel[1 + b, 0]))
