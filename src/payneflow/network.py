@@ -62,7 +62,7 @@ class PixelNetworks:
     in Angstrom, `label_names`, `label_units` (n_label,), `emulator_rms` (n_pixel,), the rms error of the emulator on
     the test set in the unit of the flux, and `provenance` (settings, seed, SHA-256 of the grid, versions).
     `split`: which spectra of their grid they were trained on; None where nothing is known of it. `flux_scale`: the
-    flux that is 0.1 and 0.9 to the networks. `resolution`: R of the grid's spectra, 0 where nothing is known of it.
+    flux that is 0.1 and 0.9 to the networks.
     """
 
     w_array_0: np.ndarray
@@ -78,7 +78,6 @@ class PixelNetworks:
     provenance: dict = field(default_factory=dict)
     split: Split | None = None
     flux_scale: FluxScale = PUBLISHED_FLUX
-    resolution: float = 0.0
 
     @property
     def scaler(self) -> LabelScaler:
@@ -88,6 +87,11 @@ class PixelNetworks:
     def failure(self) -> str:
         """Why these networks are not to be used, as `payneflow gather` found; "" where it found nothing."""
         return self.provenance.get("failed", "")
+
+    @property
+    def resolution(self) -> float:
+        """R = wavelength / FWHM of the spectra that these networks were trained on; 0 where nothing is known of it."""
+        return self.provenance.get("resolution", 0.0)
 
     @property
     def digest(self) -> str:
@@ -252,6 +256,9 @@ def _problem_of_provenance(stored: Arrays) -> str:
         return "provenance holds settings that are none"
     if not isinstance(provenance.get("failed", ""), str):
         return "provenance holds failed, which is no text"
+    resolution = provenance.get("resolution", 0.0)
+    if not isinstance(resolution, int | float) or not 0.0 <= resolution < np.inf:
+        return f"provenance has resolution {str(resolution)[:99]!r}, expected a number above 0, or 0 for unknown"
     medium = provenance.get("grid_medium", VACUUM)
     return (
         ""

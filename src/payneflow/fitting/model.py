@@ -90,11 +90,11 @@ class SpectralModel:
         -1/2 sum [(flux - c m)^2 / s^2 + ln(2 pi s^2)] over the pixels that count (`good_pixels`, and the networks
         reach), m the normalised model, c the continuum and s^2 = flux_error^2 + c^2 e^2, with e the emulator's rms
         error of the pixel where `settings.emulator_error` says so, else 0. `broadening` and
-        `continuum` as in `predict`; no continuum: the best Chebyshev polynomials of `settings.continuum` terms, solved linearly, 1 where that is 0. `flux_error`: 1 sigma,
-        in the unit of flux. One labels (n_label,) for a spectrum (n_data,) gives a number, else (n_spectrum,). -inf
-        where no pixel counts or a label is not finite. A pixel that is masked in `flux` or `flux_error` (numpy.ma,
-        astropy's Masked) does not count. Raises SpectraError where shapes do not fit or a velocity is
-        given that the settings do not have.
+        `continuum` as in `predict`; no continuum: the best Chebyshev polynomials of `settings.continuum` terms, solved
+        linearly, 1 where that is 0. `flux_error`: 1 sigma, in the unit of flux. One labels (n_label,) for a spectrum
+        (n_data,) gives a number, else (n_spectrum,). -inf where no pixel counts or a label is not finite. A pixel that
+        is masked in `flux` or `flux_error` (numpy.ma, astropy's Masked) does not count. Raises SpectraError where
+        shapes do not fit, or a velocity or broadening is given that the settings do not have.
         """
         (flux, *masks), (flux_error, error_mask) = parted(flux), parted(flux_error)
         one = np.ndim(labels) == 1 and np.ndim(flux) == 1

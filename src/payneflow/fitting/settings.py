@@ -34,7 +34,7 @@ class FitSettings:
 
     fixed: dict[str, float | None] = setting(
         dict,
-        "labels that are held, each in its unit, such as {logg: 2.5}",
+        "what is held, each label in its unit, vsini and vmac in km/s, such as {logg: 2.5}",
         expected="a number in the label's unit",
         option="--fix",
         metavar="LABEL=VALUE",
