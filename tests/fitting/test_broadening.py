@@ -107,6 +107,34 @@ def test_a_lower_resolution_is_the_difference_in_quadrature(networks):
     assert np.abs(own - broad)[inner].max() < 2e-4
 
 
+def test_a_resolution_that_differs_along_the_axis_and_from_star_to_star(networks):
+    settings = replace(ROTATION, vsini=False, grid_resolution=2.25e4)
+    axis = networks.wavelength
+    sloped = np.interp(axis, axis[[0, -1]], [1.0e4, 2.0e4])
+    flat = np.full(len(axis), 1.2e4)
+    model = SpectralModel(networks, settings, resolution=sloped)
+    labels = networks.scaler.unscale(np.full(2, 0.4))
+    plain, broad = SpectralModel(networks).predict(labels), model.predict(labels)
+    for i in np.flatnonzero(np.isfinite(broad))[::150]:  # a pixel is broadened as its own resolution has it
+        width = instrument_width(sloped[i], 2.25e4) / (STEP * C_KM_S)
+        away = np.arange(-40, 41)
+        kernel = np.exp(-0.5 * (away / width) ** 2)
+        around = np.clip(i + away, 0, len(axis) - 1)
+        assert broad[i] == pytest.approx(kernel @ plain[around] / kernel.sum(), abs=3e-4)
+    made = [SpectralModel(networks, settings, resolution=own).predict(labels, 12.0) for own in (sloped, flat)]
+    flux = np.nan_to_num(made, nan=1.0) + np.random.default_rng(0).normal(0, NOISE, (2, len(axis)))
+    fits = fit_spectra(networks, flux, NOISE, settings=settings, resolution=np.stack([sloped, flat]))
+    assert fits["chi2"] / fits["dof"] == pytest.approx(1.0, abs=0.12)
+    alone = fit_spectra(networks, flux[1:], NOISE, settings=settings, resolution=flat)
+    assert all(fits[name][1] == alone[name][0] for name in ("label0", "label1", "RV", "chi2"))
+    swapped = fit_spectra(networks, flux, NOISE, settings=settings, resolution=np.stack([flat, sloped]))
+    assert (swapped["chi2"] > fits["chi2"]).all()
+    with pytest.raises(SpectraError, match=r"resolution has shape \(3,\)"):
+        fit_spectra(networks, flux, NOISE, settings=settings, resolution=np.ones(3))
+    with pytest.raises(SettingsError, match=r"in pixel 1599 \(1 pixels are so sharp\)"):
+        fit_spectra(networks, flux, NOISE, settings=settings, resolution=np.append(sloped[:-1], 3e4))
+
+
 def test_best_fits_and_likelihood_know_the_widths(networks):
     _, _, flux = stars(networks, ROTATION, n=3, vsini=20.0)
     fits = fit_spectra(networks, flux, NOISE, settings=ROTATION)

@@ -11,7 +11,6 @@ from payneflow.errors import SpectraError
 from payneflow.fitting.broadening import LineBroadening
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import PaddedAxis, emulator_of
-from payneflow.fitting.engine.profiles import whole_kernel
 from payneflow.fitting.engine.shift import NOWHERE, RestAxis, to_places
 from payneflow.fitting.engine.taps import HALF, tap_weights
 from payneflow.fitting.quality import VELOCITY_WINDOW
@@ -29,16 +28,21 @@ class SpectralModel:
     """Spectra of `networks` on a wavelength axis (n_data,) in Angstrom, vacuum; None: the networks' own.
 
     Of `settings` it takes whether there is a velocity (and `max_velocity`), how many terms a continuum has, and whether
-    the emulator's own error is part of the noise. Raises SpectraError where the networks must be moved and the
+    the emulator's own error is part of the noise, and what broadens lines. `resolution`: R of the spectra, one or
+    (n_data,); None: that of `settings`. Raises SpectraError where the networks must be moved and the
     steps of their wavelengths differ too much, or are too wide for their lines.
     """
 
     def __init__(
-        self, networks: PixelNetworks, settings: FitSettings = DEFAULT, wavelength: np.ndarray | None = None
+        self,
+        networks: PixelNetworks,
+        settings: FitSettings = DEFAULT,
+        wavelength: np.ndarray | None = None,
+        resolution: np.ndarray | float | None = None,
     ) -> None:
         self.networks, self.settings = networks, settings
         self._emulator, own = emulator_of(networks), networks.wavelength
-        self._broadening = LineBroadening.of(networks, settings)
+        self._broadening = LineBroadening.of(networks, settings, wavelength, resolution)
         reach = None if self._broadening is None else self._broadening.reach
         self._moves = settings.velocity or wavelength is not None or self._broadening is not None
         fastest, window = (settings.max_velocity, VELOCITY_WINDOW) if settings.velocity else (0.0, 0.0)
@@ -153,7 +157,7 @@ class SpectralModel:
         flux = rest.laid(axis, axis.padded(at_rest))
         if self._broadening is not None:
             widths = self._widths(None, 1)[0] if widths is None else widths
-            flux = np.convolve(flux, whole_kernel(self._broadening.kernel(rest.log_step, widths)), mode="same")
+            flux = self._broadening.broadened(rest, flux, widths)
         nearest = np.clip(np.floor(place + 0.5).astype(int), 0, rest.n_place - 1)
         inside = (place >= 0.0) & (rest.interior[nearest] > 0.0)
         if not self._moves:

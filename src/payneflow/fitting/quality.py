@@ -88,10 +88,16 @@ class Fits:
             log_step=log_step,
         )
 
-    def __getitem__(self, rows: slice) -> "Fits":
-        """A view of some rows."""
+    def __getitem__(self, rows: slice | np.ndarray) -> "Fits":
+        """Some rows: a view where they are a slice, else a copy."""
         arrays = {name: values[rows] for name, values in self.__dict__.items() if name != "log_step"}
         return Fits(**arrays, log_step=self.log_step)
+
+    def put(self, rows: np.ndarray, part: "Fits") -> None:
+        """Take the fits of these rows from `part`."""
+        for name, values in self.__dict__.items():
+            if name != "log_step":
+                values[rows] = getattr(part, name)
 
     def written(self) -> Written:
         """The arrays as a kernel takes them."""

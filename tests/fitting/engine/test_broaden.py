@@ -106,6 +106,7 @@ def given(*shapes, fixed=(1.0,)):
         np.zeros(len(shapes)),
         np.array([LENGTH]),
         LONGEST,
+        np.zeros((0, 1)),
     )
 
 

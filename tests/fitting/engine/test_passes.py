@@ -93,7 +93,7 @@ class Pass:
             Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places, own_places, rest.firsts, rest.weights),
             solved,
             tap_table().astype(dtype).ravel(),
-            MovedMemory(self.rest, self.moved, own, columns, broad),
+            MovedMemory(self.rest, self.moved, own, columns, broad, broad[:0]),
             self.continuum,
             NOTHING if broadening is None else broadening.given(rest),
         )

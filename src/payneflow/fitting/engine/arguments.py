@@ -184,6 +184,7 @@ class MovedMemory(NamedTuple):
     own: np.ndarray  # ((1 + n_label) * n_own,) on the emulator's own axis, where that is uneven; else empty
     columns: np.ndarray  # (n_rest * registers of 1 + n_label * LANES,) `rest` place by place, for RESAMPLE alone
     broad: np.ndarray  # ((1 + n_label) * n_rest,) `rest` with broadened lines; else empty
+    varied: np.ndarray  # ((1 + n_label) * n_rest,) the same where the instrument differs along the axis; else empty
 
 
 class GeneralMemory(NamedTuple):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from payneflow.fitting.engine.emulator import LINE
 from payneflow.fitting.engine.profiles import HALF
 from payneflow.fitting.engine.shift import INTERVALS
 from payneflow.fitting.engine.widths import SOFT, floored_width
@@ -24,6 +25,7 @@ class Broadening(NamedTuple):
     start: np.ndarray  # (n_broad,) parameters that fits start from
     lengths: np.ndarray  # (n_segment,) int64 places of each segment on the rest axis, whole cache lines
     longest: int  # places of the longest half kernel
+    varied: np.ndarray  # (n_rest / LINE, n) half kernels of what differs along the axis; no row where nothing does
 
 
 # --------------------------------------------------------------------------------------------------- parts of kernels
@@ -106,6 +108,8 @@ def build_broaden(n_label, n_broad):
     def broaden(given, x, rest, n_rest, starts, broad):
         """Rows of `broad` (1 + n_label + n_broad, n_rest) from those of `rest` (1 + n_label, n_rest) at x.
 
+        What differs along the axis is left to `vary`.
+
         `given`: Broadening. Broadenings are the parameters after the labels. Segment s begins at starts[s].
         """
         width = CACHE_LINE // rest.itemsize
@@ -137,3 +141,23 @@ def build_broaden(n_label, n_broad):
                     store(broad, own, value)
 
     return broaden
+
+
+@part
+def vary(kernels, broad, n_rest, starts, lengths, varied):
+    """Rows of `varied` from those of `broad`, broadened by the half kernel of each line of the rest axis.
+
+    `kernels`: (n_rest / LINE, n). Segment s is at starts[s], lengths[s] places long.
+    """
+    width = CACHE_LINE // broad.itemsize
+    n = kernels.shape[1]
+    for s in range(len(starts)):
+        for at in range(starts[s], starts[s] + lengths[s], width):
+            line = at // LINE
+            for row in range(at, len(broad), n_rest):
+                value = load_line(broad, row)
+                value = value * like(value, kernels[line, 0])
+                for m in range(1, n):
+                    both = load_line(broad, row - m) + load_line(broad, row + m)
+                    value = value + both * like(both, kernels[line, m])
+                store(varied, row, value)

@@ -62,11 +62,19 @@ def estimate_of(emulator: Emulator, wavelength: np.ndarray, n_flat: int) -> Labe
 
 
 def engine_for(
-    networks: PixelNetworks, settings: FitSettings, wavelength: np.ndarray | None, own_start: bool
+    networks: PixelNetworks,
+    settings: FitSettings,
+    wavelength: np.ndarray | None,
+    own_start: bool,
+    resolution: np.ndarray | float | None = None,
 ) -> FitEngine:
-    """The engine for spectra on `wavelength` (None: the networks' own) with these settings."""
-    broadening = LineBroadening.of(networks, settings)
-    if wavelength is None and not settings.velocity and not settings.continuum and broadening is None:
+    """The engine for spectra on `wavelength` (None: the networks' own) with these settings.
+
+    `resolution`: of the spectra, one or (n_data,); None: that of the settings.
+    """
+    broadening = LineBroadening.of(networks, settings, wavelength, resolution)
+    labels_alone = wavelength is None and not settings.velocity and not settings.continuum and broadening is None
+    if labels_alone and resolution is None:  # else the spectra beside these may be broadened, and all have one engine
         return LabelEngine(networks, settings, own_start)
     return GeneralEngine(networks, settings, wavelength, own_start, broadening)
 
@@ -165,6 +173,7 @@ class GeneralEngine:
         )
         self._start = self._given[-1].start
         self._n_broad_rest = 0 if broadening is None else rest.n_place
+        self._n_varied_rest = rest.n_place if len(self._given[-1].varied) else 0
         self._n_own_moved = emulator.axis.n_place if rest.uneven else 0
         self._n_rest, self._n_place_own = rest.n_place, emulator.axis.n_place
         self._n_slope = self._layout.n - self._layout.has_velocity
@@ -201,6 +210,7 @@ class GeneralEngine:
                     own=aligned((1 + self.n_label) * self._n_own_moved // LANES, kind),
                     columns=aligned(self._columns // LANES, kind),
                     broad=aligned((1 + self._n_slope) * self._n_broad_rest // LANES, kind),
+                    varied=aligned((1 + self._n_slope) * self._n_varied_rest // LANES, kind),
                 )
                 for kind in (np.float32, np.float64)
             )

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from payneflow.fitting.engine.broaden import NO_BROADENING, build_broaden
+from payneflow.fitting.engine.broaden import NO_BROADENING, build_broaden, vary
 from payneflow.fitting.engine.cholesky import solve_factored
 from payneflow.fitting.engine.continuum import build_terms
 from payneflow.fitting.engine.label_pass import build_network
@@ -131,7 +131,11 @@ def build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven, n_bro
             spectrum(problem.weights, problem.axes.emulator_ranges, starts, x, rest, n_rest)
         lines = problem.memory.broad if broadens else rest
         if broadens:
-            broaden(problem.broadening, x, rest, n_rest, starts, lines)
+            given = problem.broadening
+            broaden(given, x, rest, n_rest, starts, lines)
+            if len(given.varied) > 0:
+                vary(given.varied, lines, n_rest, starts, given.lengths, problem.memory.varied)
+                lines = problem.memory.varied
         if move == SHIFT:
             shift(lines, n_rest, starts, moved, n_data, ranges, problem.taps, delta)
         if move == RESAMPLE:

@@ -81,6 +81,11 @@ def whole_kernel(half: np.ndarray) -> np.ndarray:
     return np.concatenate([half[:0:-1], half])
 
 
+def whole_kernels(halves: np.ndarray) -> np.ndarray:
+    """(n_kernel, 2 n - 1) of half kernels (n_kernel, n)."""
+    return np.concatenate([halves[:, :0:-1], halves], axis=1)
+
+
 def after(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The half kernel of one half kernel after the other."""
     return np.convolve(whole_kernel(one), whole_kernel(other))[len(one) + len(other) - 2 :]

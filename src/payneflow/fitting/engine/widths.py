@@ -21,7 +21,7 @@ def to_parameter(width: Any) -> Any:
 
 def to_width(parameter: Any) -> Any:
     """The parameter that a search moves -> width in places, 0 for parameter 0."""
-    return np.sqrt(parameter * (parameter + 2.0 * SOFT))
+    return np.where(parameter > 0.0, np.sqrt(parameter * (parameter + 2.0 * SOFT) + FLOOR**2), 0.0)
 
 
 @inlined
