@@ -49,7 +49,7 @@ def fit_spectra(
     `wavelength` (n_data,), Angstrom in vacuum: None where the data are on the networks' own pixels.
     `settings`: what is fitted, and how (FitSettings).
     `resolution`: R = wavelength / FWHM of the spectra, in place of the one number in `settings`: a number, (n_data,),
-    or a row for each spectrum, (n_spectrum, n_data) or (n_spectrum, 1). It must not be above that of the networks' grid.
+    or a row for each spectrum, (n_spectrum, n_data) or (n_spectrum, 1). None may be above that of the networks' grid.
     `label_errors`: what a calibration measured (LabelErrors), with it the starts that fits need; without it errors are
     the formal ones of the photon noise and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the
     grid of `label_errors` that these spectra themselves are, -1 for none.
@@ -121,13 +121,8 @@ def search_spectra(
     shares_of = networks_of_shares(networks)
     groups = _groups(resolution, *flux.shape)
     engines = [engine_for(shares_of, settings, axis, own_start, own) for own, _ in groups]
-    if (
-        settings.velocity
-        or axis is not None
-        or settings.broadenings(networks.label_names)
-        or settings.resolution
-        or resolution is not None
-    ):
+    broadens = settings.broadenings(networks.label_names) or settings.resolution or resolution is not None
+    if settings.velocity or axis is not None or broadens:
         check_sampling(networks, settings.velocity)
     fits = engines[0].no_fits(len(flux))
     shares = in_shares(networks, flux, flux_error)

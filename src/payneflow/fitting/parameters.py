@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from payneflow.errors import CalibrationError
-from payneflow.fitting.settings import FitSettings
+from payneflow.fitting.settings import BROADENINGS, HELD, FitSettings
 from payneflow.network import PixelNetworks
 
 LOWEST_LABEL, HIGHEST_LABEL = 0.0, 1.0  # bounds of scaled labels (published listing); training labels fill 0.1 ... 0.9
@@ -30,14 +30,19 @@ class ParameterLayout:
     n_broad: int = 0
 
     @classmethod
-    def of_width(cls, n_label: int, n: int) -> "ParameterLayout":
-        """That of vectors of n parameters. Raises CalibrationError where there is none of that width."""
+    def of_width(cls, n_label: int, n: int, mode: str = "") -> "ParameterLayout":
+        """That of vectors of n parameters of fits in a `FitSettings.mode`, which says what broadenings there are.
+
+        Raises CalibrationError where there is none of that width.
+        """
+        n_broad = sum(part.removesuffix(HELD) in BROADENINGS for part in mode.split("; ")[1:])
         for has_velocity in (False, True):
-            layout = cls(n_label, has_velocity)
+            layout = cls(n_label, has_velocity, n_broad)
             if layout.n == n:
                 return layout
+        also = f" and {n_broad} broadenings" if n_broad else ""
         raise CalibrationError(
-            f"{n} columns, expected one for each of {n_label} labels and at most one more, for the velocity."
+            f"{n} columns, expected one for each of {n_label} labels{also} and at most one more, for the velocity."
         )
 
     @property

@@ -143,6 +143,7 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     covariance[good] += mismatch.covariance
     at_bound = np.zeros(x.shape, dtype=bool)
     at_bound[:, layout.labels] = at_bounds(x[:, layout.labels], free[layout.labels])
+    at_bound[:, layout.broadenings] = x[:, layout.broadenings] <= 0.0
     past_bound = (formal @ fits.pull[:, :, None])[:, layout.labels, 0]
     broad = layout.broadenings
     beyond = (formal @ fits.pull[:, :, None])[:, broad, 0]

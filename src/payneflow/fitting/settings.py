@@ -15,6 +15,7 @@ MOST_TERMS = 32  # of a continuum: more are unstable in single precision, and no
 FASTEST = 30000.0  # km/s, a tenth of the speed of light: no star
 BROADENINGS = "vsini", "vmac"  # their order in tables and in the parameters of a fit
 BROADEST = 1000.0  # km/s: faster than any star rotates
+HELD = " held"  # what a mode says of a broadening that is not fitted
 RADIAL_TANGENTIAL, GAUSSIAN = "radial-tangential", "gaussian"
 
 
@@ -170,7 +171,7 @@ class FitSettings:
         if self.velocity:
             parts.append("velocity")
         for name in self.broadenings(label_names):
-            parts.append(f"{name} held" if name in self.fixed else name)
+            parts.append(f"{name}{HELD}" if name in self.fixed else name)
         if self.resolution:
             parts.append(f"resolution {self.resolution:g}")
         if self.continuum:
