@@ -68,10 +68,10 @@ def test_a_star_that_does_not_rotate_gets_an_upper_limit_that_holds(networks):
 
 def test_what_is_held_stays_and_edges_are_left_out_with_a_count(networks):
     held = replace(ROTATION, vsini=False, fixed={"vsini": 15.0})
-    labels, _, flux = stars(networks, ROTATION, n=8, vsini=15.0)
+    labels, _, flux = stars(networks, held, n=20)
     fits = fit_spectra(networks, flux, NOISE, settings=held)
     assert fits["vsini"] == pytest.approx(15.0) and not fits["vsini_error"].any() and not fits["vsini_flags"].any()
-    assert robust((fits["label0"] - labels[:, 0]) / fits["label0_error"]) < 2.5
+    assert robust((fits["label0"] - labels[:, 0]) / fits["label0_error"]) < 1.7
     free = fit_spectra(networks, flux, NOISE, settings=ROTATION)
     plain = fit_spectra(networks, flux, NOISE, settings=replace(ROTATION, vsini=False))
     assert (free["n_masked"] > fits["n_masked"]).all() and (fits["n_masked"] > plain["n_masked"]).all()
@@ -110,7 +110,7 @@ def test_a_lower_resolution_is_the_difference_in_quadrature(networks):
 def test_a_resolution_that_differs_along_the_axis_and_from_star_to_star(networks):
     settings = replace(ROTATION, vsini=False, grid_resolution=2.25e4)
     axis = networks.wavelength
-    sloped = np.interp(axis, axis[[0, -1]], [1.0e4, 2.0e4])
+    sloped = np.interp(axis, axis[[0, -1]], [0.8e4, 1.3e4])
     flat = np.full(len(axis), 1.2e4)
     model = SpectralModel(networks, settings, resolution=sloped)
     labels = networks.scaler.unscale(np.full(2, 0.4))

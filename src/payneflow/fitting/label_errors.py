@@ -57,8 +57,9 @@ class LabelErrors:
 
     `scaled` (n_row, n_label): true scaled labels of the fitted spectra. `errors` (n_row, n_parameter): fitted less
     true, in the order of `layout` (parameters.py), scaled labels and, where the mode has them, broadenings as a search
-    moves them (engine/widths.py), and the velocity in km/s. A label that the mode fixes has errors of zero.
-    `rows` (n_row,): the spectra's rows in the grid, increasing. `held_back` (n_row,) bool: not in the networks' training. `training` (n_training, n_label): scaled labels of all
+    moves them (engine/widths.py), and the velocity in km/s.
+    A label that the mode fixes has errors of zero. `rows` (n_row,): the spectra's rows in the grid, increasing.
+    `held_back` (n_row,) bool: not in the networks' training. `training` (n_training, n_label): scaled labels of all
     spectra that are. `lengths` (n_label,) and `nugget`: of the kriging of the errors; `size_lengths` and `size_nugget`:
     of that of their sizes, searched for where they are None, as in files of earlier versions. `photon_share`
     (n_parameter,): which part of the formal variance at a flux error of `FLUX_ERROR` is noise, the rest being the

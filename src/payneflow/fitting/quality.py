@@ -146,7 +146,7 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     at_bound[:, layout.broadenings] = x[:, layout.broadenings] <= 0.0
     past_bound = (formal @ fits.pull[:, :, None])[:, layout.labels, 0]
     broad = layout.broadenings
-    beyond = (formal @ fits.pull[:, :, None])[:, broad, 0]
+    past_zero = (formal @ fits.pull[:, :, None])[:, broad, 0]
     if layout.has_velocity:  # places -> km/s
         column = layout.velocity
         velocity = to_velocity(x[:, column], fits.log_step)
@@ -188,7 +188,7 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         flags[score**2 - second**2 < CERTAIN * np.maximum(reduced, 1.0)] |= FitFlag.RV_UNSURE
     flags[failed] = FitFlag.FAILED
     of_labels.flags[failed] = 0
-    widths = widths_of(x[:, broad], error[:, broad], beyond, parameters.highest[broad], free[broad], fits.log_step)
+    widths = widths_of(x[:, broad], error[:, broad], past_zero, parameters.highest[broad], free[broad], fits.log_step)
     flags[((widths.flags & LabelFlag.AT_BOUND) > 0).any(axis=1) & ~failed] |= FitFlag.AT_BOUND
     _forget(widths, failed)
     if networks.failure:
