@@ -7,13 +7,16 @@ import pytest
 from known_networks import line_networks
 
 from payneflow import fit_spectra
-from payneflow.errors import SettingsError, SpectraError
+from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.fitting import FitFlag, FitSettings, LabelFlag, SpectralModel
 from payneflow.fitting.best_fit import best_fits
 from payneflow.fitting.broadening import LineBroadening, instrument_width
+from payneflow.fitting.calibration import measure_label_errors, read_label_errors, write_label_errors
 from payneflow.fitting.engine.shift import C_KM_S
 from payneflow.fitting.engine.widths import to_parameter
+from payneflow.fitting.moved_stars import broadened_stars, known_widths
 from payneflow.fitting.widths import widths_of
+from payneflow.grid import SpectralGrid
 
 NOISE, N_STAR = 0.003, 60
 STEP = 1.4e-5  # ln(wavelength) a pixel: 4.2 km/s
@@ -205,3 +208,51 @@ def test_limits_are_quantiles_of_the_square():
     assert found.flags[:, 0].tolist() == [LabelFlag.UPPER_LIMIT, 0] and np.isnan(found.limit[1, 0])
     slope = (to_parameter(5.001) - to_parameter(4.999)) / 0.002
     assert found.error[1, 0] == pytest.approx(0.1 / slope * C_KM_S * STEP, rel=1e-4)
+
+
+def test_calibration_broadens_the_grid_and_serves_fits_of_the_same_mode(networks, tmp_path):
+    """Labels known to be off, widths not; what was measured corrects labels and leaves widths as they are."""
+    width, rng = networks.scaler.width, np.random.default_rng(5)
+    labels = networks.scaler.unscale(rng.uniform(0.2, 0.8, (100, 2)))
+    off = 0.02 * width * np.sin(3 * networks.scaler.scale(labels))
+    names, units = networks.label_names, networks.label_units
+    grid = SpectralGrid(
+        "grid.npz", networks.wavelength, networks.predict(labels + off), labels, names, units, "of the grid"
+    )
+    wanted = replace(ROTATION, emulator_error=True)
+    measured = measure_label_errors(networks, grid, wanted)
+    assert measured.mode == "labels label0 label1; velocity; vsini"
+    assert measured.layout.n_broad == 1 and measured.layout.has_velocity and measured.errors.shape[1] == 4
+    assert measured.errors[:, :2] * width == pytest.approx(off, abs=0.15 * np.abs(off).max())
+    assert np.median(np.abs(measured.errors[:, 2])) < 0.02, "places"
+    write_label_errors(measured, tmp_path / "errors.npz")
+    errors = read_label_errors(tmp_path / "errors.npz")
+    true, _, flux = stars(networks, ROTATION, vsini=15.0)
+    fits = fit_spectra(networks, flux, NOISE, settings=wanted, label_errors=errors)
+    assert robust((fits["vsini"] - 15.0) / fits["vsini_error"]) < 1.5
+    corrected = np.asarray(fits["label0"]) - true[:, 0]
+    assert robust(corrected + off_at(networks, true)[:, 0]) < robust(corrected)
+    held = fit_spectra(networks, flux, NOISE, settings=replace(wanted, vsini=False, priors={"vsini": (15.0, 1.0)}),
+                       label_errors=errors)  # fmt: skip
+    assert robust(held["vsini"] - 15.0) <= robust(fits["vsini"] - 15.0) * 1.1
+    with pytest.raises(CalibrationError, match="run `payneflow calibrate`"):
+        fit_spectra(networks, flux, NOISE, settings=replace(wanted, vsini=False), label_errors=errors)
+    with pytest.raises(CalibrationError, match="give it there"):
+        fit_spectra(networks, flux, NOISE, settings=wanted, label_errors=errors, resolution=1e4)
+
+
+def off_at(networks, labels):
+    return 0.02 * networks.scaler.width * np.sin(3 * networks.scaler.scale(labels))
+
+
+def test_widths_of_a_calibration_are_drawn_once_and_pixels_must_be_even(networks):
+    broadening = LineBroadening.of(networks, replace(BOTH, vmac=False, fixed={"vmac": 3.0}))
+    widths = known_widths(64, broadening)
+    assert (widths[:, 1] == 3.0).all() and widths[:, 0].max() <= 60.0 and np.median(widths[:, 0]) < 15.5
+    assert np.array_equal(widths, known_widths(64, broadening))
+    flux = networks.predict(networks.scaler.unscale(np.full((2, 2), 0.4)))
+    none = broadened_stars(flux, networks.wavelength, broadening, np.array([[0.0, 0.0], [20.0, 0.0]]), "grid.npz")
+    assert none[0] == pytest.approx(flux[0], abs=1e-5) and np.abs(none[1] - flux[1]).max() > 0.01
+    uneven = np.linspace(networks.wavelength[0], networks.wavelength[-1] * 1.2, len(networks.wavelength))
+    with pytest.raises(CalibrationError, match=r"grid.npz: its pixels 0 to 1599 are not even in ln\(wavelength\)"):
+        broadened_stars(flux, uneven, broadening, widths[:2], "grid.npz")

@@ -146,7 +146,7 @@ class LineBroadening:
         """The half kernel (n,) of widths (n_broad,) in km/s and of an instrument that is the same everywhere."""
         kernel = self.fixed_kernel(log_step)
         for shape, width in zip(self.shapes(log_step), to_places_of_width(widths, log_step), strict=True):
-            kernel = after(kernel, half_kernel(shape, np.hypot(width, FLOOR)))
+            kernel = after(kernel, half_kernel(shape, max(width, FLOOR)))
         return kernel
 
     def given(self, rest: RestAxis) -> Broadening:
