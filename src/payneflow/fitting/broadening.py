@@ -89,7 +89,7 @@ class LineBroadening:
 
     def shapes(self, log_step: float) -> list[Shape]:
         """The shape of each parameter, on a rest axis of this step."""
-        macro = radial_tangential if self.settings.vmac_profile == RADIAL_TANGENTIAL else gaussian_velocity
+        macro = radial_tangential if self.settings.vmac_kind == RADIAL_TANGENTIAL else gaussian_velocity
         made = []
         for name, most in zip(self.names, to_places_of_width(self.most, log_step), strict=True):
             made.append(rotation(most, self.settings.epsilon) if name == "vsini" else macro(most))

@@ -60,7 +60,7 @@ class FitSettings:
         20.0, "largest macroturbulence of a fit; edges lose three times as much", unit="km/s", gt=0, le=BROADEST
     )
     epsilon: float = setting(0.6, "linear limb darkening of the rotation profile", ge=0, le=1)
-    vmac_profile: Literal["radial-tangential", "gaussian"] = setting(
+    vmac_kind: Literal["radial-tangential", "gaussian"] = setting(
         RADIAL_TANGENTIAL, "profile of the macroturbulence; gaussian is exp(-(v/vmac)^2)"
     )
     resolution: float = setting(

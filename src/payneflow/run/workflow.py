@@ -392,7 +392,7 @@ def fit_options(fit: Mapping) -> str:
     options += [] if fit["emulator_error"] else ["--no-emulator-error"]
     for name in ("max_velocity", "continuum", "n_starts", "tolerance"):
         options.append(f"--{name.replace('_', '-')} {fit[name]}")
-    for name in ("max_vsini", "max_vmac", "epsilon", "vmac_profile", "resolution", "grid_resolution"):
+    for name in ("max_vsini", "max_vmac", "epsilon", "vmac_kind", "resolution", "grid_resolution"):
         if fit[name] != getattr(usual, name):  # so that runs without broadening keep the params they had
             options.append(f"--{name.replace('_', '-')} {fit[name]}")
     return " ".join(options)
