@@ -89,6 +89,11 @@ class PixelNetworks:
         return self.provenance.get("failed", "")
 
     @property
+    def resolution(self) -> float:
+        """R = wavelength / FWHM of the spectra that these networks were trained on; 0 where nothing is known of it."""
+        return self.provenance.get("resolution", 0.0)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the weights, the scaling of labels and flux and the wavelengths, in hexadecimal."""
         total = hashlib.sha256()
@@ -251,6 +256,9 @@ def _problem_of_provenance(stored: Arrays) -> str:
         return "provenance holds settings that are none"
     if not isinstance(provenance.get("failed", ""), str):
         return "provenance holds failed, which is no text"
+    resolution = provenance.get("resolution", 0.0)
+    if not isinstance(resolution, int | float) or not 0.0 <= resolution < np.inf:
+        return f"provenance has resolution {str(resolution)[:99]!r}, expected a number above 0, or 0 for unknown"
     medium = provenance.get("grid_medium", VACUUM)
     return (
         ""

@@ -320,7 +320,7 @@ def test_a_grid_that_cannot_be_trained_on_is_refused_by_its_headers(tmp_path):
     ("fit", "says"),
     [
         ({"fixed": {"teff": 5000}}, r"fit.fixed names the label 'teff'; .*grid.npz have Teff, logg, .*mean Teff\?"),
-        ({"priors": {"vsini": [3, 1]}}, "fit.priors names the label 'vsini'"),
+        ({"priors": {"vmic": [3, 1]}}, "fit.priors names the label 'vmic'"),
         ({"fixed": {"logg": 9}}, "fit.fixed logg is 9 dex: beyond the bounds of a fit, "),
     ],
 )

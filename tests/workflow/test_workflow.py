@@ -294,9 +294,9 @@ def test_a_missing_grid_is_named(directory):
 
 
 def test_labels_that_the_grid_does_not_have_are_refused_before_anything_runs(directory):
-    output = refusal(directory, "--config", "fit={fixed: {log: 2.5, Teff: 90000}, priors: {vsini: [3, 1]}}")
+    output = refusal(directory, "--config", "fit={fixed: {log: 2.5, Teff: 90000}, priors: {vmic: [3, 1]}}")
     assert "fit.fixed names the label 'log'; the spectra of " in output and "Did you mean logg?" in output
-    assert "fit.priors names the label 'vsini'" in output
+    assert "fit.priors names the label 'vmic'" in output
     assert "fit.fixed Teff is 90000 K: beyond the bounds of a fit, " in output
     status, output = snakemake(directory, "--dry-run", "--config", "fit={fixed: {logg: 2.5}}")
     assert status == 0, output

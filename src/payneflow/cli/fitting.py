@@ -332,6 +332,9 @@ def _add_fit_settings(subcommand: argparse.ArgumentParser) -> None:
             group.add_argument(option, dest=one.name, action="store_false", help=f"do not {meaning}")
         elif one.kind is bool:
             group.add_argument(option, dest=one.name, action="store_true", help=meaning)
+        elif one.choices:
+            said = f"{meaning} (default: {one.default})"
+            group.add_argument(option, dest=one.name, choices=one.choices, default=one.default, help=said)
         else:
             group.add_argument(
                 option, dest=one.name, action="append", default=[], metavar=one.metavar, help=_ENTRIES[one.name]
@@ -339,7 +342,10 @@ def _add_fit_settings(subcommand: argparse.ArgumentParser) -> None:
 
 
 # of settings that hold an entry a label: the option that is given once for each, and how many numbers an entry has
-_ENTRIES = {"fixed": "hold a label, in its unit", "priors": "Gaussian prior of a label, in its unit"}
+_ENTRIES = {
+    "fixed": "hold a label, in its unit, or vsini or vmac, in km/s",
+    "priors": "Gaussian prior of a label, in its unit, or of vsini or vmac, in km/s",
+}
 _LENGTH = {"fixed": 1, "priors": 2}
 
 

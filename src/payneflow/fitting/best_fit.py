@@ -45,8 +45,10 @@ def best_fits(
     used = np.zeros(shape, dtype=bool)
     labels = np.column_stack([np.asarray(fits[name], dtype=float) for name in networks.label_names])
     velocity = np.asarray(fits[VELOCITY], dtype=float) if settings.velocity else np.zeros(len(fits))
+    names = settings.broadenings(networks.label_names)
+    widths = np.stack([np.asarray(fits[name], dtype=float) for name in names], axis=1) if names else [None] * len(fits)
     for i in np.flatnonzero(np.isfinite(labels).all(axis=1)):
-        found = forward.compare(labels[i], velocity[i], flux[i], flux_error[i])
+        found = forward.compare(labels[i], velocity[i], flux[i], flux_error[i], None, widths[i])
         model[i], continuum[i], sigma[i], used[i] = found
     model[~used], continuum[~used], sigma[~used] = np.nan, np.nan, np.nan
     return BestFits(model, continuum, sigma, used)

@@ -12,10 +12,12 @@ import numpy as np
 
 from payneflow import __version__
 from payneflow.errors import CalibrationError
+from payneflow.fitting.broadening import LineBroadening, to_places_of_width
 from payneflow.fitting.engine.search import AS_GOOD
+from payneflow.fitting.engine.widths import to_parameter
 from payneflow.fitting.fit import search_spectra
 from payneflow.fitting.label_errors import FLUX_ERROR, LEAST_HELD_BACK, LabelErrors, smoothness
-from payneflow.fitting.moved_stars import known_velocities, moved_stars
+from payneflow.fitting.moved_stars import broadened_stars, known_velocities, known_widths, moved_stars
 from payneflow.fitting.parameters import ParameterLayout, Parameters
 from payneflow.fitting.quality import Fits, covariance_of_noise, emulator_amplitudes, quality_of
 from payneflow.fitting.settings import FitSettings
@@ -48,7 +50,8 @@ def measure_label_errors(
     `settings` fixes is fixed at each spectrum's true value; priors take no part. A spectrum whose fit fails is left
     out, and counted in the provenance; so is one whose labels cannot be its own (`ruinous`), whose row is named there.
     Fits start as those of stars do, whose labels are unknown, and from as many starts as that takes; fits with these
-    label errors have as many. Where a velocity is fitted, each spectrum has one that is known, a fraction of a pixel
+    label errors have as many. Where a velocity is fitted, each spectrum has one that is known, a fraction of a pixel;
+    where broadenings are, widths from 0 to the most that a fit may have; and the resolution of the settings
     (moved_stars.py).
     `progress` is called with the number of fits done.
     Raises NetworkFileError where labels or wavelengths of grid and networks differ or the networks were trained on
@@ -60,20 +63,26 @@ def measure_label_errors(
     sets = split.training_rows, split.test_rows
     rows = np.sort(np.concatenate([own[evenly(len(own), MOST_OF_A_SET)] for own in sets]))
     true = grid.labels[rows]
-    mode = replace(settings, fixed=dict.fromkeys(settings.fixed), priors={})
+    mode = _mode_of_calibration(settings, networks)
     _check_pixels(networks, mode)
-    velocity = np.zeros(len(rows))
+    velocity, broadening, flux = np.zeros(len(rows)), LineBroadening.of(networks, mode), grid.flux[rows]
+    widths = np.zeros((len(rows), 0))
+    if broadening is not None:
+        widths = known_widths(len(rows), broadening)
+        flux = broadened_stars(np.asarray(flux, dtype=float), grid.wavelength, broadening, widths, grid.path)
     if settings.velocity:
         velocity = known_velocities(len(rows), networks.wavelength, settings.max_velocity)
-        flux = moved_stars(np.asarray(grid.flux[rows], dtype=float), grid.wavelength, velocity, columns)
+        flux = moved_stars(np.asarray(flux, dtype=float), grid.wavelength, velocity, columns)
     else:
-        flux = grid.flux[rows][:, columns]
+        flux = flux[:, columns]
     fits, n_starts, astray = _as_users_fit(networks, flux, mode, true, progress)
     quality = quality_of(networks, mode, fits)
     scaled = networks.scaler.scale(grid.labels)
     parameters = Parameters.of(networks, settings)
     free, layout = parameters.free, parameters.layout
-    errors = layout.joined(free[layout.labels] * (quality.scaled - scaled[rows]), quality.velocity - velocity)
+    true_widths = to_parameter(to_places_of_width(widths, fits.log_step)) if widths.size else 0.0
+    off = free[layout.broadenings] * (fits.x[:, layout.broadenings] - true_widths)
+    errors = layout.joined(free[layout.labels] * (quality.scaled - scaled[rows]), quality.velocity - velocity, off)
     amplitudes, excess = emulator_amplitudes(networks, mode, fits, FLUX_ERROR)
     good = np.isfinite(errors).all(axis=1) & ~astray
     if not good.any():
@@ -110,6 +119,13 @@ def measure_label_errors(
             "versions": {"payneflow": __version__, "numpy": np.__version__},
         },
     )
+
+
+def _mode_of_calibration(settings: FitSettings, networks: PixelNetworks) -> FitSettings:
+    """These settings with what is held at the truth, and without priors: a broadening that has one is free."""
+    broadenings = settings.broadenings(networks.label_names)
+    held = {name: settings.fixed[name] if name in broadenings else None for name in settings.fixed}
+    return replace(settings, fixed=held, priors={}, **{name: name not in settings.fixed for name in broadenings})
 
 
 _LESS = "Train more pixels, fit less, or do without (fit: calibrate: false in config.yaml)."
@@ -190,7 +206,7 @@ def ruinous(errors: np.ndarray) -> np.ndarray:
 
 def _problem_of_parameters(stored: Arrays) -> str:
     try:
-        ParameterLayout.of_width(stored["scaled"].shape[1], stored["errors"].shape[1])
+        ParameterLayout.of_width(stored["scaled"].shape[1], stored["errors"].shape[1], str(stored["mode"]))
     except CalibrationError as error:
         return f"errors has {error}"
     return ""

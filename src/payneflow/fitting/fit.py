@@ -8,7 +8,7 @@ from queue import SimpleQueue
 import numpy as np
 from astropy.table import Column, Table
 
-from payneflow.errors import SettingsError, SpectraError
+from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, engine_for
 from payneflow.fitting.engine.starts import spread
 from payneflow.fitting.flux_units import check_continuum, in_own_units, in_shares, networks_of_shares
@@ -32,6 +32,7 @@ def fit_spectra(
     wavelength: np.ndarray | None = None,
     *,
     settings: FitSettings = DEFAULT,
+    resolution: np.ndarray | float | None = None,
     label_errors=None,
     start: np.ndarray | str | None = None,
     identifier: np.ndarray | None = None,
@@ -48,6 +49,8 @@ def fit_spectra(
     Masked), or that have no network take no part.
     `wavelength` (n_data,), Angstrom in vacuum: None where the data are on the networks' own pixels.
     `settings`: what is fitted, and how (FitSettings).
+    `resolution`: R = wavelength / FWHM of the spectra, in place of the one number in `settings`: a number, (n_data,),
+    or a row for each spectrum, (n_spectrum, n_data) or (n_spectrum, 1). None may be above that of the networks' grid.
     `label_errors`: what a calibration measured (LabelErrors), with it the starts that fits need; without it errors are
     the formal ones of the photon noise and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the
     grid of `label_errors` that these spectra themselves are, -1 for none.
@@ -65,10 +68,23 @@ def fit_spectra(
     _check_rows("identifier", identifier, n)
     _check_rows("spectrum", spectrum, n)
     _check_rows("exclude", exclude, n)
+    if label_errors is not None and resolution is not None:
+        raise CalibrationError(
+            "label errors are of fits with the resolution of their settings: give it there, FitSettings(resolution=R), "
+            "or fit without label errors."
+        )
     if label_errors is not None:  # as many starts as the calibration needed
         settings = replace(settings, n_starts=max(settings.n_starts, label_errors.n_starts))
     fits = search_spectra(
-        networks, flux, flux_error, wavelength, settings=settings, start=start, processes=processes, progress=progress
+        networks,
+        flux,
+        flux_error,
+        wavelength,
+        settings=settings,
+        resolution=resolution,
+        start=start,
+        processes=processes,
+        progress=progress,
     )
     quality = quality_of(networks, settings, fits, label_errors, exclude)
     table = results_table(networks, settings, fits, quality, np.shape(flux)[-1])
@@ -88,6 +104,7 @@ def search_spectra(
     wavelength: np.ndarray | None = None,
     *,
     settings: FitSettings = DEFAULT,
+    resolution: np.ndarray | float | None = None,
     start: np.ndarray | str | None = None,
     held: np.ndarray | None = None,
     processes: int = 1,
@@ -102,14 +119,45 @@ def search_spectra(
     axis = _checked_axis(wavelength)
     flux, flux_error = _checked(networks, flux, flux_error, axis)
     starts, own_start = _starts(networks, settings, start, held, len(flux))
-    engine = engine_for(networks_of_shares(networks), settings, axis, own_start)
-    if settings.velocity or axis is not None:
+    shares_of = networks_of_shares(networks)
+    groups = _groups(resolution, *flux.shape)
+    engines = [engine_for(shares_of, settings, axis, own_start, own) for own, _ in groups]
+    broadens = settings.broadenings(networks.label_names) or settings.resolution or resolution is not None
+    if settings.velocity or axis is not None or broadens:
         check_sampling(networks, settings.velocity)
-    fits = engine.no_fits(len(flux))
+    fits = engines[0].no_fits(len(flux))
     shares = in_shares(networks, flux, flux_error)
-    _fit_blocks(engine, *shares, starts, fits, processes, progress)
+    done = 0
+    for engine, (_, rows) in zip(engines, groups, strict=True):
+
+        def show(n: int, done: int = done) -> None:
+            if progress:
+                progress(done + n)
+
+        part = fits if rows is None else fits[rows]
+        own_shares = shares if rows is None else [share[rows] for share in shares]
+        _fit_blocks(engine, *own_shares, starts if rows is None else starts[rows], part, processes, show)
+        if rows is not None:
+            fits.put(rows, part)
+        done += len(part.chi2)
     in_own_units(networks, fits, *shares)
     return fits
+
+
+def _groups(resolution, n: int, n_data: int) -> list[tuple[np.ndarray | float | None, np.ndarray | None]]:
+    """Each resolution (n_data,), a number or None, and the rows (n_row,) of the spectra that have it; None: all."""
+    if resolution is None or np.ndim(resolution) == 0:
+        return [(resolution, None)]
+    given = np.asarray(resolution, dtype=float)
+    if given.shape == (n_data,):
+        return [(given, None)]
+    if given.shape not in ((n, 1), (n, n_data)):
+        raise SpectraError(
+            f"resolution has shape {given.shape}, expected one number, ({n_data},), ({n}, 1) or ({n}, {n_data})."
+        )
+    own, which = np.unique(given, axis=0, return_inverse=True)
+    which = np.ravel(which)
+    return [(row[0] if given.shape[1] == 1 else row, np.flatnonzero(which == k)) for k, row in enumerate(own)]
 
 
 def _check_names(networks: PixelNetworks) -> None:
@@ -184,6 +232,8 @@ def _starts(networks, settings, start, held, n) -> tuple[np.ndarray, bool]:
         starts[:, 0] = np.clip(networks.scaler.scale(start), LOWEST_LABEL, HIGHEST_LABEL)
     held = start if held is None and not own else held
     for name, value in settings.fixed.items():
+        if name not in networks.label_names:  # a broadening, which has a start of its own
+            continue
         j = networks.label_names.index(name)
         if value is not None:
             starts[:, :, j] = networks.scaler.scale_one(j, value)

@@ -37,12 +37,13 @@ FLAG_MEANINGS = {
 
 
 class LabelFlag(IntFlag):
-    """The column `<label>_flags` of the fits holds the sum of those that apply to this label."""
+    """The column `<label>_flags` of the fits holds the sum of those that apply to this label, or broadening."""
 
     AT_BOUND = 1
     OUTSIDE_TRAINING = 2
     NO_INFORMATION = 4
     LOPSIDED = 8
+    UPPER_LIMIT = 16
 
 
 LABEL_FLAG_MEANINGS = {
@@ -51,4 +52,5 @@ LABEL_FLAG_MEANINGS = {
     LabelFlag.NO_INFORMATION: "the spectrum does not tell it: its error is more than half the range of the training "
     "labels, and is given as that range where it is more",
     LabelFlag.LOPSIDED: "labels five errors away fit nearly as well: a line so weak that it may be weaker still",
+    LabelFlag.UPPER_LIMIT: "a width of lines that the spectrum does not tell from 0: an upper limit, of 95 %, is given",
 }

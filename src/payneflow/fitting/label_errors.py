@@ -56,7 +56,8 @@ class LabelErrors:
     """Label errors of noiseless fits of a grid's spectra, and what they say about other fits.
 
     `scaled` (n_row, n_label): true scaled labels of the fitted spectra. `errors` (n_row, n_parameter): fitted less
-    true, in the order of `layout` (parameters.py), scaled labels and, where the mode fits it, the velocity in km/s.
+    true, in the order of `layout` (parameters.py), scaled labels and, where the mode has them, broadenings as a search
+    moves them (engine/widths.py), and the velocity in km/s.
     A label that the mode fixes has errors of zero. `rows` (n_row,): the spectra's rows in the grid, increasing.
     `held_back` (n_row,) bool: not in the networks' training. `training` (n_training, n_label): scaled labels of all
     spectra that are. `lengths` (n_label,) and `nugget`: of the kriging of the errors; `size_lengths` and `size_nugget`:
@@ -114,7 +115,7 @@ class LabelErrors:
     @property
     def layout(self) -> ParameterLayout:
         """Which column of `errors`, of corrections and of covariances is which parameter."""
-        return ParameterLayout.of_width(self.n_label, self.errors.shape[1])
+        return ParameterLayout.of_width(self.n_label, self.errors.shape[1], self.mode)
 
     @cached_property
     def held_back_scatter(self) -> HeldBackScatter | None:

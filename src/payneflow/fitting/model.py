@@ -1,11 +1,14 @@
-"""The forward model of a fit: labels, velocity and continuum -> flux, and how likely an observed spectrum makes them.
+"""The forward model of a fit: labels, broadening, velocity, continuum -> flux, and how likely a spectrum makes them.
 
 The same model as the engine's kernels, in plain numpy: for samplers, for best-fit spectra, and to check the kernels by.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from payneflow.errors import SpectraError
+from payneflow.fitting.broadening import LineBroadening
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import PaddedAxis, emulator_of
 from payneflow.fitting.engine.shift import NOWHERE, RestAxis, to_places
@@ -25,18 +28,25 @@ class SpectralModel:
     """Spectra of `networks` on a wavelength axis (n_data,) in Angstrom, vacuum; None: the networks' own.
 
     Of `settings` it takes whether there is a velocity (and `max_velocity`), how many terms a continuum has, and whether
-    the emulator's own error is part of the noise. Raises SpectraError where the networks must be moved and the
+    the emulator's own error is part of the noise, and what broadens lines. `resolution`: R of the spectra, one or
+    (n_data,); None: that of `settings`. Raises SpectraError where the networks must be moved and the
     steps of their wavelengths differ too much, or are too wide for their lines.
     """
 
     def __init__(
-        self, networks: PixelNetworks, settings: FitSettings = DEFAULT, wavelength: np.ndarray | None = None
+        self,
+        networks: PixelNetworks,
+        settings: FitSettings = DEFAULT,
+        wavelength: np.ndarray | None = None,
+        resolution: np.ndarray | float | None = None,
     ) -> None:
         self.networks, self.settings = networks, settings
         self._emulator, own = emulator_of(networks), networks.wavelength
-        self._moves = settings.velocity or wavelength is not None
+        self._broadening = LineBroadening.of(networks, settings, wavelength, resolution)
+        reach = None if self._broadening is None else self._broadening.reach
+        self._moves = settings.velocity or wavelength is not None or self._broadening is not None
         fastest, window = (settings.max_velocity, VELOCITY_WINDOW) if settings.velocity else (0.0, 0.0)
-        self._rest = RestAxis(self._emulator, own, fastest, window, self._moves)
+        self._rest = RestAxis(self._emulator, own, fastest, window, self._moves, reach)
         if self._moves:
             check_sampling(networks, settings.velocity)
         self.wavelength = own if wavelength is None else np.asarray(wavelength, dtype=float)
@@ -46,18 +56,25 @@ class SpectralModel:
         self._terms = chebyshev(self._axis, self.wavelength, n_term)[:, self._axis.place] if n_term else None
 
     def predict(
-        self, labels: np.ndarray, velocity: float | np.ndarray = 0.0, continuum: np.ndarray | None = None
+        self,
+        labels: np.ndarray,
+        velocity: float | np.ndarray = 0.0,
+        continuum: np.ndarray | None = None,
+        broadening: Mapping[str, float | np.ndarray] | None = None,
     ) -> np.ndarray:
         """Flux (n_spectrum, n_data) of labels (n_spectrum, n_label) in their units, or (n_data,) of labels (n_label,).
 
         `velocity`: km/s, one or (n_spectrum,). `continuum`: (n_data,) or (n_spectrum, n_data), what the normalised flux
-        is multiplied by; None: 1. NaN where the networks do not reach. Raises SpectraError as `log_likelihood` does.
+        is multiplied by; None: 1. `broadening`: {"vsini": 12.0} in km/s, numbers or (n_spectrum,), of those that the
+        settings fit; what is left out is 0, or what the settings hold. NaN where the networks do not reach. Raises
+        SpectraError as `log_likelihood` does.
         """
         one = np.ndim(labels) == 1
         rows, velocity = self._rows(labels, velocity)
+        widths = self._widths(broadening, len(rows))
         flux = np.full((len(rows), len(self.wavelength)), np.nan)
         for i, row in enumerate(rows):
-            found, _, inside = self.at(row, velocity[i])
+            found, _, inside = self.at(row, velocity[i], widths[i])
             flux[i, inside] = found[inside]
         if continuum is not None:
             flux *= continuum
@@ -70,21 +87,23 @@ class SpectralModel:
         flux_error: np.ndarray | float,
         velocity: float | np.ndarray = 0.0,
         continuum: np.ndarray | None = None,
+        broadening: Mapping[str, float | np.ndarray] | None = None,
     ) -> float | np.ndarray:
         """ln of the probability of flux (n_spectrum, n_data), or (n_data,), given labels (n_spectrum, n_label).
 
         -1/2 sum [(flux - c m)^2 / s^2 + ln(2 pi s^2)] over the pixels that count (`good_pixels`, and the networks
         reach), m the normalised model, c the continuum and s^2 = flux_error^2 + c^2 e^2, with e the emulator's rms
-        error of the pixel where `settings.emulator_error` says so, else 0. `continuum` as in `predict`; None: the best
-        Chebyshev polynomials of `settings.continuum` terms, solved linearly, 1 where that is 0. `flux_error`: 1 sigma,
-        in the unit of flux. One labels (n_label,) for a spectrum (n_data,) gives a number, else (n_spectrum,). -inf
-        where no pixel counts or a label is not finite. A pixel that is masked in `flux` or `flux_error` (numpy.ma,
-        astropy's Masked) does not count. Raises SpectraError where shapes do not fit or a velocity is
-        given that the settings do not have.
+        error of the pixel where `settings.emulator_error` says so, else 0. `broadening` and
+        `continuum` as in `predict`; no continuum: the best Chebyshev polynomials of `settings.continuum` terms, solved
+        linearly, 1 where that is 0. `flux_error`: 1 sigma, in the unit of flux. One labels (n_label,) for a spectrum
+        (n_data,) gives a number, else (n_spectrum,). -inf where no pixel counts or a label is not finite. A pixel that
+        is masked in `flux` or `flux_error` (numpy.ma, astropy's Masked) does not count. Raises SpectraError where
+        shapes do not fit, or a velocity or broadening is given that the settings do not have.
         """
         (flux, *masks), (flux_error, error_mask) = parted(flux), parted(flux_error)
         one = np.ndim(labels) == 1 and np.ndim(flux) == 1
         rows, velocity = self._rows(labels, velocity)
+        widths = self._widths(broadening, len(rows))
         shape = len(rows), len(self.wavelength)
         try:
             flux, flux_error = np.broadcast_to(flux, shape), np.broadcast_to(flux_error, shape)
@@ -94,9 +113,10 @@ class SpectralModel:
         except ValueError:
             raise SpectraError(f"flux, flux_error or continuum does not have the shape {shape}.") from None
         result = np.full(len(rows), -np.inf)
-        for i in np.flatnonzero(np.isfinite(rows).all(axis=1) & np.isfinite(velocity)):
+        known = np.isfinite(rows).all(axis=1) & np.isfinite(velocity) & (widths >= 0.0).all(axis=1)
+        for i in np.flatnonzero(known):
             level = None if given is None else given[i]
-            model, _, sigma, used = self.compare(rows[i], velocity[i], flux[i], flux_error[i], level)
+            model, _, sigma, used = self.compare(rows[i], velocity[i], flux[i], flux_error[i], level, widths[i])
             if used.any():
                 residual = (flux[i, used] - model[used]) / sigma[used]
                 result[i] = (
@@ -104,13 +124,14 @@ class SpectralModel:
                 )
         return float(result[0]) if one else result
 
-    def compare(self, labels, velocity, flux, flux_error, continuum=None) -> tuple[np.ndarray, ...]:
+    def compare(self, labels, velocity, flux, flux_error, continuum=None, widths=None) -> tuple[np.ndarray, ...]:
         """Model with continuum, continuum, 1 sigma of flux - model, and the pixels that count, all (n_data,).
 
-        Of labels (n_label,), a velocity, and one spectrum (n_data,); `continuum` as in `log_likelihood`.
+        Of labels (n_label,), a velocity, and one spectrum (n_data,); `continuum` as in `log_likelihood`, `widths` as in
+        `at`.
         """
         (flux, *masks), (flux_error, error_mask) = parted(flux), parted(flux_error)
-        model, variance, inside = self.at(labels, velocity)
+        model, variance, inside = self.at(labels, velocity, widths)
         used = inside & good_pixels(flux, flux_error)
         for mask in (*masks, error_mask):
             used = used if mask is None else used & ~mask
@@ -122,13 +143,21 @@ class SpectralModel:
         sigma = np.sqrt(np.asarray(flux_error, dtype=float) ** 2 + noise * continuum**2)
         return model * continuum, continuum, sigma, used
 
-    def at(self, labels: np.ndarray, velocity: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Normalised flux, variance of the networks' error, and where there are networks around: (n_data,) each."""
+    def at(
+        self, labels: np.ndarray, velocity: float, widths: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Normalised flux, variance of the networks' error, and where there are networks around: (n_data,) each.
+
+        `widths`: (n_broad,) of the broadenings, km/s; None: 0, or what the settings hold.
+        """
         rest, axis = self._rest, self._emulator.axis
         at_rest = np.nan_to_num(self.networks.predict_scaled(self.networks.scaler.scale(labels)))
         shifted = self._places - to_places(velocity, rest.log_step)
         place = np.where(self._places == NOWHERE, NOWHERE, shifted)
         flux = rest.laid(axis, axis.padded(at_rest))
+        if self._broadening is not None:
+            widths = self._widths(None, 1)[0] if widths is None else widths
+            flux = self._broadening.broadened(rest, flux, widths)
         nearest = np.clip(np.floor(place + 0.5).astype(int), 0, rest.n_place - 1)
         inside = (place >= 0.0) & (rest.interior[nearest] > 0.0)
         if not self._moves:
@@ -136,6 +165,20 @@ class SpectralModel:
         whole = np.clip(np.floor(place).astype(int), HALF - 1, rest.n_place - HALF - 1)
         taps = whole[:, None] + np.arange(1 - HALF, HALF + 1)
         return (tap_weights(place - whole) * flux[taps]).sum(axis=1), rest.variance[nearest], inside
+
+    def _widths(self, broadening: Mapping | None, n: int) -> np.ndarray:
+        """Widths (n, n_broad) in km/s."""
+        names = () if self._broadening is None else self._broadening.names
+        widths = np.zeros((n, len(names)))
+        for name, value in {**self.settings.fixed, **(broadening or {})}.items():
+            if name in names:
+                widths[:, names.index(name)] = value
+            elif name in (broadening or {}):
+                raise SpectraError(
+                    f"broadening has {name}, but the settings fit {', '.join(names) or 'none'}: "
+                    "FitSettings(vsini=True, vmac=True)."
+                )
+        return widths
 
     def _rows(self, labels, velocity) -> tuple[np.ndarray, np.ndarray]:
         """Labels (n, n_label) and velocities (n,)."""

@@ -1,14 +1,19 @@
-"""Spectra of a grid as stars at known velocities, for the calibration of fits with a velocity.
+"""Spectra of a grid as stars of known velocity and rotation, for the calibration of fits with these.
 
 Interpolating networks between their pixels is part of what such fits do wrong, so the spectra that measure it lie
 between the pixels, too. They are moved by a spline through all pixels of the grid, which is far better than the eight
 taps of the fits, and knows the pixels that the networks leave out.
 """
 
+from pathlib import Path
+
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
-from payneflow.fitting.engine.shift import C_KM_S, to_velocity
+from payneflow.errors import CalibrationError
+from payneflow.fitting.broadening import LineBroadening
+from payneflow.fitting.engine.profiles import whole_kernel
+from payneflow.fitting.engine.shift import C_KM_S, UNEVEN, to_velocity
 from payneflow.fitting.sampling import DEGREE, MARGIN
 from payneflow.wavelength import segments
 
@@ -28,6 +33,44 @@ def known_velocities(n: int, wavelength: np.ndarray, most: float) -> np.ndarray:
     fraction = (np.arange(n) % FRACTIONS + 0.5) / FRACTIONS
     drawn = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(KEY,))).permutation(fraction)
     return half * (2.0 * drawn - 1.0)
+
+
+def known_widths(n: int, broadening: LineBroadening) -> np.ndarray:
+    """Widths (n, n_broad) in km/s of what broadens lines: what is held, else from 0 to the most, half below a quarter.
+
+    Which spectrum has which is drawn, the same at every call, as with velocities.
+    """
+    widths = np.tile(broadening.start, (n, 1))
+    for b, name in enumerate(broadening.names):
+        if name not in broadening.settings.fixed:
+            unit = (np.arange(n) + 0.5) / n
+            drawn = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(KEY, 1 + b))).permutation(unit)
+            widths[:, b] = broadening.most[b] * drawn**2
+    return widths
+
+
+def broadened_stars(
+    flux: np.ndarray, wavelength: np.ndarray, broadening: LineBroadening, widths: np.ndarray, path: str | Path
+) -> np.ndarray:
+    """Spectra (n, n_pixel) on `wavelength` (n_pixel,), Angstrom, with lines broadened by widths (n, n_broad) in km/s.
+
+    Beyond the ends of a segment flux is taken to be that of its last pixel: a fit leaves out what that reaches. Raises
+    CalibrationError naming the grid's `path` where its pixels are not even in ln(wavelength).
+    """
+    result = np.array(flux)
+    for first, stop in segments(wavelength):
+        log = np.log(wavelength[first:stop])
+        step = float(log[-1] - log[0]) / max(len(log) - 1, 1)
+        if np.abs(log - log[0] - step * np.arange(len(log))).max() > UNEVEN * step:
+            raise CalibrationError(
+                f"{path}: its pixels {first} to {stop - 1} are not even in ln(wavelength), so that its spectra cannot "
+                "be broadened to measure label errors. Fit without them (fit: calibrate: false in config.yaml)."
+            )
+        for i, own in enumerate(widths):
+            kernel = whole_kernel(broadening.kernel(step, own))
+            half = len(kernel) // 2
+            result[i, first:stop] = np.convolve(np.pad(flux[i, first:stop], half, mode="edge"), kernel, mode="valid")
+    return result
 
 
 def moved_stars(flux: np.ndarray, wavelength: np.ndarray, velocity: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from payneflow.fitting.lopsided import lopsided
 from payneflow.fitting.mismatch import LINEAR, NONE, EmulatorScatter, Scores, find_mismatch
 from payneflow.fitting.parameters import Parameters
 from payneflow.fitting.settings import FitSettings
+from payneflow.fitting.widths import Widths, widths_of
 from payneflow.network import PixelNetworks
 
 FEW = 10  # used pixels for each fitted parameter
@@ -89,10 +90,16 @@ class Fits:
             log_step=log_step,
         )
 
-    def __getitem__(self, rows: slice) -> "Fits":
-        """A view of some rows."""
+    def __getitem__(self, rows: slice | np.ndarray) -> "Fits":
+        """Some rows: a view where they are a slice, else a copy."""
         arrays = {name: values[rows] for name, values in self.__dict__.items() if name != "log_step"}
         return Fits(**arrays, log_step=self.log_step)
+
+    def put(self, rows: np.ndarray, part: "Fits") -> None:
+        """Take the fits of these rows from `part`."""
+        for name, values in self.__dict__.items():
+            if name != "log_step":
+                values[rows] = getattr(part, name)
 
     def written(self) -> Written:
         """The arrays as a kernel takes them."""
@@ -104,7 +111,7 @@ class Quality:
     """Of each fit, NaN where it failed: scaled labels (n, n_label), their covariance (n, n_label, n_label), the radial
     velocity and its error in km/s (n,), NaN where none is fitted; the degrees of freedom and the flags (n,); the flags
     of each label (n, n_label). By how many sigma the star is another than the model describes, and of which kind
-    (mismatch.py), (n,).
+    (mismatch.py), (n,). `widths`: of the broadenings.
     """
 
     scaled: np.ndarray
@@ -116,6 +123,7 @@ class Quality:
     label_flags: np.ndarray
     mismatch_sigma: np.ndarray
     mismatch_kind: np.ndarray
+    widths: Widths
 
 
 def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label_errors=None, exclude=None) -> Quality:
@@ -137,7 +145,10 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     covariance[good] += mismatch.covariance
     at_bound = np.zeros(x.shape, dtype=bool)
     at_bound[:, layout.labels] = at_bounds(x[:, layout.labels], free[layout.labels])
+    at_bound[:, layout.broadenings] = x[:, layout.broadenings] <= 0.0
     past_bound = (formal @ fits.pull[:, :, None])[:, layout.labels, 0]
+    broad = layout.broadenings
+    past_zero = (formal @ fits.pull[:, :, None])[:, broad, 0]
     if layout.has_velocity:  # places -> km/s
         column = layout.velocity
         velocity = to_velocity(x[:, column], fits.log_step)
@@ -181,6 +192,9 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         flags[score**2 - second**2 < CERTAIN * np.maximum(reduced, 1.0)] |= FitFlag.RV_UNSURE
     flags[failed] = FitFlag.FAILED
     of_labels.flags[failed] = 0
+    widths = widths_of(x[:, broad], error[:, broad], past_zero, parameters.highest[broad], free[broad], fits.log_step)
+    flags[((widths.flags & LabelFlag.AT_BOUND) > 0).any(axis=1) & ~failed] |= FitFlag.AT_BOUND
+    _forget(widths, failed)
     if networks.failure:
         flags |= int(FitFlag.POOR_NETWORKS)
     x[failed], covariance[failed], error[failed] = np.nan, np.nan, np.nan
@@ -192,8 +206,16 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     sigma, kind = np.full(len(x), np.nan), np.full(len(x), NONE, dtype="U10")
     sigma[good], kind[good] = mismatch.sigma, mismatch.kind
     return Quality(
-        x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, label_flags, sigma, kind
-    )
+        x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, label_flags, sigma, kind,
+        widths,
+    )  # fmt: skip
+
+
+def _forget(widths: Widths, failed: np.ndarray) -> None:
+    """Widths of fits that failed are NaN, without flags."""
+    for values in (widths.value, widths.error, widths.limit):
+        values[failed] = np.nan
+    widths.flags[failed] = 0
 
 
 def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_errors, exclude):

@@ -12,12 +12,17 @@ from payneflow.fitting.settings import FitSettings
 from payneflow.label_names import FLAGS
 from payneflow.network import PixelNetworks
 
+BROADENING_MEANINGS = {"vsini": "projected velocity of rotation", "vmac": "velocity of macroturbulence"}
+OF_WIDTHS = LabelFlag.AT_BOUND, LabelFlag.UPPER_LIMIT
+
 
 def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, quality: Quality, n_data: int) -> Table:
     """The fits, one row a spectrum of `n_data` pixels, in the labels' own units.
 
     Columns: `spectrum` (its row in the flux); each label and its 1 sigma error (`Teff`, `Teff_error`, ...) in its unit,
-    0 the error of a label that is held, and its flags (`Teff_flags`, sum of LabelFlag); with a velocity `RV`,
+    0 the error of a label that is held, and its flags (`Teff_flags`, sum of LabelFlag); of a broadening that is fitted
+    or held `vsini`, `vsini_error` and `vsini_limit` in km/s, the last NaN unless `vsini_flags` has UPPER_LIMIT, and
+    `vmac` alike; with a velocity `RV`,
     `RV_error` in km/s; `covariance` (n_label, n_label) of the labels in those units; `SNR`, `chi2`, `dof`,
     `iterations`, `n_pixel`, `n_masked`, `n_outlier`, `extra_scatter`, `mismatch` and `mismatch_kind` (mismatch.py),
     `flags` (sum of FitFlag). A failed fit is NaN.
@@ -30,11 +35,17 @@ def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, qu
     used, passes = fits.counts[:, USED], fits.counts[:, PASSES]
     table = Table({"spectrum": np.arange(len(labels))})
     table["spectrum"].description = "row of the spectrum in the flux"
-    of_labels = ", ".join(f"{int(flag)} {flag.name}" for flag in LabelFlag)
+    of_labels = ", ".join(f"{int(flag)} {flag.name}" for flag in LabelFlag if flag != LabelFlag.UPPER_LIMIT)
     for j, (name, unit) in enumerate(zip(networks.label_names, networks.label_units, strict=True)):
         _add(table, name, labels[:, j], f"fitted {name}", unit)
         _add(table, f"{name}_error", np.sqrt(covariance[:, j, j]), f"1 sigma error of {name}", unit)
         _add(table, f"{name}{FLAGS}", quality.label_flags[:, j], f"sum of the flags of {name}: {of_labels}")
+    widths, of_widths = quality.widths, ", ".join(f"{int(flag)} {flag.name}" for flag in OF_WIDTHS)
+    for b, name in enumerate(settings.broadenings(networks.label_names)):
+        _add(table, name, widths.value[:, b], BROADENING_MEANINGS[name], VELOCITY_UNIT)
+        _add(table, f"{name}_error", widths.error[:, b], f"1 sigma error of {name}", VELOCITY_UNIT)
+        _add(table, f"{name}_limit", widths.limit[:, b], f"95 % upper limit of {name}, where it is one", VELOCITY_UNIT)
+        _add(table, f"{name}{FLAGS}", widths.flags[:, b], f"sum of the flags of {name}: {of_widths}")
     if settings.velocity:
         _add(table, VELOCITY, quality.velocity, "radial velocity, positive away from the observer", VELOCITY_UNIT)
         _add(table, f"{VELOCITY}_error", quality.velocity_error, f"1 sigma error of {VELOCITY}", VELOCITY_UNIT)

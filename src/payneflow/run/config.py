@@ -250,13 +250,16 @@ def check_labels(
 ) -> None:
     """Raise SettingsError where the section `fit` asks for what networks of this grid could not be fitted with.
 
-    That is, names no label of the grid, holds one beyond the bounds of a fit, or fits a velocity where the steps of the
+    That is, names no label of the grid, holds one beyond the bounds of a fit, fits as broadening what the grid has as
+    a label, or fits a velocity or broadened lines where the steps of the
     wavelength axis differ too much, or where the selected `pixels` are too far apart for the lines. Of the grid's flux
     some spectra are read, for a velocity alone; its labels and wavelengths only where it matters.
     """
-    if fit.velocity:
-        _check_velocity(grid, keys, reading, pixels)
-    if not (fit.fixed or fit.priors):
+    moved = ("velocity", "vsini", "vmac", "resolution")  # what takes the networks between their pixels
+    asked = [name for name in moved if getattr(fit, name)]
+    if asked:
+        _check_moves(asked[0], grid, keys, reading, pixels)
+    if not (fit.fixed or fit.priors or fit.vsini or fit.vmac):
         return
     labels, names, units, split = read_labels(grid, keys, reading, seed=seed)
     scaler = LabelScaler.of_training_labels(labels[split.training])
@@ -265,13 +268,14 @@ def check_labels(
         raise SettingsError("\n".join(f"fit.{problem}" for problem in problems))
 
 
-def _check_velocity(grid: str | Path, keys: GridKeys, reading: GridReading, selection: str) -> None:
+def _check_moves(name: str, grid: str | Path, keys: GridKeys, reading: GridReading, selection: str) -> None:
+    asked, not_asked = ("set", "0") if name == "resolution" else ("true", "false")
     wavelength = read_wavelength(grid, keys)
     pixels = parse_pixels(selection, len(wavelength))
     if not even_step(wavelength[np.asarray(pixels)])[1]:
         raise SettingsError(
-            f"fit.velocity is true, but the steps of {keys.wavelength} in {grid} differ too much to be shifted. "
-            "Resample the grid to a more even axis, or set velocity: false."
+            f"fit.{name} is {asked}, but the steps of {keys.wavelength} in {grid} differ too much to be shifted. "
+            f"Resample the grid to a more even axis, or set {name}: {not_asked}."
         )
     from payneflow.fitting.sampling import problem_of_grid_file
 
@@ -282,7 +286,7 @@ def _check_velocity(grid: str | Path, keys: GridKeys, reading: GridReading, sele
             (f"pixels {selection!r}", 'Train all pixels, pixels: "::"') if some else ("pixels", "Use a finer grid")
         )
         raise SettingsError(
-            f"fit.velocity is true, but the {which} of {grid} are {problem}. {remedy}, or set velocity: false."
+            f"fit.{name} is {asked}, but the {which} of {grid} are {problem}. {remedy}, or set {name}: {not_asked}."
         )
 
 

@@ -18,6 +18,7 @@ from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.errors import SettingsError, SpectraError
 from payneflow.figures import REPORT_FIGURES
 from payneflow.files import write_list
+from payneflow.fitting.settings import FitSettings
 from payneflow.grid import GridKeys, GridReading, grid_shape, grid_split, read_wavelength
 from payneflow.grid.checks import in_vacuum
 from payneflow.grid.sets import RANDOM
@@ -395,12 +396,16 @@ def layout_options(layout: Mapping) -> str:
 
 def fit_options(fit: Mapping) -> str:
     """What is fitted, as options of `payneflow fit` and `payneflow calibrate`."""
+    usual = FitSettings()
     options = [_pair("--fix", name, f"{value}") for name, value in fit["fixed"].items()]
     options += [_pair("--prior", name, f"{mean},{sigma}") for name, (mean, sigma) in fit["priors"].items()]
-    options += ["--velocity"] if fit["velocity"] else []
+    options += [f"--{name}" for name in ("velocity", "vsini", "vmac") if fit[name]]
     options += [] if fit["emulator_error"] else ["--no-emulator-error"]
     for name in ("max_velocity", "continuum", "n_starts", "tolerance"):
         options.append(f"--{name.replace('_', '-')} {fit[name]}")
+    for name in ("max_vsini", "max_vmac", "epsilon", "vmac_kind", "resolution", "grid_resolution"):
+        if fit[name] != getattr(usual, name):  # so that runs without broadening keep the params they had
+            options.append(f"--{name.replace('_', '-')} {fit[name]}")
     return " ".join(options)
 
 

@@ -15,7 +15,7 @@ FREE = np.zeros(3, bool)
 
 def box_of(lowest, highest, held):
     n = len(held)
-    return Box(np.full(n, lowest), np.full(n, highest), held, np.zeros(n), np.zeros(n))
+    return Box(np.full(n, lowest), np.full(n, highest), held, np.zeros(n), np.zeros(n), np.zeros(n, bool))
 
 
 def step_of(matrix, gradient, damping, x, box):

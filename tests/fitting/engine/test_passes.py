@@ -1,5 +1,7 @@
 """The passes of a fit against what numpy makes of the same networks: flux, derivatives, sums, continua, tap weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,15 +9,19 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from known_networks import line_networks
 
+from payneflow.fitting import FitSettings, SpectralModel
+from payneflow.fitting.broadening import NOTHING, LineBroadening
 from payneflow.fitting.engine.arguments import Axes, GeneralProblem, LabelProblem, MovedMemory
+from payneflow.fitting.engine.broaden import NO_BROADENING
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import LINE, PaddedAxis, emulator_of
 from payneflow.fitting.engine.general_pass import RESAMPLE, SHIFT, STAY, build_general_pass
 from payneflow.fitting.engine.label_pass import build_label_pass
 from payneflow.fitting.engine.pixels import middle, select_pixels
 from payneflow.fitting.engine.scatter import extra_scatter
-from payneflow.fitting.engine.shift import RestAxis, tap_table, to_places, to_velocity
+from payneflow.fitting.engine.shift import C_KM_S, RestAxis, tap_table, to_places, to_velocity
 from payneflow.fitting.engine.taps import tap_weights
+from payneflow.fitting.engine.widths import to_parameter
 from payneflow.simd import LANES, aligned, kernel, load_line, power_of_two, store
 
 
@@ -48,27 +54,32 @@ def test_sums_of_the_label_pass_are_those_of_numpy(size, seed, dtype):
 class Pass:
     """A general pass and its arrays, for one way of moving the emulator."""
 
-    def __init__(self, n_label, n_neurons, n_term, move, velocity, dtype, seed, networks=None):
+    def __init__(self, n_label, n_neurons, n_term, move, velocity, dtype, seed, networks=None, broadening=None):
         self.networks = networks = line_networks(n_label, n_neurons) if networks is None else networks
+        n_broad = NO_BROADENING if broadening is None else len(broadening.names)
+        n_slope = n_label + max(n_broad, 0)
         emulator = emulator_of(networks)
         rng = np.random.default_rng(seed)
-        rest = RestAxis(emulator, networks.wavelength, 40.0, 0.0, move != STAY)
+        reach = None if broadening is None else broadening.reach
+        rest = RestAxis(emulator, networks.wavelength, 40.0, 0.0, move != STAY, reach)
         if move == RESAMPLE:
-            wavelength = np.sort(rng.uniform(networks.wavelength[8], networks.wavelength[30], 33))
+            ends = networks.wavelength[[8, 30]] if broadening is None else networks.wavelength[[130, 200]]
+            wavelength = np.sort(rng.uniform(*ends, 33))
             self.axis = PaddedAxis(wavelength)
             places = rest.place(wavelength)
         else:
             wavelength, self.axis, places = networks.wavelength, emulator.axis, rest.own_places(emulator.axis)
-        n = len(wavelength)
-        self.n_parameter = n_label + velocity
+        n, self.wavelength = len(wavelength), wavelength
+        self.n_parameter = n_slope + velocity
         self.flux, self.weight = rng.normal(1, 0.1, n), rng.uniform(10, 100, n)
         self.weight *= rest.interior[np.clip(np.rint(places).astype(int), 0, rest.n_place - 1)]
         self.terms = chebyshev(self.axis, wavelength, max(n_term, 1))
         self.continuum = np.zeros((len(self.axis.segments), n_term))
-        self.moved = aligned((2 + n_label) * self.axis.n_place // LANES, dtype)
+        self.moved = aligned((2 + n_slope) * self.axis.n_place // LANES, dtype)
         self.rest = aligned((1 + n_label) * rest.n_place // LANES, dtype)
         self.stay, self.n_term = move == STAY, n_term
-        columns = aligned(rest.n_place * -(-(1 + n_label) // LANES), dtype)
+        columns = aligned(rest.n_place * -(-(1 + n_slope) // LANES), dtype)
+        broad = aligned((1 + n_slope) * rest.n_place // LANES * (broadening is not None), dtype)
         solved = np.full(len(self.axis.segments), n_term)
         places = self.axis.padded(places + 1.0) - 1.0
         own_places = emulator.axis.padded(rest.own_places(emulator.axis) + 1.0) - 1.0
@@ -82,10 +93,11 @@ class Pass:
             Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places, own_places, rest.firsts, rest.weights),
             solved,
             tap_table().astype(dtype).ravel(),
-            MovedMemory(self.rest, self.moved, own, columns),
+            MovedMemory(self.rest, self.moved, own, columns, broad, broad[:0]),
             self.continuum,
+            NOTHING if broadening is None else broadening.given(rest),
         )
-        self._evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity, rest.uneven)
+        self._evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity, rest.uneven, n_broad)
 
     def __call__(self, x):
         gradient, matrix = np.empty(self.n_parameter), np.empty((self.n_parameter, self.n_parameter))
@@ -134,6 +146,37 @@ def test_sums_of_the_general_pass_are_those_of_the_whole_linear_problem(way, see
     if n_term:
         jacobian -= (basis * root[:, None]) @ np.linalg.lstsq(basis * root[:, None], jacobian, rcond=None)[0]
     assert np.allclose(matrix, jacobian.T @ jacobian, rtol=1e-4, atol=1e-5 * np.abs(matrix).max())
+
+
+BROADENED = FitSettings(vsini=True, vmac=True, max_vsini=15.0, max_vmac=3.0, resolution=6e4, grid_resolution=1e5)
+BROAD_WAYS = [(2, 3, 2, SHIFT, True, BROADENED), (2, 3, 0, RESAMPLE, False, replace(BROADENED, vmac=False))]
+
+
+@pytest.mark.parametrize("way", BROAD_WAYS, ids=["both", "rotation, other axis"])
+@pytest.mark.parametrize("widths", [(0.0, 0.0), (0.2, 0.1), (9.0, 2.0)], ids=str)
+def test_the_pass_of_broadened_lines_is_that_of_the_model_and_knows_its_slopes(way, widths):
+    """Flux against numpy's forward model, gradient against differences of chi2, at a width of 0, too."""
+    *own, settings = way
+    networks = line_networks(2, 3, n_pixel=240)
+    broadening = LineBroadening.of(networks, settings)
+    one = Pass(*own, np.float64, 3, networks, broadening)
+    n_broad, step = len(broadening.names), np.median(np.diff(np.log(networks.wavelength)))
+    p = to_parameter(np.array(widths[:n_broad]) / (C_KM_S * step))
+    x = np.array([0.3, 0.6, *p, *[1.3] * own[4]])
+    forward = SpectralModel(networks, replace(settings, velocity=own[4], max_velocity=40.0), one.wavelength)
+    named = dict(zip(broadening.names, widths, strict=False))
+    expected = forward.predict(networks.scaler.unscale(x[:2]), to_velocity(1.3, step) * own[4], broadening=named)
+    known = (one.weight > 0) & np.isfinite(expected)
+    assert known.sum() > 20 and np.abs(one.model(x) - expected)[known].max() < 2e-6
+    matrix = one(x)[2]
+    h = 1e-4
+    for a in range(len(x)):
+        up, down = x + h * np.eye(len(x))[a], x - h * np.eye(len(x))[a]
+        if a in range(2, 2 + n_broad):
+            down = np.maximum(down, 0.0)  # a width of less than 0 is none: one-sided
+        change = -0.5 * (one(up)[0] - one(down)[0]) / (up - down)[a]
+        middle = one(0.5 * (up + down))[1][a]
+        assert middle == pytest.approx(change, rel=1e-4, abs=2e-4 * np.sqrt(matrix[a, a]))
 
 
 def test_single_precision_agrees_with_double():

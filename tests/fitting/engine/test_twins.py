@@ -300,7 +300,10 @@ def bent(problem, x, gradient, matrix):
 
 
 def box_of(lowest, highest, held=(False, False), mean=(0.0, 0.0), weight=(0.0, 0.0)):
-    return Box(*(np.array(v, float) for v in (lowest, highest)), np.array(held), np.array(mean), np.array(weight))
+    no_width = np.zeros(len(held), bool)
+    return Box(
+        *(np.array(v, float) for v in (lowest, highest)), np.array(held), np.array(mean), np.array(weight), no_width
+    )
 
 
 BOXES = [
@@ -343,7 +346,7 @@ def two_valleys(problem, x, gradient, matrix):
 
 @pytest.mark.parametrize(("tilt", "disagree"), [(1.0, True), (50.0, False)])
 def test_the_search_says_whether_another_start_ended_elsewhere_as_well(tilt, disagree):
-    box = Box(np.array([-1.0]), np.array([1.0]), np.array([False]), np.zeros(1), np.zeros(1))
+    box = Box(np.array([-1.0]), np.array([1.0]), np.array([False]), np.zeros(1), np.zeros(1), np.zeros(1, bool))
     problem = Precisions(np.array([tilt], np.float32), np.array([tilt]))
     for starts in ([[-0.5], [0.5]], [[0.5], [-0.5]]):
         x, matrix = np.full(1, np.nan), np.empty((1, 1))

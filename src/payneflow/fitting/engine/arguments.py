@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from payneflow.fitting.engine.broaden import Broadening
+
 USED, PASSES, ENDED, DISAGREE, TERMS, OUTLIERS = range(6)  # columns of Written.counts
 FOUND, SCORE, SECOND_SCORE = range(3)  # columns of Written.shifts
 
@@ -33,13 +35,13 @@ class Spectra(NamedTuple):
 
     flux: np.ndarray  # (n, n_place), any unit; NaN in the padding
     error: np.ndarray  # (n, n_place), 1 sigma in the unit of flux; NaN in the padding
-    starts: np.ndarray  # (n, n_start, n_parameter) scaled labels, and shifts in places, which the kernel writes
+    starts: np.ndarray  # (n, n_start, n_parameter) scaled labels, widths, and shifts in places, which the kernel writes
 
 
 class Written(NamedTuple):
     """Where a kernel writes the fits of a block, a row a spectrum; what it cannot fit stays as it is."""
 
-    x: np.ndarray  # (n, n_parameter) scaled labels and, where a velocity is fitted, the shift in places
+    x: np.ndarray  # (n, n_parameter) scaled labels, widths (widths.py), and the shift in places, where these are fitted
     matrix: np.ndarray  # (n, n_parameter, n_parameter) of the last pass, priors included
     chi2: np.ndarray  # (n,) of the data alone
     snr: np.ndarray  # (n,) median flux / error of the used pixels
@@ -172,12 +174,17 @@ class SingleMemory(NamedTuple):
 
 
 class MovedMemory(NamedTuple):
-    """The emulator under way, in either precision: row 0 is the flux, then its derivatives by the labels."""
+    """The emulator under way, in either precision: row 0 is the flux, then its derivatives by the labels.
+
+    Of what is broadened n_label counts the broadenings that are parameters, but for `rest` and `own`.
+    """
 
     rest: np.ndarray  # ((1 + n_label) * n_rest,) on the rest axis
     moved: np.ndarray  # ((2 + n_label) * n_place,) at the data; the last row is the derivative by the shift
     own: np.ndarray  # ((1 + n_label) * n_own,) on the emulator's own axis, where that is uneven; else empty
     columns: np.ndarray  # (n_rest * registers of 1 + n_label * LANES,) `rest` place by place, for RESAMPLE alone
+    broad: np.ndarray  # ((1 + n_label) * n_rest,) `rest` with broadened lines; else empty
+    varied: np.ndarray  # ((1 + n_label) * n_rest,) the same where the instrument differs along the axis; else empty
 
 
 class GeneralMemory(NamedTuple):
@@ -203,3 +210,4 @@ class GeneralProblem(NamedTuple):
     taps: np.ndarray  # shift.tap_table, flat
     memory: MovedMemory
     continuum: np.ndarray  # (n_segment, n_term) float64 Chebyshev coefficients, written
+    broadening: Broadening

@@ -5,6 +5,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from payneflow.errors import SpectraError
+from payneflow.fitting.broadening import NOTHING, LineBroadening, to_places_of_width
 from payneflow.fitting.engine.alternatives import MOST_LAG, lags, n_row_of, shapes
 from payneflow.fitting.engine.arguments import (
     AlternativeMemory,
@@ -23,6 +24,7 @@ from payneflow.fitting.engine.arguments import (
     Spectra,
     Terms,
 )
+from payneflow.fitting.engine.broaden import NO_BROADENING
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.contract import FitEngine
 from payneflow.fitting.engine.correlation import Correlation, flattened
@@ -33,7 +35,8 @@ from payneflow.fitting.engine.label_fit import build_label_fit
 from payneflow.fitting.engine.minimiser import Box
 from payneflow.fitting.engine.shift import NOWHERE, RestAxis, tap_table, to_places
 from payneflow.fitting.engine.starts import SAMPLES, LabelEstimate, predicted, spread
-from payneflow.fitting.parameters import ParameterLayout, Parameters
+from payneflow.fitting.engine.widths import to_parameter
+from payneflow.fitting.parameters import Parameters
 from payneflow.fitting.quality import VELOCITY_WINDOW, Fits
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
@@ -59,12 +62,21 @@ def estimate_of(emulator: Emulator, wavelength: np.ndarray, n_flat: int) -> Labe
 
 
 def engine_for(
-    networks: PixelNetworks, settings: FitSettings, wavelength: np.ndarray | None, own_start: bool
+    networks: PixelNetworks,
+    settings: FitSettings,
+    wavelength: np.ndarray | None,
+    own_start: bool,
+    resolution: np.ndarray | float | None = None,
 ) -> FitEngine:
-    """The engine for spectra on `wavelength` (None: the networks' own) with these settings."""
-    if wavelength is None and not settings.velocity and not settings.continuum:
+    """The engine for spectra on `wavelength` (None: the networks' own) with these settings.
+
+    `resolution`: of the spectra, one or (n_data,); None: that of the settings.
+    """
+    broadening = LineBroadening.of(networks, settings, wavelength, resolution)
+    labels_alone = wavelength is None and not settings.velocity and not settings.continuum and broadening is None
+    if labels_alone and resolution is None:  # else the spectra beside these may be broadened, and all have one engine
         return LabelEngine(networks, settings, own_start)
-    return GeneralEngine(networks, settings, wavelength, own_start)
+    return GeneralEngine(networks, settings, wavelength, own_start, broadening)
 
 
 class LabelEngine:
@@ -102,19 +114,27 @@ class LabelEngine:
 
 
 class GeneralEngine:
-    """Fits labels with a velocity, continua, or on another wavelength axis (n_data,) in Angstrom."""
+    """Fits labels with a velocity, continua, broadened lines, or on another wavelength axis (n_data,) in Angstrom."""
 
-    def __init__(self, networks: PixelNetworks, settings: FitSettings, wavelength: np.ndarray | None, own_start: bool):
+    def __init__(
+        self,
+        networks: PixelNetworks,
+        settings: FitSettings,
+        wavelength: np.ndarray | None,
+        own_start: bool,
+        broadening: LineBroadening | None = None,
+    ):
         emulator = emulator_of(networks)
-        self._layout = ParameterLayout(emulator.n_label, settings.velocity)
+        self._layout = Parameters.of(networks, settings).layout
         self.n_label = emulator.n_label
         self.axis = emulator.axis if wavelength is None else PaddedAxis(wavelength, networks.wavelength)
-        moves = wavelength is not None or settings.velocity
+        moves = wavelength is not None or settings.velocity or broadening is not None
         self._n_term, n_flat = settings.continuum, settings.continuum or FLAT_TERMS
         own = networks.wavelength
         estimate = estimate_of(emulator, own, n_flat)
         fastest = settings.max_velocity if settings.velocity else 0.0
-        rest = RestAxis(emulator, own, fastest, VELOCITY_WINDOW if settings.velocity else 0.0, moves)
+        reach = None if broadening is None else broadening.reach
+        rest = RestAxis(emulator, own, fastest, VELOCITY_WINDOW if settings.velocity else 0.0, moves, reach)
         move = RESAMPLE if wavelength is not None or rest.uneven else SHIFT if moves else STAY
         self.log_step = rest.log_step
         data_wavelength = own if wavelength is None else wavelength
@@ -146,13 +166,18 @@ class GeneralEngine:
             self._correlation.templates,
             self._correlation.lags,
             own_start,
-            _box(networks, settings),
+            _box(networks, settings, rest.log_step),
             Limits(END_WITHIN * settings.tolerance, settings.most_iterations, window),
             _alternatives(self.axis, data_wavelength, self._n_term, usable * around),
+            NOTHING if broadening is None else broadening.given(rest),
         )
+        self._start = self._given[-1].start
+        self._n_broad_rest = 0 if broadening is None else rest.n_place
+        self._n_varied_rest = rest.n_place if len(self._given[-1].varied) else 0
         self._n_own_moved = emulator.axis.n_place if rest.uneven else 0
         self._n_rest, self._n_place_own = rest.n_place, emulator.axis.n_place
-        self._columns = rest.n_place * -(-(self.n_label + 1) // LANES) * LANES if move == RESAMPLE else LANES
+        self._n_slope = self._layout.n - self._layout.has_velocity
+        self._columns = rest.n_place * -(-(self._n_slope + 1) // LANES) * LANES if move == RESAMPLE else LANES
         self._kernel = build_general_fit(
             emulator.n_label,
             emulator.n_neurons,
@@ -162,6 +187,7 @@ class GeneralEngine:
             move,
             settings.velocity,
             rest.uneven,
+            NO_BROADENING if broadening is None else self._layout.n_broad,
         )
 
     def no_fits(self, n: int) -> Fits:
@@ -180,9 +206,11 @@ class GeneralEngine:
             *(
                 MovedMemory(
                     rest=aligned((1 + self.n_label) * n_rest, kind),
-                    moved=aligned((2 + self.n_label) * n, kind),
+                    moved=aligned((2 + self._n_slope) * n, kind),
                     own=aligned((1 + self.n_label) * self._n_own_moved // LANES, kind),
                     columns=aligned(self._columns // LANES, kind),
+                    broad=aligned((1 + self._n_slope) * self._n_broad_rest // LANES, kind),
+                    varied=aligned((1 + self._n_slope) * self._n_varied_rest // LANES, kind),
                 )
                 for kind in (np.float32, np.float64)
             )
@@ -196,7 +224,7 @@ class GeneralEngine:
     def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working) -> None:
         """Fit a block of spectra (n, n_data), n <= SPECTRA_A_BLOCK, into the rows of `fits`."""
         *block, memory = working
-        spectra = _laid(self.axis, block, flux, error, self._layout.joined(starts))
+        spectra = _laid(self.axis, block, flux, error, self._layout.joined(starts, broadenings=self._start))
         self._kernel(*self._given, spectra, fits.written(), memory)
 
 
@@ -249,7 +277,14 @@ def _ones(n_row: int) -> np.ndarray:
     return ones
 
 
-def _box(networks: PixelNetworks, settings: FitSettings) -> Box:
-    """What a search needs of the parameters."""
+def _box(networks: PixelNetworks, settings: FitSettings, log_step: float = 1.0) -> Box:
+    """What a search needs of the parameters; `log_step`: of the rest axis, in places of which broadenings are."""
     given = Parameters.of(networks, settings)
-    return Box(given.lowest, given.highest, ~given.free, given.prior_mean, given.prior_weight)
+    own = given.layout.broadenings
+    is_width = np.zeros(given.layout.n, bool)
+    is_width[own] = True
+    place = to_places_of_width(1.0, log_step)
+    highest, mean, weight = given.highest.copy(), given.prior_mean.copy(), given.prior_weight.copy()
+    highest[own], mean[own] = to_parameter(highest[own] * place), mean[own] * place
+    weight[own] /= place**2
+    return Box(given.lowest, highest, ~given.free, mean, weight, is_width)

@@ -22,6 +22,7 @@ from payneflow.fitting.engine.arguments import (
     GeneralProblem,
     Precisions,
 )
+from payneflow.fitting.engine.broaden import NO_BROADENING
 from payneflow.fitting.engine.continuum import build_flatten, build_terms, sum_terms
 from payneflow.fitting.engine.correlation import build_correlate
 from payneflow.fitting.engine.general_pass import STAY, build_general_pass
@@ -115,10 +116,11 @@ def mean_size(y, inverse_variance):
 
 
 @cache
-def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, velocity, uneven):
+def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, velocity, uneven, n_broad=NO_BROADENING):
     """The kernel for networks of this size; continua of n_term terms (0: none), division by n_flat terms at first."""
-    n_parameter = n_label + 1 if velocity else n_label
-    evaluate, stays = build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven), move == STAY
+    n_slope = n_label + max(n_broad, 0)  # broadenings come after the labels, a velocity last
+    n_parameter, stays = n_slope + 1 if velocity else n_slope, move == STAY
+    evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven, n_broad)
     search = build_search(evaluate, n_parameter)
     estimate = build_estimate(n_label, n_projection)
     score = build_score(n_parameter, n_term, velocity)
@@ -127,14 +129,15 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
     @kernel
     def fit_all(
         weights, terms, taps, axes, rest, label_tables, templates, lags, own_start, box, limits, alternatives,
-        spectra, written, memory,
+        broadening, spectra, written, memory,
     ):  # fmt: skip
         """Fit a block of spectra into `written`.
 
         `weights`: Precisions of Emulator.weights; `terms`: Terms; `taps`: Precisions of shift.tap_table, flat;
         `axes`: Axes; `rest`: Rest; `label_tables`: EstimateTables; `templates`, `lags`: of the Correlation;
         `own_start`: bool, whether the first start is estimated from the spectrum; `box`: Box; `limits`: Limits;
-        `alternatives`: Alternatives; `spectra`: Spectra; `written`: Written; `memory`: GeneralMemory.
+        `alternatives`: Alternatives; `broadening`: Broadening; `spectra`: Spectra; `written`: Written; `memory`:
+        GeneralMemory.
         """
         x, matrix, chi2, counts = written.x, written.matrix, written.chi2, written.counts
         scatter, shifts, continua = written.extra_scatter, written.shifts, written.continua
@@ -145,7 +148,7 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
         lowest, highest, gradient = np.empty(n_parameter), np.empty(n_parameter), np.empty(n_parameter)
         again = np.empty((1, n_parameter))
         square, held = np.empty((n_parameter, n_parameter)), box.held.sum()
-        own_box = Box(lowest, highest, box.held, box.prior_mean, box.prior_weight)
+        own_box = Box(lowest, highest, box.held, box.prior_mean, box.prior_weight, box.is_width)
         factor, scored = np.empty((max(n_term, 1), max(n_term, 1))), np.empty((len(ranges), n_term))
         for i in range(len(spectra.flux)):
             used, written.snr[i] = select_pixels(spectra.flux[i], spectra.error[i], rest.usable, y, weight, single.y)
@@ -172,9 +175,9 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
                 delta, shifts[i, SCORE], shifts[i, SECOND_SCORE] = correlate(
                     templates, lags, single.product_rest, single.weight_rest, memory.correlation
                 )
-                lowest[n_label], highest[n_label] = delta - limits.window, delta + limits.window
+                lowest[n_slope], highest[n_slope] = delta - limits.window, delta + limits.window
                 for s in range(starts.shape[1]):
-                    starts[i, s, n_label] = delta
+                    starts[i, s, n_slope] = delta
             shifts[i, FOUND] = delta
             if own_start and uneven:
                 at_own_places(
@@ -207,11 +210,11 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
             problem = Precisions(
                 GeneralProblem(
                     weights.single, single.y, single.weight, terms.fitted.single, axes, n_solved, taps.single,
-                    memory.moved.single, continua[i],
+                    memory.moved.single, continua[i], broadening,
                 ),
                 GeneralProblem(
                     weights.double, y, weight, terms.fitted.double, axes, n_solved, taps.double,
-                    memory.moved.double, continua[i],
+                    memory.moved.double, continua[i], broadening,
                 ),
             )  # fmt: skip
             least, passes, ended, disagree = search(
@@ -219,7 +222,7 @@ def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, ve
             )
             single_problem = GeneralProblem(
                 weights.single, single.y, single.weight, terms.fitted.single, axes, n_solved, taps.single,
-                memory.moved.single, scored,
+                memory.moved.single, scored, broadening,
             )  # fmt: skip
             fitted = memory.alternatives.level
             model = memory.moved.single.rest if stays else memory.moved.single.moved

@@ -1,14 +1,16 @@
 """One pass over a spectrum with everything: the emulator moved to the data, times a continuum, against the flux.
 
 Unlike the pass of labels alone (label_pass.py), flux and derivatives go through memory: from the emulator's own pixels
-to the rest axis, moved to the data's pixels (shift.py), and from there, with the continuum of each segment
-(continuum.py), into the sums. Parameters are the scaled labels and, where a velocity is fitted, the shift in places.
+to the rest axis, where lines are broadened (broaden.py), moved to the data's pixels (shift.py), and from there, with
+the continuum of each segment (continuum.py), into the sums. Parameters are the scaled labels, the broadenings that are
+fitted, and, where a velocity is, the shift in places.
 """
 
 from functools import cache
 
 import numpy as np
 
+from payneflow.fitting.engine.broaden import NO_BROADENING, build_broaden, vary
 from payneflow.fitting.engine.cholesky import solve_factored
 from payneflow.fitting.engine.continuum import build_terms
 from payneflow.fitting.engine.label_pass import build_network
@@ -90,16 +92,19 @@ def build_normal(n_parameter, n_term):
 
 
 @cache
-def build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven):
+def build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven, n_broad=NO_BROADENING):
     """The pass of a fit of labels, a velocity (or none) and continua of n_term terms.
 
-    `move`: STAY, SHIFT, RESAMPLE; `uneven`: whether the emulator's axis is to be made even first.
+    `move`: STAY, SHIFT, RESAMPLE; `uneven`: whether the emulator's axis is to be made even first. `n_broad`: how many
+    broadenings are parameters; what is broadened does not STAY.
     """
-    n_parameter = n_label + 1 if velocity else n_label
+    broadens, n_slope = n_broad != NO_BROADENING, n_label + max(n_broad, 0)  # broadenings are like labels once made
+    n_parameter = n_slope + 1 if velocity else n_slope
     n_matrix = n_parameter * (n_parameter + 1) // 2
     n_sum = 1 + n_parameter + n_matrix + n_parameter * n_term
     spectrum = build_spectrum(n_label, n_neurons)
-    shift, resample = build_shift(n_label), build_resample(n_label)
+    shift, resample = build_shift(n_slope), build_resample(n_slope)
+    broaden = build_broaden(n_label, max(n_broad, 0))
     to_even = build_to_even(n_label)
     solve_terms = build_terms(max(n_term, 1))
     normal = build_normal(n_parameter, n_term)
@@ -116,7 +121,7 @@ def build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven):
         rest, moved = problem.memory.rest, problem.memory.moved
         ranges, starts = problem.axes.ranges, problem.axes.rest_starts
         n_data, n_rest = len(flux), len(rest) // (1 + n_label)
-        delta = x[n_label] if velocity else 0.0
+        delta = x[n_slope] if velocity else 0.0
         if uneven:
             own, own_ranges = problem.memory.own, problem.axes.emulator_ranges
             n_own = len(own) // (1 + n_label)
@@ -124,10 +129,17 @@ def build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven):
             to_even(own, n_own, problem.axes.firsts, problem.axes.weights, rest, n_rest)
         else:
             spectrum(problem.weights, problem.axes.emulator_ranges, starts, x, rest, n_rest)
+        lines = problem.memory.broad if broadens else rest
+        if broadens:
+            given = problem.broadening
+            broaden(given, x, rest, n_rest, starts, lines)
+            if len(given.varied) > 0:
+                vary(given.varied, lines, n_rest, starts, given.lengths, problem.memory.varied)
+                lines = problem.memory.varied
         if move == SHIFT:
-            shift(rest, n_rest, starts, moved, n_data, ranges, problem.taps, delta)
+            shift(lines, n_rest, starts, moved, n_data, ranges, problem.taps, delta)
         if move == RESAMPLE:
-            resample(rest, n_rest, problem.memory.columns, problem.axes.places, moved, n_data, problem.taps, delta)
+            resample(lines, n_rest, problem.memory.columns, problem.axes.places, moved, n_data, problem.taps, delta)
         model = rest if move == STAY else moved
         out, factor = np.empty(n_sum), np.empty((max(n_term, 1), max(n_term, 1)))
         cross = np.empty(max(n_term, 1))

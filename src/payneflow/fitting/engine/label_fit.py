@@ -40,7 +40,7 @@ def build_label_fit(n_label, n_neurons, n_projection):
         starts = spectra.starts
         held = box.held.sum()
         lowest, highest, again = np.empty(n_label), np.empty(n_label), np.empty((1, n_label))
-        own_box = Box(lowest, highest, box.held, box.prior_mean, box.prior_weight)
+        own_box = Box(lowest, highest, box.held, box.prior_mean, box.prior_weight, box.is_width)
         for i in range(len(spectra.flux)):
             # y_single serves as working memory first
             used, written.snr[i] = select_pixels(spectra.flux[i], spectra.error[i], noise.usable, y, weight, y_single)

@@ -17,6 +17,7 @@ import numpy as np
 
 from payneflow.fitting.engine.bounded_step import bounded_step
 from payneflow.fitting.engine.curvature import learn
+from payneflow.fitting.engine.widths import SOFT, floored_width
 from payneflow.simd import part
 
 ROUGH_END = 0.1  # sigma: single precision has brought the fit so near
@@ -29,13 +30,14 @@ CONVERGED, ROUNDED, STUCK, TOO_MANY = range(4)  # how a search ended
 
 
 class Box(NamedTuple):
-    """What a search needs of the n parameters: scaled labels and, where it is fitted, the shift in places."""
+    """What a search needs of the n parameters: scaled labels, widths (broaden.py), and the shift in places."""
 
     lowest: np.ndarray  # (n,) bounds, in the parameter's unit
     highest: np.ndarray  # (n,)
     held: np.ndarray  # (n,) bool, parameters that stay where they start
     prior_mean: np.ndarray  # (n,) in the parameter's unit
     prior_weight: np.ndarray  # (n,) 1/sigma^2 of the prior; 0: none
+    is_width: np.ndarray  # (n,) bool, parameters of a broadening: their priors are of the width in places
 
 
 @cache
@@ -49,10 +51,13 @@ def build_minimiser(evaluate, n):
         mean, weight = box.prior_mean, box.prior_weight
         for i in range(n):
             if weight[i] > 0.0:
-                away = mean[i] - x[i]
+                away, slope = mean[i] - x[i], 1.0
+                if box.is_width[i]:
+                    width = floored_width(x[i])
+                    away, slope = mean[i] - width, (x[i] + SOFT) / width
                 chi2 += weight[i] * away * away
-                gradient[i] += weight[i] * away
-                matrix[i, i] += weight[i]
+                gradient[i] += weight[i] * away * slope
+                matrix[i, i] += weight[i] * slope * slope
         return chi2
 
     @part

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 
 from payneflow.fitting.engine.minimiser import ROUGH_END, build_minimiser
+from payneflow.fitting.engine.widths import floored_width
 from payneflow.simd import part
 
 AS_GOOD = 9.0  # a chi2 less than this above the best (3 sigma) may be the truth as well
@@ -70,5 +71,6 @@ def without_priors(chi2, box, x):
     """chi2 of the data alone."""
     for i in range(len(x)):
         if box.prior_weight[i] > 0.0:
-            chi2 -= box.prior_weight[i] * (box.prior_mean[i] - x[i]) ** 2
+            value = floored_width(x[i]) if box.is_width[i] else x[i]
+            chi2 -= box.prior_weight[i] * (box.prior_mean[i] - value) ** 2
     return chi2

@@ -7,13 +7,14 @@ data pixel at place p is the emulator's at p - delta. Flux error of the interpol
 sampled with 3 pixels a resolution element; four taps would bias velocities by 0.1 km/s.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
 from payneflow.errors import SpectraError
 from payneflow.fitting.engine.emulator import LINE, Emulator, PaddedAxis
-from payneflow.fitting.engine.taps import HALF, TAPS, tap_weights, tap_weights_at
+from payneflow.fitting.engine.taps import HALF, KAISER_BETA, TAPS, tap_weights, tap_weights_at
 from payneflow.simd import CACHE_LINE, LANES, inlined, like, load, load_line, part, store
 from payneflow.wavelength import GAP, even_step
 
@@ -25,11 +26,11 @@ NOWHERE = -1.0  # place of a data pixel beyond all segments
 
 
 @cache
-def tap_table() -> np.ndarray:
-    """(INTERVALS, 4, TAPS): coefficients of cubic polynomials within each interval, value and slope fitted."""
+def tap_table(half: int = HALF, beta: float = KAISER_BETA) -> np.ndarray:
+    """(INTERVALS, 4, 2 half): coefficients of cubic polynomials within each interval, value and slope fitted."""
     edges, h = np.arange(INTERVALS + 1) / INTERVALS, 1e-5
-    value = tap_weights(edges)
-    slope = (tap_weights(edges + h) - tap_weights(edges - h)) / (2.0 * h) / INTERVALS
+    value = tap_weights(edges, half, beta)
+    slope = (tap_weights(edges + h, half, beta) - tap_weights(edges - h, half, beta)) / (2.0 * h) / INTERVALS
     rise, start, end = np.diff(value, axis=0), slope[:-1], slope[1:]
     return np.stack([value[:-1], start, 3.0 * rise - 2.0 * start - end, start + end - 2.0 * rise], axis=1)
 
@@ -37,7 +38,8 @@ def tap_table() -> np.ndarray:
 class RestAxis:
     """The emulator's segments in even steps of ln(wavelength), each with `pad` places of nothing on both sides.
 
-    It serves velocities up to `fastest` km/s and fits that move by `window` km/s from where they start; without
+    It serves velocities up to `fastest` km/s and fits that move by `window` km/s from where they start, and kernels
+    that are at most reach(log_step) places long from their middle; without
     `moves` nothing is padded, and the places are the networks' own pixels. So they are, too, where these are even in
     ln(wavelength); else, `uneven`, the emulator is interpolated (uneven.py): `firsts` (n_place,) and `weights`
     (n_place, 8) of the emulator's places.
@@ -46,7 +48,15 @@ class RestAxis:
     emulator may be moved to. Raises SpectraError where the steps of the axis differ too much.
     """
 
-    def __init__(self, emulator: Emulator, wavelength: np.ndarray, fastest: float, window: float, moves: bool):
+    def __init__(
+        self,
+        emulator: Emulator,
+        wavelength: np.ndarray,
+        fastest: float,
+        window: float,
+        moves: bool,
+        reach: Callable[[float], int] | None = None,
+    ):
         axis = emulator.axis
         self.segments = axis.segments
         self.log_wavelength = np.log(wavelength)
@@ -67,6 +77,7 @@ class RestAxis:
         self.margin = self.pad = 0
         if moves:
             self.margin = int(np.ceil(to_places(window, self.log_step))) + HALF
+            self.margin += reach(self.log_step) if reach else 0
             least = int(np.ceil(to_places(fastest, self.log_step))) + self.margin + 2 * LINE
             self.pad = -(-least // LINE) * LINE
         self.starts = np.cumsum(self.length + 2 * self.pad) - self.length - self.pad

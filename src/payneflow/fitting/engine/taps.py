@@ -12,14 +12,14 @@ SMOOTH = 2e-3  # steps: an axis whose third differences are smaller is a smooth 
 MOST_WEIGHT = 3.0  # pixels so unevenly spread that a polynomial through them swings get a straight line
 
 
-def tap_weights(t: np.ndarray) -> np.ndarray:
-    """(n, TAPS) weights of the pixels at -3 ... 4 for values at t (n,) in 0 ... 1; their sum is 1.
+def tap_weights(t: np.ndarray, half: int = HALF, beta: float = KAISER_BETA) -> np.ndarray:
+    """(n, 2 half) weights of the pixels at 1 - half ... half for values at t (n,) in 0 ... 1; their sum is 1.
 
     The Kaiser window less its height at the edge: with the edge, the derivative would jump at whole places by 0.7 %,
     and where a model is poor chi2 would have a false minimum there.
     """
-    away = np.asarray(t)[:, None] - np.arange(1 - HALF, HALF + 1)
-    window = np.i0(KAISER_BETA * np.sqrt(np.maximum(1.0 - (away / HALF) ** 2, 0.0))) - 1.0
+    away = np.asarray(t)[:, None] - np.arange(1 - half, half + 1)
+    window = np.i0(beta * np.sqrt(np.maximum(1.0 - (away / half) ** 2, 0.0))) - 1.0
     weights = np.sinc(away) * window
     return weights / weights.sum(axis=1, keepdims=True)
 

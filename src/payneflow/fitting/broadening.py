@@ -1,0 +1,205 @@
+"""What broadens the lines of a star beyond those of the networks' grid: rotation, macroturbulence, the instrument.
+
+Each is a convolution in ln(wavelength) with a kernel of its own, one after the other. That of the instrument is what
+it has beyond the grid: the difference of both squares of resolution, as Gaussians add.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from payneflow.errors import SettingsError
+from payneflow.fitting.engine.broaden import Broadening
+from payneflow.fitting.engine.emulator import LINE
+from payneflow.fitting.engine.profiles import (
+    FWHM,
+    HALF,
+    KAISER_BETA,
+    Shape,
+    after,
+    gaussian,
+    gaussian_velocity,
+    half_kernel,
+    radial_tangential,
+    rotation,
+    whole_kernel,
+    whole_kernels,
+)
+from payneflow.fitting.engine.shift import C_KM_S, RestAxis, tap_table
+from payneflow.fitting.engine.widths import FLOOR, to_parameter
+from payneflow.fitting.settings import RADIAL_TANGENTIAL, FitSettings
+from payneflow.network import PixelNetworks
+
+STARTS = {"vsini": 10.0, "vmac": 4.0}  # km/s, or half of the most that a fit may have
+
+
+def to_places_of_width(width: float | np.ndarray, log_step: float) -> float | np.ndarray:
+    """Width in km/s -> in places of the rest axis."""
+    return width / (C_KM_S * log_step)
+
+
+def instrument_width(resolution: float | np.ndarray, grid_resolution: float) -> float | np.ndarray:
+    """sigma in km/s of the Gaussian that takes spectra from one resolution, R = wavelength / FWHM, to a lower one."""
+    return C_KM_S / FWHM * np.sqrt(np.maximum(resolution**-2.0 - grid_resolution**-2.0, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class LineBroadening:
+    """The broadenings of fits with some settings.
+
+    `names`: of those that are parameters, fitted or held. `most`, `start`: (n_broad,) their largest widths, and those
+    that fits start from, km/s. `instrument`: sigma in km/s of the rest; 0: none. Where it differs along the axis it is
+    (n,), at the wavelengths `wavelength` (n,) in Angstrom; between them it is interpolated, and a star's velocity does
+    not move it.
+    """
+
+    settings: FitSettings
+    names: tuple[str, ...]
+    most: np.ndarray
+    start: np.ndarray
+    instrument: float | np.ndarray = 0.0
+    wavelength: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        networks: PixelNetworks,
+        settings: FitSettings,
+        wavelength: np.ndarray | None = None,
+        resolution: np.ndarray | float | None = None,
+    ) -> "LineBroadening | None":
+        """That of fits with these settings; None where nothing is broadened.
+
+        `resolution`: R of the data, one or (n_data,) at their `wavelength` (None: the networks' own); None: that of
+        `settings`. Raises SettingsError where it is given and that of the grid is not known, or not as high.
+        """
+        names = settings.broadenings(networks.label_names)
+        given = settings.resolution if resolution is None else resolution
+        instrument = _instrument(networks, settings, np.asarray(given, dtype=float))
+        if not names and not np.any(instrument):
+            return None
+        axis = None if np.ndim(instrument) == 0 else networks.wavelength if wavelength is None else wavelength
+        most = np.array([settings.broadest(name) for name in names])
+        start = []
+        for name, own in zip(names, most, strict=True):
+            usual = settings.priors[name][0] if name in settings.priors else min(STARTS[name], 0.5 * own)
+            start.append(own if name in settings.fixed else usual)
+        return cls(settings, names, most, np.array(start), instrument, axis)
+
+    def shapes(self, log_step: float) -> list[Shape]:
+        """The shape of each parameter, on a rest axis of this step."""
+        macro = radial_tangential if self.settings.vmac_kind == RADIAL_TANGENTIAL else gaussian_velocity
+        made = []
+        for name, most in zip(self.names, to_places_of_width(self.most, log_step), strict=True):
+            made.append(rotation(most, self.settings.epsilon) if name == "vsini" else macro(most))
+        return made
+
+    def fixed_kernel(self, log_step: float) -> np.ndarray:
+        """The half kernel (n,) of an instrument that is the same everywhere."""
+        width = 0.0 if self.wavelength is not None else to_places_of_width(self.instrument, log_step)
+        return half_kernel(gaussian(width), width) if width > 0.0 else np.ones(1)
+
+    def varied_kernels(self, rest: RestAxis) -> np.ndarray:
+        """(n_line, n) half kernels of an instrument that differs along the axis, one for LINE places of it; else none.
+
+        Between segments it is as at the nearest wavelength that is known.
+        """
+        if self.wavelength is None:
+            return np.zeros((0, 1))
+        middle = np.full(rest.n_place, np.nan)
+        for (first, _), start, length in zip(rest.segments, rest.starts, rest.length, strict=True):
+            middle[start : start + length] = rest.log_wavelength[first] + rest.log_step * np.arange(length)
+        lines = middle.reshape(-1, LINE).mean(axis=1)
+        at = np.interp(lines, np.log(self.wavelength), np.ravel(self.instrument))
+        widths = to_places_of_width(np.nan_to_num(at), rest.log_step)
+        shape, kernels = gaussian(widths.max()), np.zeros((len(lines), self._reach_of_varied(rest.log_step) + 1))
+        for k in np.flatnonzero(np.isfinite(lines)):
+            own = half_kernel(shape, widths[k])
+            kernels[k, : len(own)] = own
+        return kernels
+
+    def _reach_of_varied(self, log_step: float) -> int:
+        if self.wavelength is None:
+            return 0
+        most = to_places_of_width(np.max(self.instrument), log_step)
+        return gaussian(most).reach(most)
+
+    def reach(self, log_step: float) -> int:
+        """Places from the middle of the longest kernel of a fit to its last one."""
+        most = to_places_of_width(self.most, log_step)
+        shapes = zip(self.shapes(log_step), most, strict=True)
+        constant = sum(shape.reach(max(width, FLOOR)) for shape, width in shapes) + len(self.fixed_kernel(log_step)) - 1
+        return constant + self._reach_of_varied(log_step)
+
+    def broadened(self, rest: RestAxis, flux: np.ndarray, widths: np.ndarray) -> np.ndarray:
+        """Flux (n_place,) on the rest axis with lines broadened by widths (n_broad,) in km/s, and by the instrument."""
+        flux = np.convolve(flux, whole_kernel(self.kernel(rest.log_step, widths)), mode="same")
+        kernels = self.varied_kernels(rest)
+        if not len(kernels):
+            return flux
+        reach = kernels.shape[1] - 1
+        around = sliding_window_view(np.pad(flux, reach), 2 * reach + 1)
+        return (around * whole_kernels(np.repeat(kernels, LINE, axis=0))).sum(axis=1)
+
+    def kernel(self, log_step: float, widths: np.ndarray) -> np.ndarray:
+        """The half kernel (n,) of widths (n_broad,) in km/s and of an instrument that is the same everywhere."""
+        kernel = self.fixed_kernel(log_step)
+        for shape, width in zip(self.shapes(log_step), to_places_of_width(widths, log_step), strict=True):
+            kernel = after(kernel, half_kernel(shape, max(width, FLOOR)))
+        return kernel
+
+    def given(self, rest: RestAxis) -> Broadening:
+        """What the kernels take."""
+        shapes = self.shapes(rest.log_step)
+        return Broadening(
+            table=tap_table(HALF, KAISER_BETA).ravel(),
+            nodes=np.concatenate([np.zeros(0), *(shape.nodes for shape in shapes)]),
+            weights=np.concatenate([np.zeros(0), *(shape.weights for shape in shapes)]),
+            ends=np.cumsum([len(shape.nodes) for shape in shapes], dtype=np.int64),
+            fixed=self.fixed_kernel(rest.log_step),
+            start=to_parameter(to_places_of_width(self.start, rest.log_step)),
+            lengths=rest.length.astype(np.int64),
+            longest=self.reach(rest.log_step) + len(shapes) + 1,
+            varied=self.varied_kernels(rest),
+        )
+
+
+NOTHING = Broadening(
+    table=np.zeros(0),
+    nodes=np.zeros(0),
+    weights=np.zeros(0),
+    ends=np.zeros(0, np.int64),
+    fixed=np.zeros(0),
+    start=np.zeros(0),
+    lengths=np.zeros(0, np.int64),
+    longest=0,
+    varied=np.zeros((0, 1)),
+)
+
+
+def _instrument(networks: PixelNetworks, settings: FitSettings, resolution: np.ndarray) -> float | np.ndarray:
+    """sigma in km/s of what the instrument has beyond the grid, one or as many as there are resolutions; 0: nothing."""
+    if not np.any(resolution):
+        return 0.0
+    if not (np.isfinite(resolution) & (resolution > 0.0)).all():
+        raise SettingsError(f"resolution holds {np.min(resolution)}, expected numbers above 0: R = wavelength / FWHM.")
+    known = networks.resolution
+    if known and settings.grid_resolution and known != settings.grid_resolution:
+        raise SettingsError(
+            f"grid_resolution is {settings.grid_resolution:g}, but the networks' file says {known:g}: leave it out."
+        )
+    grid, least = known or settings.grid_resolution, resolution.min()
+    if not grid:
+        raise SettingsError(
+            f"resolution is {least:g}, but at which one the spectra of the networks' grid were made is not known: "
+            "their file does not say it. Give it with grid_resolution (--grid-resolution R)."
+        )
+    sharp = np.flatnonzero(resolution > grid)
+    if len(sharp):
+        where = "" if resolution.ndim == 0 else f" in pixel {sharp[0]} ({len(sharp)} pixels are so sharp)"
+        raise SettingsError(
+            f"resolution is {np.max(resolution):g}{where}, that of the networks' grid {grid:g}: sharper data than the "
+            "grid cannot be fitted with it. Broaden the data, or train networks on a sharper grid."
+        )
+    return instrument_width(resolution, grid)
