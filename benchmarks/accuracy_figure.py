@@ -16,7 +16,7 @@ from payneflow.figures.style import BLUE, GREEN, INK, ORANGE, PAGE, PURPLE, STYL
 
 LOOKS = {  # name of an emulator in the table: colour, marker, line, name in the legend
     "lm": (BLUE, "o", "-", "payneflow, lm"),
-    "sgd": (VERMILION, "x", "", "published trainer, sgd (8 pixels)"),
+    "sgd": (VERMILION, "x", "none", "published trainer, sgd (8 pixels)"),
     "kriging": (GREEN, "s", "--", "kriging"),
     "whole": (PURPLE, "^", "-.", "one network for the whole spectrum"),
     "quadratic": (ORANGE, "D", ":", "quadratic polynomial"),
@@ -29,7 +29,7 @@ PANELS = {  # labels and others, as the table has them: title
     ("3", "unknown"): "3 labels, others unknown",
 }
 WANTED = 1e-3
-LOWEST, HIGHEST = 2e-4, 0.3  # rms
+LOWEST, HIGHEST = 1e-4, 0.2  # rms
 DPI = 150
 
 
@@ -55,7 +55,7 @@ def draw(rows: list[dict[str, str]]) -> Figure:
         for name, (colour, marker, line, said) in LOOKS.items():
             curve = [row for row in rows if (row["labels"], row["others"]) == panel and row["emulator"] == name]
             spectra, rms = ([float(row[key]) for row in curve] for key in ("spectra", "rms"))
-            axis.loglog(spectra, rms, line, marker=marker, color=colour, ms=3.5, lw=1.2, label=said)
+            axis.loglog(spectra, rms, ls=line, marker=marker, color=colour, ms=3.5, lw=1.2, label=said)
         axis.axhline(WANTED, color=INK, lw=0.5, ls=(0, (1, 2)))
         axis.set(title=PANELS[panel], ylim=(LOWEST, HIGHEST))
         axis.title.set_fontsize(8)
