@@ -242,7 +242,8 @@ def _photons(networks: PixelNetworks, fits: Fits, used, good, label_errors) -> n
 def _lopsided(networks: PixelNetworks, fits: Fits, formal, error, used, good) -> np.ndarray:
     """(n_good, n_label) bool, by `formal` covariances and errors of all scaled labels."""
     variance = used[good] / fits.total_weight[good]
-    square = np.nanmean(networks.emulator_rms**2) / networks.flux_scale.width**2
+    known = networks.emulator_rms[np.isfinite(networks.emulator_rms)] / networks.flux_scale.width
+    square = np.mean(known**2) if len(known) else 0.0
     noise = np.maximum(variance - square, LEAST_NOISE * variance)
     return lopsided(networks, fits.x[good, : formal.shape[1]], formal[good], error[good], noise)
 
