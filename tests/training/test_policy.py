@@ -217,6 +217,7 @@ def test_new_random_starts_where_the_deviation_stays_too_large():
     assert (progress.stage, progress.restarts, progress.loops) == (Stage.CONVERGED, 3, 2)
     assert trainer.restarts == [0, 1, 2, 3]
     assert [run.steps for run in trainer.runs] == [30, 30, 60, 60, 60, 60], "random networks get longer trials"
+    assert not any(run.loops for run in trainer.runs), "no network goes on"
     assert trainer.started_from[5] == [5.0], "the costs of the first trials are forgotten"
 
 
@@ -233,6 +234,7 @@ def test_without_new_starts_the_network_goes_on():
     assert (progress.stage, progress.restarts, progress.loops) == (Stage.CONVERGED, 0, 3)
     assert [run.trial for run in trainer.runs] == [True, False, False, False] and trainer.restarts == [0]
     assert [weights[0] for weights in trainer.started_from] == [0.0, 1.0, 2.0, 3.0]
+    assert [run.loops for run in trainer.runs] == [0, 0, 1, 2]
     progress, trainer = drive_starts(
         [(0.1, 1.0), (np.nan, 1.0), (0.1, 1.0), (0.002, 1.0)], n_starts=1, new_starts=False
     )

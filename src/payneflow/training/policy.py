@@ -54,7 +54,8 @@ class Run:
 
     `number` is unique among the runs of one pixel and the same for all pixels: it picks the shuffled order. `trial` is
     True for the first run of a new network. For Levenberg-Marquardt `step_size` is the damping it starts with. `noise`:
-    that of the pixel, and `relevance` that of its labels (`PixelTask`), which `train_pixels` adds.
+    that of the pixel, and `relevance` that of its labels (`PixelTask`), which `train_pixels` adds. `loops`: how many
+    the pixel had before, where its network goes on from loop to loop.
     """
 
     number: int
@@ -63,6 +64,7 @@ class Run:
     trial: bool
     noise: float = 0.0
     relevance: np.ndarray | None = None
+    loops: int = 0
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,8 @@ class StartsPolicy:
             number = progress.restarts + progress.loops
             return Run(number, asked.start_iterations, asked.start_damping, trial=True)
         number = progress.restarts + progress.loops + 1
-        return Run(number, self.settings.max_iterations, self.settings.damping, trial=False)
+        loops = 0 if self.settings.new_starts else progress.loops
+        return Run(number, self.settings.max_iterations, self.settings.damping, trial=False, loops=loops)
 
     def judge(self, progress: PixelProgress, outcome: Outcome) -> None:
         """Bring `progress` up to date with the outcome of the run that `next_run` asked for."""

@@ -12,7 +12,7 @@ from payneflow.chunks.split import split_grid
 from payneflow.grid import read_grid
 from payneflow.grid.unexplained import LeaveOneOut
 from payneflow.kriging import matern
-from payneflow.scaling import unscale_flux
+from payneflow.scaling import SPAN, unscale_flux
 from payneflow.settings import BY_LABELS, FEW_LABELS, LmSettings, has_many_labels
 from payneflow.training.lanes import PixelTask, flux_to_learn, train_pixels
 from payneflow.training.lm.layout import Layout, to_rows
@@ -23,8 +23,9 @@ from payneflow.training.lm.relevance import (
     penalties,
     relevance_by_kriging,
     slope_of_matern,
-    slopes_and_square,
+    slopes_and_deviations,
 )
+from payneflow.training.lm.trainer import LATER
 from payneflow.training.policy import PixelProgress
 from payneflow.training.trainers import make_trainer, prepare
 from payneflow.weights import split
@@ -85,14 +86,15 @@ def test_weights_are_held_by_the_square_of_the_relevance_of_their_label():
     assert len(penalties(relevance, 2)) == Layout(3, 2).n_weight
 
 
-def test_slopes_and_square_of_a_network_are_what_differences_say():
+def test_slopes_and_deviations_of_a_network_are_what_differences_say():
     weights, step = new_network(3, 0, 0, 0.4, 3, 4), 1e-6
     labels, flux = make_labels(20, 3, seed=5), np.linspace(0.2, 0.8, 20)
     w0, b0, w1, b1 = split(weights, 3)
     before = weights.copy()
-    slopes, square = slopes_and_square(w0, b0, w1, float(b1), labels, flux)
+    slopes, square, deviations = slopes_and_deviations(w0, b0, w1, float(b1), labels, flux)
     assert np.array_equal(weights, before), "the network is only looked at"
-    assert square == pytest.approx(((published_flux(weights, labels, 4) - flux) ** 2).mean())
+    np.testing.assert_allclose(deviations, np.abs(published_flux(weights, labels, 4) - flux), rtol=1e-9)
+    assert square == pytest.approx((deviations**2).mean())
     for c in range(3):
         moved = labels + step * np.eye(3)[c]
         by_label = (published_flux(weights, moved, 4) - published_flux(weights, labels, 4)) / step
@@ -159,6 +161,19 @@ def test_training_that_goes_on_after_its_trial_ends_with_the_same_bits():
     for _ in train_pixels(*make_trainer(LABELS, preparation(), SMALL, 0), [task]):
         pass
     assert np.array_equal(task.progress.best_weights, every()[4].best_weights)
+
+
+def test_the_penalty_falls_from_loop_to_loop_where_few_spectra_deviate_and_not_in_noise():
+    trainer, _ = make_trainer(LABELS, preparation(), SMALL, 0)
+    weights = new_network(0, 0, 0, 0.5, N_LABEL, 5)
+    learnt = published_flux(weights, LABELS, 5)
+    few, noisy = learnt.copy(), learnt + SPAN * SMALL.trunc_diff * np.random.default_rng(6).normal(size=N)
+    few[:3] += 5 * SPAN * SMALL.trunc_diff
+    for flux, part in ((few, LATER), (noisy, 1.0)):
+        square = ((flux - learnt) ** 2).mean()
+        for loops in range(4):
+            _, penalty, _ = trainer._as_the_network_found(weights, flux, loops)
+            assert penalty == pytest.approx(square * part**loops)
 
 
 # -------------------------------------------------------------------------------------------------------- many or few

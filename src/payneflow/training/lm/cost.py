@@ -27,7 +27,7 @@ LINEAR, SQUARE, CUBE = 8.8e-10, 6.4e-12, 9.2e-12
 
 # Of many labels, measured on 22 of them (docs/lm.md): the part that a network keeps, the loops that a pixel needs on
 # average, and the sizes of networks that are under way at a time.
-KEPT, ROUNDS, SIZES = 0.77, 1.8, 3
+KEPT, ROUNDS, SIZES = 0.77, 1.65, 3
 
 
 def seconds_a_pixel(settings: LmSettings, n_training: int, n_label: int) -> float:

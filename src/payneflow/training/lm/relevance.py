@@ -81,14 +81,14 @@ def penalties(relevance: np.ndarray, n_neurons: int) -> np.ndarray:
 
 
 @kernel
-def slopes_and_square(w0, b0, w1, b1, labels, flux):
-    """What a network does with its labels: rms slopes (n_label,) of its output, and its mean square deviation.
+def slopes_and_deviations(w0, b0, w1, b1, labels, flux):
+    """What a network does with its labels: rms slopes (n_label,) of its output; its mean square deviation and all (n,).
 
     w0 (n_neurons, n_label), b0, w1 (n_neurons,), b1; scaled labels (n, n_label) and flux y' (n,).
     """
     n, n_label = labels.shape
     n_neurons = len(b0)
-    squares, slope = np.zeros(n_label), np.empty(n_label)
+    squares, slope, deviations = np.zeros(n_label), np.empty(n_label), np.empty(n)
     total = 0.0
     for x in range(n):
         slope[:] = 0.0
@@ -102,7 +102,8 @@ def slopes_and_square(w0, b0, w1, b1, labels, flux):
             for c in range(n_label):
                 slope[c] += w1[k] * h * (1.0 - h) * w0[k, c]
         y = 1.0 / (1.0 + math.exp(-z))
+        deviations[x] = abs(y - flux[x])
         total += (y - flux[x]) ** 2
         for c in range(n_label):
             squares[c] += (y * (1.0 - y) * slope[c]) ** 2
-    return np.sqrt(squares / n), total / n
+    return np.sqrt(squares / n), total / n, deviations

@@ -12,11 +12,13 @@ import numpy as np
 from payneflow.scaling import SPAN, TRAINING_LEAST, TRAINING_MOST
 from payneflow.settings import LmSettings
 from payneflow.simd import LANES
+from payneflow.statistics import MAD_TO_SIGMA
 from payneflow.training.lm.engine import LaneEngine
+from payneflow.training.lm.floor import LARGEST_OF_NOISE
 from payneflow.training.lm.own_labels import OwnLabelsEngine, labels_that_act
 from payneflow.training.lm.preparation import Preparation
 from payneflow.training.lm.relevance import STEEPNESS as RELEVANT_STEEPNESS
-from payneflow.training.lm.relevance import from_slopes, slopes_and_square
+from payneflow.training.lm.relevance import from_slopes, slopes_and_deviations
 from payneflow.training.lm.templates import TemplateFits
 from payneflow.training.policy import Outcome, Run
 from payneflow.training.randomness import weights_generator
@@ -31,6 +33,7 @@ LEAST_TO_TRIAL = 1 / 300  # a trial knows no label that does less by kriging, th
 LEAST_EFFECT = 0.3  # a loop knows no label that changes flux by less than this part of what the trial left unexplained
 OF_TRUNC_DIFF = 1 / 30  # nor one that changes it by less than this part of trunc_diff, where that is less
 OF_DEVIATION = 1.0  # a loop's penalty where relevance is known, in mean squares of what the trial left unexplained
+LATER = 0.6  # that part of it with every further loop of a network, where what it leaves unexplained is no noise
 MEAN_LEAST, MEAN_MOST = 0.01, 0.99  # of the scaled flux, whose logit is the new network's output
 ALL = 0  # labels of a lane: all there are, which lanes share
 
@@ -77,7 +80,7 @@ class LmTrainer:
             if run.trial:
                 kept = labels_that_act(1 / relevance, LEAST_TO_TRIAL)
             else:
-                relevance, penalty, kept = self._as_the_trial_found(weights, flux)
+                relevance, penalty, kept = self._as_the_network_found(weights, flux, run.loops)
         station = self._station(run.trial and self._trials_apart, kept)
         job = weights, flux[: station.engine.n_given], run.steps, run.step_size, run.noise, relevance, penalty
         station.waiting.append((lane, job if kept is None else (*job, kept)))
@@ -91,17 +94,23 @@ class LmTrainer:
             self._stations[trial, width] = Station(engine)
         return self._stations[trial, width]
 
-    def _as_the_trial_found(self, weights: np.ndarray, flux: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-        """Relevance, penalty and labels kept by which a loop goes on from the network of a trial.
+    def _as_the_network_found(
+        self, weights: np.ndarray, flux: np.ndarray, loops: int
+    ) -> tuple[np.ndarray, float, np.ndarray]:
+        """Relevance, penalty and labels kept by which a loop goes on from a network of a trial and `loops` loops.
 
         The most probable network has the penalty `noise variance / weight variance` (MacKay 1992, Neural Computation 4,
-        448); what the trial could not explain stands for the noise.
+        448); what the network could not explain stands for the noise. Where normal noise of that size would lie below
+        `trunc_diff` in all spectra, and some lie above, it is no noise, and the penalty falls from loop to loop.
         """
         w0, b0, w1, b1 = split(weights, self._n_label)
-        slopes, square = slopes_and_square(w0, b0, w1, float(b1), self._labels, flux[: self._n_training])
+        known = self._labels, flux[: self._n_training]
+        slopes, square, deviations = slopes_and_deviations(w0, b0, w1, float(b1), *known)
         least = min(LEAST_EFFECT * np.sqrt(square), SPAN * self.settings.trunc_diff * OF_TRUNC_DIFF)
         kept = labels_that_act(slopes * self._spread, least)
-        return from_slopes(slopes), OF_DEVIATION * square, kept
+        width = MAD_TO_SIGMA * np.median(deviations)
+        is_noise = LARGEST_OF_NOISE * width > SPAN * self.settings.trunc_diff
+        return from_slopes(slopes), OF_DEVIATION * square * (1.0 if is_noise else LATER**loops), kept
 
     def advance(self) -> list[tuple[int, Outcome]]:
         """The fullest station goes first. No pixel takes a lane of more labels: its last bits would be others."""
