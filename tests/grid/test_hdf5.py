@@ -303,7 +303,7 @@ def as_raw_file(file):
         (as_group, ("Y_u_all is no array but holds 'Y_u_all/flux'", "Name the one inside")),
         (as_references, ("Y_u_all has dtype object", "real numbers")),
         (as_scalar, ("wavelength has shape ()", "expected (n_pixel,)")),
-        (as_nothing, ("labels_array has shape ()", "expected (n_label, 12)")),
+        (as_nothing, ("labels_array has shape (0,)", "expected (n_label, 12)")),
         (as_external_link, ("Y_u_all lies in another file", "Copy all arrays into one file")),
         (as_virtual_dataset, ("Y_u_all lies in another file", "Copy all arrays into one file")),
         (as_broken_link, ("Y_u_all: not readable as HDF5",)),
