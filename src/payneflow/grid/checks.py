@@ -84,6 +84,7 @@ def checked_resolution(path: Path, key: str, resolution: np.ndarray, wavelength:
 
     Raises GridError where one is no finite number above 0.
     """
+    resolution = np.asarray(resolution, dtype=float)
     wrong = ~(np.isfinite(resolution) & (resolution > 0.0))
     if wrong.any():
         pixel = int(np.argmax(wrong))

@@ -78,21 +78,19 @@ def read_grid(
     with GridFile(path, keys) as file:
         wavelength = file.read("wavelength").astype(float)
         labels, names, units = _labels_of(file)
-        resolution = file.read("resolution")
+        stored = file.read("resolution")
         flux = file.flux()
         split = file.split(reading.split, seed) if trained is None else _checked(path, trained, file.shape[0])
     check_names(path, keys.label_names, names)
     check_wavelength(path, keys.wavelength, wavelength)
-    known = 0.0
-    if resolution is not None:
-        known = checked_resolution(path, keys.resolution, np.asarray(resolution, dtype=float), wavelength)
+    resolution = 0.0 if stored is None else checked_resolution(path, keys.resolution, stored, wavelength)
     wavelength = in_vacuum(path, keys.wavelength, wavelength, reading.grid_medium)
     check_labels(path, keys.labels, labels, names, units, split)
     if trained is None:
         check_aliasing(path, keys.labels, labels, names, split)
     scale = _check_flux(path, keys.flux, flux, wavelength, split, reading.flux_scale == OF_GRID)
     return SpectralGrid(
-        path, wavelength, flux, labels, names, units, sha256_of(path), split, reading.grid_medium, scale, known
+        path, wavelength, flux, labels, names, units, sha256_of(path), split, reading.grid_medium, scale, resolution
     )
 
 
@@ -115,6 +113,17 @@ def read_wavelength(path: str | Path, keys: GridKeys = PUBLISHED) -> np.ndarray:
         wavelength = file.read("wavelength").astype(float)
     check_wavelength(path, keys.wavelength, wavelength)
     return wavelength
+
+
+def read_resolution(path: str | Path, keys: GridKeys = PUBLISHED) -> float | np.ndarray:
+    """R = wavelength / FWHM of the spectra of a grid file, a number or (n_pixel,), checked; 0 where it is not there.
+
+    Nothing else is read but the wavelengths. Raises GridError as `read_grid` does.
+    """
+    path = Path(path)
+    with GridFile(path, keys) as file:
+        wavelength, stored = file.read("wavelength").astype(float), file.read("resolution")
+    return 0.0 if stored is None else checked_resolution(path, keys.resolution, stored, wavelength)
 
 
 def read_some_flux(
