@@ -188,7 +188,7 @@ def test_a_resolution_that_is_not_there_is_never_guessed(tmp_path):
     path = write(tmp_path / "grid.npz", {**good(), "Resolution": np.full(N_PIXEL, "high"), "resolving_power": 5.0})
     grid = read_grid(path)
     assert grid.resolution == read_resolution(path) == 0.0
-    assert "resolution" not in summarise(grid) and "resolution" not in summary_text(summarise(grid))
+    assert "resolution" not in summarise(grid) and "resolution  R" not in summary_text(summarise(grid))
     assert "mean 'resolving_power'" in refusal(path, GridKeys(resolution="power"))
 
 
