@@ -148,7 +148,7 @@ def trained(tmp_path_factory):
     for chunk in chunks:
         assert cli.main(["train", str(chunk), "--output", f"{path}/trained/{chunk.name}"]) == 0
     paths = [f"{path}/trained/{chunk.name}" for chunk in chunks]
-    assert cli.main(["gather", *paths, "--output", f"{path}/networks.npz", "--record", f"{path}/record.ecsv"]) == 0
+    assert cli.main(["gather", *paths, "--network", f"{path}/networks.npz", "--record", f"{path}/record.ecsv"]) == 0
     stars = [broadened_by_hand(one, sigma_by_hand(OF_STARS, own)) for one in flux[1::2]]
     wavelength = np.load(path / "grid.npz")["wavelength"]
     np.savez(path / "stars.npz", wavelength=wavelength, flux=stars, flux_error=np.full((20, 160), 2e-3))
