@@ -17,6 +17,7 @@ from payneflow.fitting.moved_stars import broadened_stars
 
 STEP = 1.4e-5  # ln(wavelength) a pixel: 4.2 km/s
 OF_STARS = 12000.0
+NPZ = ["--format", "npz", "--uncertainty", "flux_error"]
 
 
 @pytest.fixture(scope="module")
@@ -156,17 +157,30 @@ def trained(tmp_path_factory):
 
 
 def fitted(path, *options):
-    given = [f"{path}/stars.npz", "--format", "npz", "--output", f"{path}/fits", *options]
+    given = [f"{path}/stars.npz", *NPZ, "--output", f"{path}/fits", *options]
     assert cli.main(["fit", f"{path}/networks.npz", *given]) == 0
     return Table.read(path / "fits.ecsv")
 
 
-def test_from_the_grid_to_the_labels_of_stars_that_are_less_sharp(trained, capsys):
+def test_networks_of_the_grid_know_how_sharp_their_lines_are(trained):
     path, labels, flux, own = trained
+    networks = read_networks(path / "networks.npz")
+    assert np.array_equal(networks.resolution, own)
+    model = SpectralModel(networks, FitSettings(resolution=OF_STARS)).predict(labels)
+    assert np.isfinite(model).sum(axis=1).min() > 100
+    assert (
+        np.nanmax(np.abs(model - flux))
+        < 2e-3
+        < 0.01
+        < np.nanmax(np.abs(SpectralModel(networks).predict(labels) - flux))
+    )
+
+
+def test_from_the_grid_to_the_labels_of_stars_that_are_less_sharp(trained, capsys):
+    path, labels, flux, _ = trained
     assert cli.main(["check", f"{path}/grid.npz"]) == 0
     assert "resolution  R = 20000 ... 24000, which differs along the axis" in capsys.readouterr().out
     networks = read_networks(path / "networks.npz")
-    assert np.array_equal(networks.resolution, own)
     fits, wrong = fitted(path, "--resolution", "12000"), fitted(path)
     for j, name in enumerate(("A", "B")):
         assert np.abs(np.asarray(fits[name]) - labels[:, j]).max() < 0.03
@@ -180,7 +194,7 @@ def test_it_is_asked_for_where_the_grid_does_not_say_it(trained, capsys):
     path = trained[0]
     silent = replace(read_networks(path / "networks.npz"), resolution_of_pixels=None)
     silent.write(path / "silent.npz")
-    given = [f"{path}/stars.npz", "--format", "npz", "--output", f"{path}/fits", "--resolution", "12000"]
+    given = [f"{path}/stars.npz", *NPZ, "--output", f"{path}/fits", "--resolution", "12000"]
     assert cli.main(["fit", f"{path}/silent.npz", *given]) == 2
     assert "is not known: their file does not say it" in capsys.readouterr().err
     assert cli.main(["fit", f"{path}/networks.npz", *given, "--grid-resolution", "22500"]) == 2

@@ -189,7 +189,7 @@ def test_a_resolution_that_is_not_there_is_never_guessed(tmp_path):
     grid = read_grid(path)
     assert grid.resolution == read_resolution(path) == 0.0
     assert "resolution" not in summarise(grid) and "resolution  R" not in summary_text(summarise(grid))
-    assert "mean 'resolving_power'" in refusal(path, GridKeys(resolution="power"))
+    assert "mean 'Resolution'" in refusal(path, GridKeys(resolution="power"))
 
 
 def as_many_labels_as_spectra(arrays):
