@@ -1,5 +1,7 @@
 """Networks with weights set by hand, the scaling, and the network file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ import payneflow
 from payneflow import LabelRangeWarning, PixelNetworks, read_networks
 from payneflow.errors import NetworkFileError
 from payneflow.scaling import LabelScaler, scale_flux, unscale_flux
+from payneflow.stored_arrays import write_arrays
 
 
 def by_hand() -> PixelNetworks:
@@ -75,6 +78,31 @@ def test_file_round_trip(tmp_path):
     for name in PixelNetworks.__dataclass_fields__:
         assert np.array_equal(getattr(networks, name), getattr(again, name)), name
     assert payneflow.read_networks is read_networks
+
+
+def test_a_resolution_is_a_number_of_the_provenance_or_an_array_that_only_the_next_format_has(tmp_path):
+    path, one = tmp_path / "net.npz", replace(by_hand(), provenance={"resolution": 22500.0})
+    one.write(path)
+    with np.load(path) as stored:
+        assert stored["format_version"] == 4 and "resolution" not in stored
+    assert read_networks(path).resolution == 22500.0 and by_hand().resolution == 0.0
+    each = replace(by_hand(), resolution_of_pixels=np.array([2e4, 2.5e4]))
+    each.write(path)
+    assert read_networks(path).resolution.tolist() == [2e4, 2.5e4] and each.digest == by_hand().digest
+    with np.load(path) as opened:
+        stored = dict(opened)
+    assert stored["format_version"] == 5
+    for wrong, says in (
+        ({"resolution": np.ones(3)}, r"resolution has shape \(3,\), expected \(2,\): \(n_pixel,\)"),
+        ({"resolution": np.array([2e4, 0.0])}, "resolution holds 0.0, expected positive numbers"),
+        ({"resolution": np.array([np.inf, 2e4])}, "resolution is not finite everywhere"),
+        ({"provenance": '{"resolution": 2e4}'}, "resolution has one for each pixel, expected one of both"),
+    ):
+        write_arrays(path, {**stored, **wrong})
+        with pytest.raises(NetworkFileError, match=f"net.npz: .*{says}"):
+            read_networks(path)
+    with pytest.raises(NetworkFileError, match="one of both. Leave out resolution_of_pixels"):
+        replace(each, provenance={"resolution": 2e4}).write(path)
 
 
 def test_an_existing_script_reads_the_published_keys(tmp_path):

@@ -98,6 +98,7 @@ def _blocks_of_pixels(n_pixel: int, n_spectrum: int) -> list[slice]:
 
 def _networks_of(networks: PixelNetworks, pixels: slice) -> PixelNetworks:
     arrays = (*PUBLISHED_KEYS, "wavelength", "emulator_rms")
+    arrays += () if networks.resolution_of_pixels is None else ("resolution_of_pixels",)
     return replace(networks, **{name: getattr(networks, name)[pixels] for name in arrays})
 
 

@@ -21,8 +21,9 @@ from payneflow.scaling import PUBLISHED_FLUX, FluxScale, LabelScaler, unscale_fl
 from payneflow.stored_arrays import Array, Arrays, FileOf
 from payneflow.weights import PUBLISHED_KEYS
 
-# Still read: 3, which has no checksum; 2, no trains and no flux_scale, either; 1, which calls emulator_rms flux_error
-FORMAT_VERSION = 4
+# Still read: 4, which has no resolution (R), and is written where that does not differ from pixel to pixel; 3, no
+# checksum, either; 2, no trains and no flux_scale, either; 1, which calls emulator_rms flux_error
+FORMAT_VERSION, WITHOUT_RESOLUTION = 5, 4
 
 
 LEAST_EXPLAINED = 0.5  # part of the variance over the test spectra; a network that explains less is not learnt
@@ -62,7 +63,8 @@ class PixelNetworks:
     in Angstrom, `label_names`, `label_units` (n_label,), `emulator_rms` (n_pixel,), the rms error of the emulator on
     the test set in the unit of the flux, and `provenance` (settings, seed, SHA-256 of the grid, versions).
     `split`: which spectra of their grid they were trained on; None where nothing is known of it. `flux_scale`: the
-    flux that is 0.1 and 0.9 to the networks.
+    flux that is 0.1 and 0.9 to the networks. `resolution_of_pixels` (n_pixel,): R of the grid's spectra where that
+    differs along the axis, else None.
     """
 
     w_array_0: np.ndarray
@@ -78,6 +80,7 @@ class PixelNetworks:
     provenance: dict = field(default_factory=dict)
     split: Split | None = None
     flux_scale: FluxScale = PUBLISHED_FLUX
+    resolution_of_pixels: np.ndarray | None = None
 
     @property
     def scaler(self) -> LabelScaler:
@@ -89,9 +92,13 @@ class PixelNetworks:
         return self.provenance.get("failed", "")
 
     @property
-    def resolution(self) -> float:
-        """R = wavelength / FWHM of the spectra that these networks were trained on; 0 where nothing is known of it."""
-        return self.provenance.get("resolution", 0.0)
+    def resolution(self) -> float | np.ndarray:
+        """R = wavelength / FWHM of the spectra that these networks were trained on; 0 where nothing is known of it.
+
+        A number, `resolution` of the provenance, or (n_pixel,) where it differs along the axis.
+        """
+        own = self.resolution_of_pixels
+        return self.provenance.get("resolution", 0.0) if own is None else own
 
     @property
     def digest(self) -> str:
@@ -212,13 +219,24 @@ class PixelNetworks:
         return self.flux_scale.flux(unscale_flux(output))
 
     def write(self, path: str | Path) -> None:
-        """Write the network file (npz). The six published keys keep their published names and shapes."""
+        """Write the network file (npz). The six published keys keep their published names and shapes.
+
+        Raises NetworkFileError where `resolution_of_pixels` and the provenance both say a resolution.
+        """
         arrays = {key: getattr(self, key) for key in _ARRAYS}
         names = {"label_names": np.array(self.label_names), "label_units": np.array(self.label_units)}
         provenance = json.dumps(self.provenance, sort_keys=True)
         split = {} if self.split is None else {"trains": self.split.trains, "split_name": self.split.name}
         split["flux_scale"] = np.array([self.flux_scale.lowest, self.flux_scale.highest])
-        _FILE.write(path, {**arrays, **names, **split, "provenance": provenance})
+        stored = {**arrays, **names, **split, "provenance": provenance}
+        if self.resolution_of_pixels is None:
+            _FILE.write(path, stored, WITHOUT_RESOLUTION)
+            return
+        stored["resolution"] = self.resolution_of_pixels
+        said = _problem_of_resolution(stored)
+        if said:
+            raise NetworkFileError(f"{path}: {said}. Leave out resolution_of_pixels, or that of the provenance.")
+        _FILE.write(path, stored)
 
 
 _ARRAYS = (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength", "emulator_rms")
@@ -267,6 +285,13 @@ def _problem_of_provenance(stored: Arrays) -> str:
     )
 
 
+def _problem_of_resolution(stored: Arrays) -> str:
+    said = json.loads(str(stored["provenance"])).get("resolution", 0.0)
+    if not said or "resolution" not in stored:
+        return ""
+    return f"provenance has resolution {said}, and resolution has one for each pixel, expected one of both"
+
+
 def problem_of_trains(stored: Arrays) -> str:
     """Both sets have enough spectra."""
     trains = stored["trains"]
@@ -312,12 +337,14 @@ _FILE = FileOf(
         Array("trains", "b", ("n_spectrum",), since=3, optional=True),
         Array("split_name", "U", since=3, optional=True),
         Array("flux_scale", "f", (2,), finite=True, since=3),
+        Array("resolution", "f", ("n_pixel",), finite=True, positive=True, since=5, optional=True),
     ),
     relations=(
         problem_of_range,
         problem_of_flux_scale,
         problem_of_weights,
         _problem_of_provenance,
+        _problem_of_resolution,
         _problem_of_split,
     ),
 )
@@ -336,4 +363,5 @@ def read_networks(path: str | Path) -> PixelNetworks:
         provenance=json.loads(str(stored["provenance"])),
         split=Split(str(stored["split_name"]), stored["trains"]) if "trains" in stored else None,
         flux_scale=FluxScale(*map(float, stored["flux_scale"])) if "flux_scale" in stored else PUBLISHED_FLUX,
+        resolution_of_pixels=stored.get("resolution"),
     )

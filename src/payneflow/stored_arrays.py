@@ -83,9 +83,12 @@ class FileOf:
     may_be_none: tuple[str, ...] = ()
     relations: tuple[Relation, ...] = ()
 
-    def write(self, path: str | Path, arrays: Mapping[str, object]) -> None:
-        """Write the arrays with version and checksum, whole or not at all. Raises PayneflowError where that fails."""
-        write_arrays(path, {**arrays, VERSION: np.array(self.version)})
+    def write(self, path: str | Path, arrays: Mapping[str, object], version: int | None = None) -> None:
+        """Write the arrays with version and checksum, whole or not at all. Raises PayneflowError where that fails.
+
+        `version`: an earlier one, where it has all of these arrays, so that an earlier payneflow can read them.
+        """
+        write_arrays(path, {**arrays, VERSION: np.array(self.version if version is None else version)})
 
     def read(self, path: str | Path, keys: tuple[str, ...] | None = None) -> Arrays:
         """All declared arrays, or those of `keys`, proved. Raises `error` naming file and key where one is wrong."""

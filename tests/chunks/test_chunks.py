@@ -253,6 +253,10 @@ def pieces(tmp_path_factory):
         ({"label_names": np.array(["a", "b", "c"])}, "other labels"),
         ({"preparation_note": "otherwise"}, "prepared in another way"),
         ({"requested": np.array([0, 10, 1])}, "other pixels"),
+        ({"grid_resolution": 2e4}, 'another resolution.*is "20000", the other chunks have "unknown"'),
+        ({"resolution": np.full(5, 2e4)}, 'another resolution.*is "one for each pixel", the other'),
+        ({"resolution": np.full(5, -2e4)}, "resolution holds -20000.0, expected positive numbers"),
+        ({"resolution": np.full(5, 2e4), "grid_resolution": 2e4}, "resolution and resolution, expected one of them"),
         ({"format_version": 99}, "format_version 99"),
     ],
 )
@@ -262,6 +266,32 @@ def test_gather_names_the_chunk_that_does_not_belong(pieces, which, changes, say
     paths[which] = altered(paths[which], **changes)
     with pytest.raises(ChunkError, match=f"{paths[which]}.*{says}"):
         gather_chunks(paths)
+
+
+def test_a_resolution_goes_from_the_grid_into_the_networks(pieces, small_grid, tmp_path):
+    """A number as it is, and an array pixel by pixel, whatever the chunks and their order."""
+    with np.load(small_grid) as arrays:
+        np.savez(tmp_path / "one.npz", **arrays, resolution=22500)
+        np.savez(tmp_path / "each.npz", **arrays, resolution=np.linspace(2e4, 3e4, 20))
+    for name, of_grid in (("one", 22500.0), ("each", np.linspace(2e4, 3e4, 20))):
+        paths = split_grid(read_grid(tmp_path / f"{name}.npz"), "1::2", 4, tmp_path / name, *SGD)
+        chunks = [read_chunk(path) for path in paths]
+        own = [of_grid if name == "one" else of_grid[chunk.pixels] for chunk in chunks]
+        assert all(np.array_equal(chunk.resolution, expected) for chunk, expected in zip(chunks, own, strict=True))
+        each = [{} if name == "one" else {"resolution": of_grid[5 * i : 5 * i + 5]} for i in range(4)]
+        copies = [
+            altered(path, **({"grid_resolution": of_grid} if name == "one" else own))
+            for path, own in zip(pieces, each, strict=True)
+        ]
+        networks, _ = gather_chunks(copies[::-1])
+        assert np.array_equal(networks.resolution, of_grid)
+        assert ("resolution" in networks.provenance) == (name == "one")
+        networks.write(tmp_path / "networks.npz")
+        assert np.array_equal(read_networks(tmp_path / "networks.npz").resolution, of_grid)
+    plain = gather_chunks(pieces)[0]
+    assert plain.resolution == 0.0 and "resolution" not in plain.provenance
+    with np.load(pieces[0]) as trained_chunk:
+        assert not {"resolution", "grid_resolution"} & set(trained_chunk)
 
 
 def test_gather_proves_that_every_requested_pixel_is_there_once(pieces):

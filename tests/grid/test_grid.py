@@ -24,6 +24,7 @@ from payneflow.grid import (
     count_training,
     grid_shape,
     read_grid,
+    read_resolution,
 )
 from payneflow.grid.summary import summarise, summary_text
 
@@ -160,6 +161,35 @@ def test_other_keys_are_read_by_name(tmp_path):
     path = write(tmp_path / "grid.npz", arrays)
     assert read_grid(path, keys).label_names == ("Teff", "logg")
     assert count_pixels(path, keys) == N_PIXEL
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (22500, "resolution  R = 22500\n"),
+        (np.float32([1e4]), "resolution  R = 10000\n"),
+        (np.full(N_PIXEL, 5e3), "resolution  R = 5000\n"),
+        (np.linspace(2e4, 24123.4, N_PIXEL), "resolution  R = 20000 ... 24123.4, which differs along the axis\n"),
+    ],
+)
+def test_the_resolution_of_the_spectra_is_one_number_or_one_for_each_pixel(tmp_path, stored, said):
+    path, keys = write(tmp_path / "grid.npz", {**good(), "R": np.array(stored)}), GridKeys(resolution="R")
+    grid = read_grid(path, keys)
+    assert np.ndim(grid.resolution) == (np.ptp(stored) > 0) and np.array_equal(
+        np.unique(stored), np.unique(grid.resolution)
+    )
+    assert np.array_equal(read_resolution(path, keys), grid.resolution)
+    assert said in summary_text(summarise(grid))
+    assert summarise(grid)["resolution"] == [np.min(stored), np.max(stored)]
+
+
+def test_a_resolution_that_is_not_there_is_never_guessed(tmp_path):
+    """Not even where an array is called as others call it; `check` says nothing of it."""
+    path = write(tmp_path / "grid.npz", {**good(), "Resolution": np.full(N_PIXEL, "high"), "resolving_power": 5.0})
+    grid = read_grid(path)
+    assert grid.resolution == read_resolution(path) == 0.0
+    assert "resolution" not in summarise(grid) and "resolution  R" not in summary_text(summarise(grid))
+    assert "mean 'Resolution'" in refusal(path, GridKeys(resolution="power"))
 
 
 def as_many_labels_as_spectra(arrays):
@@ -450,6 +480,17 @@ REFUSED = [
     ),
     Refused(
         "negative", at("Y_u_all", (4, slice(6, 8)), -0.2), ("[4, 6]", "-0.2", "pixel 6", "of 2 values", "negative flux")
+    ),
+    # resolution
+    Refused("resolution as text", put("resolution", np.array("high")), ("resolution has dtype <U", "real numbers")),
+    Refused("resolution of other pixels", put("resolution", np.ones(29)), ("resolution", "(29,)", "number or (30,)")),
+    Refused("no resolution at all", put("resolution", np.ones(0)), ("resolution", "(0,)", "number or (30,)")),
+    Refused("resolution 0", put("resolution", np.array(0)), ("resolution is 0;", "R = wavelength / FWHM", "not known")),
+    Refused("one resolution NaN", put("resolution", np.array([np.nan])), ("resolution is nan;", "above 0")),
+    Refused(
+        "a pixel of infinite resolution",
+        put("resolution", np.where(np.arange(30) == 7, np.inf, 2e4)),
+        ("resolution[7] is inf (pixel 7, 15001.4 Angstrom)", "finite number above 0", "leave this array out"),
     ),
     # training set and test set
     Refused(

@@ -182,6 +182,12 @@ def test_arrays_in_groups_and_behind_links_are_read_by_name(tmp_path):
     assert "no array 'wavelength'" in message and "'my/wavelength'" in message
 
 
+@pytest.mark.parametrize("stored", [np.array(22500.0), np.linspace(2e4, 3e4, 30)])
+def test_a_resolution_is_read_as_from_npz(tmp_path, stored):
+    path, keys = write_hdf5(tmp_path / "grid.h5", {**good(), "made/at": stored}), GridKeys(resolution="made/at")
+    assert np.array_equal(read_grid(path, keys).resolution, stored)
+
+
 def test_counting_pixels_reads_no_array(pair, monkeypatch):
     def read(*_):
         raise AssertionError("an array was read")
@@ -212,7 +218,7 @@ def test_the_file_is_opened_once_and_once_for_each_block_of_flux(pair, monkeypat
 # ---------------------------------------------------------------------------------------------------- what is refused
 
 NOT_IN_HDF5 = ("pickled flux", "pickled names", "wavelength as dates")  # it knows no such arrays
-OTHER_DTYPE = ("flux as text",)  # the message names the dtype, which differs
+OTHER_DTYPE = ("flux as text", "resolution as text")  # the message names the dtype, which differs
 
 
 @pytest.mark.parametrize("case", [case for case in REFUSED if case.name not in NOT_IN_HDF5], ids=lambda case: case.name)
@@ -263,6 +269,10 @@ def as_scalar(file):
     file["wavelength"] = 15000.0
 
 
+def as_no_resolution(file):
+    file["resolution"] = h5py.Empty("f8")
+
+
 def as_nothing(file):
     del file["labels_array"]
     file["labels_array"] = h5py.Empty("f8")
@@ -303,7 +313,8 @@ def as_raw_file(file):
         (as_group, ("Y_u_all is no array but holds 'Y_u_all/flux'", "Name the one inside")),
         (as_references, ("Y_u_all has dtype object", "real numbers")),
         (as_scalar, ("wavelength has shape ()", "expected (n_pixel,)")),
-        (as_nothing, ("labels_array has shape ()", "expected (n_label, 12)")),
+        (as_nothing, ("labels_array has shape (0,)", "expected (n_label, 12)")),
+        (as_no_resolution, ("resolution has shape (0,)", "one number or (30,)")),
         (as_external_link, ("Y_u_all lies in another file", "Copy all arrays into one file")),
         (as_virtual_dataset, ("Y_u_all lies in another file", "Copy all arrays into one file")),
         (as_broken_link, ("Y_u_all: not readable as HDF5",)),

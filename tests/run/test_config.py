@@ -1,6 +1,7 @@
 """The one reader of config.yaml: typed settings, or one message with all that is wrong and what was meant."""
 
 import copy
+from contextlib import nullcontext
 
 import h5py
 import numpy as np
@@ -110,6 +111,32 @@ def test_a_velocity_is_refused_before_training_where_the_axis_cannot_be_shifted(
         SettingsError, match=r"fit\.velocity is true, but the steps of wavelength in .*grid\.npz differ"
     ):
         check_labels(FitSettings(velocity=True), *taken)
+
+
+@pytest.mark.parametrize(
+    ("stored", "resolution", "grid_resolution", "says"),
+    [
+        (None, 1e4, 0.0, r"one the spectra of .*grid\.npz were made is not known: it has no array 'resolution'"),
+        (2e4, 3e4, 0.0, r"fit\.resolution is 30000, that of .*grid\.npz 20000: sharper data than the grid"),
+        (2e4, 1e4, 3e4, r"grid_resolution is 30000, but resolution of .*grid\.npz says 20000: leave it out"),
+        (np.linspace(2e4, 3e4, 300), 1e4, 2e4, "says 20000 to 30000: leave it out"),
+        (np.linspace(2e4, 3e4, 300), 2.1e4, 0.0, "resolution is 21000, that of .* 20000"),
+        (np.linspace(2e4, 3e4, 300), 1e4, 0.0, ""),
+        (2e4, 2e4, 0.0, ""),
+        (2e4, 1e4, 2e4, ""),
+        (None, 1e4, 2e4, ""),
+    ],
+)
+def test_a_resolution_that_fits_would_refuse_is_refused_before_training(
+    tmp_path, stored, resolution, grid_resolution, says
+):
+    shape = np.exp(-0.5 * ((np.arange(300)[:, None] - np.arange(5, 300, 20)) / 4.0) ** 2).sum(axis=1)
+    flux = 1.0 - np.random.default_rng(2).uniform(0.05, 0.15, (24, 1)) * shape
+    arrays = {"Y_u_all": flux.astype(np.float32)} | ({} if stored is None else {"resolution": stored})
+    path = write_small_grid(tmp_path / "grid.npz", n_pixel=300, **arrays)
+    fit = FitSettings(resolution=resolution, grid_resolution=grid_resolution)
+    with pytest.raises(SettingsError, match=says) if says else nullcontext():
+        check_labels(fit, path, GridKeys(), GridReading(), 0)
 
 
 @pytest.mark.parametrize("form", ["npz", "compressed", "hdf5"])

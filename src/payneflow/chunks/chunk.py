@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from payneflow.chunks.origin import ORIGIN_OF_CHUNK, problem_of_requested
+from payneflow.chunks.origin import ORIGIN_OF_CHUNK, problem_of_requested, problem_of_resolution, resolution_of
 from payneflow.errors import ChunkError, SettingsError
 from payneflow.grid import Split
 from payneflow.network import LABELS_OF_NETWORKS, problem_of_flux_scale, problem_of_range, problem_of_trains
@@ -77,6 +77,7 @@ _FILE = FileOf(
         problem_of_range,
         problem_of_flux_scale,
         problem_of_requested,
+        problem_of_resolution,
         problem_of_trains,
         _problem_of_training,
         _problem_of_relevance,
@@ -92,7 +93,7 @@ class Chunk:
     (n_spectrum, n_label) in their units; `x_min`, `x_max` (n_label,) of the grid's training labels; `requested` are
     (start, stop, step) of all pixels that were asked for, which `gather` checks. `trains` (n_spectrum,): whether a
     spectrum trains, as `split_name`, the setting, says; `flux_scale` (2,): the flux that is share 0 and share 1 for
-    the networks.
+    the networks; `resolution` R of the grid's spectra, a number or (n,), 0 where it is not known.
     What was drawn from the whole grid (training/preparation.py): `virtual_labels` (n_virtual, n_label) scaled,
     `virtual_flux` (n_virtual, n), `template_w0` and `template_b0`; `preparation_note` says how. `noise`, `floor`
     (n,) and `relevance` (n, n_label), or (0, n_label): those of the pixels (`PixelTask`). `kriging` (n,): the
@@ -127,6 +128,7 @@ class Chunk:
     trainer: str
     settings: Settings
     seed: int
+    resolution: float | np.ndarray = 0.0
 
     @property
     def split(self) -> Split:
@@ -189,7 +191,8 @@ def read_chunk(path: str | Path) -> Chunk:
     stored = _FILE.read(path)
     trainer, settings, seed = _training(path, str(stored[TRAINING_KEY]))
     arrays = {key: stored[key] for key in _ARRAYS} | {key: str(stored[key]) for key in _TEXTS}
-    return Chunk(name=str(stored["chunk"]), **arrays, trainer=trainer, settings=settings, seed=seed)
+    known = {"trainer": trainer, "settings": settings, "seed": seed, "resolution": resolution_of(stored)}
+    return Chunk(name=str(stored["chunk"]), **arrays, **known)
 
 
 def _training(path: str | Path, record: str) -> tuple[str, Settings, int]:

@@ -29,6 +29,7 @@ _SAME = {
     "split_name": "was trained on other spectra",
     "flux_scale": "has another flux scale",
     "grid_medium": "has wavelengths of another medium",
+    "grid_resolution": "has spectra of another resolution",
 }
 
 
@@ -49,6 +50,7 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
     order = np.argsort(columns["pixel"], kind="stable")
     weights = {key: np.concatenate([chunk.networks[key] for chunk in chunks.values()])[order] for key in PUBLISHED_KEYS}
     record = record_table(columns, settings)
+    one_resolution = np.ndim(first.resolution) == 0
     networks = PixelNetworks(
         **weights,
         emulator_rms=np.concatenate([chunk.emulator_rms for chunk in chunks.values()])[order],
@@ -59,6 +61,9 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
         label_units=tuple(str(unit) for unit in first.label_units),
         flux_scale=FluxScale(*map(float, first.flux_scale)),
         split=Split(first.split_name, first.trains),
+        resolution_of_pixels=None
+        if one_resolution
+        else np.concatenate([chunk.resolution for chunk in chunks.values()])[order],
         provenance={
             "settings": settings,
             "grid_sha256": first.grid_sha256,
@@ -66,6 +71,7 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
             "preparation": first.preparation_note,
             "split": first.split_name,
             "grid_medium": first.grid_medium,
+            **({"resolution": first.resolution} if one_resolution and first.resolution else {}),
             "versions": _versions(chunks),
             "failed": record.meta["failed"],
         },

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.chunks.chunk import FORMAT_VERSION, TRAINING_KEY
+from payneflow.chunks.origin import stored_resolution
 from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.files import whole_file
 from payneflow.grid import SpectralGrid, Split
@@ -77,6 +78,7 @@ def split_grid(
                 "chunk": chunk.name,
                 "pixels": np.array(chunk.pixels),
                 "wavelength": grid.wavelength[chunk.pixels],
+                **stored_resolution(grid.resolution, chunk.pixels),
                 **common,
             },
         )

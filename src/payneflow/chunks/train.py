@@ -177,6 +177,7 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
         flux_scale=chunk.flux_scale,
         split_name=chunk.split_name,
         grid_medium=chunk.grid_medium,
+        resolution=chunk.resolution,
         settings=json.dumps(settings, sort_keys=True),
         networks=networks,
         emulator_rms=np.sqrt(square),

@@ -12,7 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from payneflow import __version__
-from payneflow.chunks.origin import ORIGIN_OF_CHUNK, problem_of_requested
+from payneflow.chunks.origin import (
+    ORIGIN_OF_CHUNK,
+    problem_of_requested,
+    problem_of_resolution,
+    resolution_of,
+    stored_resolution,
+)
 from payneflow.chunks.record import COLUMNS
 from payneflow.errors import ChunkError
 from payneflow.network import (
@@ -68,6 +74,7 @@ _FILE = FileOf(
         problem_of_flux_scale,
         problem_of_weights,
         problem_of_requested,
+        problem_of_resolution,
         problem_of_trains,
         _problem_of_settings,
         _problem_of_pixels,
@@ -85,7 +92,7 @@ class TrainedChunk:
 
     `name`, `pixels` (n,), `wavelength` (n,) in Angstrom, `x_min`, `x_max`, `label_names` and `label_units` (n_label,),
     `requested` (start, stop, step), `grid_sha256`, `preparation_note`, `trains` (n_spectrum,), `flux_scale` (2,),
-    `split_name` and `grid_medium` are those of its `Chunk`. `settings`: trainer,
+    `split_name`, `grid_medium` and `resolution` are those of its `Chunk`. `settings`: trainer,
     settings and seed, as JSON. `networks`: the four weight arrays by published key, n networks each, NaN where a pixel
     failed; `emulator_rms` (n,) in normalised flux; `columns`: those of the training record (record.py) that training
     fills, (n,) each. `versions`: of what trained them, by name; empty where an earlier version did.
@@ -110,6 +117,14 @@ class TrainedChunk:
     emulator_rms: np.ndarray
     columns: dict[str, np.ndarray]
     versions: dict[str, str]
+    resolution: float | np.ndarray = 0.0
+
+    @property
+    def grid_resolution(self) -> str:
+        """What all chunks of a grid say alike of R."""
+        if np.ndim(self.resolution):
+            return "one for each pixel"
+        return f"{self.resolution:.15g}" if self.resolution else "unknown"
 
     def write(self, path: str | Path) -> None:
         """Write it, whole or not at all. Raises PayneflowError where that is not possible."""
@@ -117,6 +132,7 @@ class TrainedChunk:
         about = {"chunk": self.name, "pixel": self.pixels}
         columns = {name: self.columns[name] for name in _COLUMNS}
         versions = {"versions": json.dumps(self.versions, sort_keys=True)}
+        own |= stored_resolution(self.resolution)
         _FILE.write(path, {**about, **own, **self.networks, **columns, **versions})
 
     @classmethod
@@ -131,6 +147,7 @@ class TrainedChunk:
             networks={key: stored[key] for key in PUBLISHED_KEYS},
             columns={name: stored[name] for name in _COLUMNS},
             versions=json.loads(str(stored.get("versions", "{}"))),
+            resolution=resolution_of(stored),
         )
 
     def column(self, name: str) -> np.ndarray:

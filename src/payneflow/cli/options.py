@@ -20,7 +20,7 @@ def add_grid(subcommand: argparse.ArgumentParser, name: str = "grid") -> None:
         action="append",
         default=[],
         metavar="WHAT=NAME",
-        help="the grid calls this array NAME; WHAT is wavelength, flux, labels, label_names or label_units",
+        help="the grid calls this array NAME; WHAT is wavelength, flux, labels, label_names, label_units or resolution",
     )
 
 

@@ -30,7 +30,9 @@ from payneflow.fitting.engine.shift import C_KM_S, RestAxis, tap_table
 from payneflow.fitting.engine.widths import FLOOR, to_parameter
 from payneflow.fitting.settings import RADIAL_TANGENTIAL, FitSettings
 from payneflow.network import PixelNetworks
+from payneflow.wavelength import segments
 
+ROUNDING = 1e-6  # of a resolution that is interpolated between pixels
 STARTS = {"vsini": 10.0, "vmac": 4.0}  # km/s, or half of the most that a fit may have
 
 
@@ -39,7 +41,7 @@ def to_places_of_width(width: float | np.ndarray, log_step: float) -> float | np
     return width / (C_KM_S * log_step)
 
 
-def instrument_width(resolution: float | np.ndarray, grid_resolution: float) -> float | np.ndarray:
+def instrument_width(resolution: float | np.ndarray, grid_resolution: float | np.ndarray) -> float | np.ndarray:
     """sigma in km/s of the Gaussian that takes spectra from one resolution, R = wavelength / FWHM, to a lower one."""
     return C_KM_S / FWHM * np.sqrt(np.maximum(resolution**-2.0 - grid_resolution**-2.0, 0.0))
 
@@ -76,10 +78,10 @@ class LineBroadening:
         """
         names = settings.broadenings(networks.label_names)
         given = settings.resolution if resolution is None else resolution
-        instrument = _instrument(networks, settings, np.asarray(given, dtype=float))
+        of_data = networks.wavelength if wavelength is None else wavelength
+        instrument, axis = _instrument(networks, settings, np.asarray(given, dtype=float), of_data)
         if not names and not np.any(instrument):
             return None
-        axis = None if np.ndim(instrument) == 0 else networks.wavelength if wavelength is None else wavelength
         most = np.array([settings.broadest(name) for name in names])
         start = []
         for name, own in zip(names, most, strict=True):
@@ -110,11 +112,14 @@ class LineBroadening:
         middle = np.full(rest.n_place, np.nan)
         for (first, _), start, length in zip(rest.segments, rest.starts, rest.length, strict=True):
             middle[start : start + length] = rest.log_wavelength[first] + rest.log_step * np.arange(length)
-        lines = middle.reshape(-1, LINE).mean(axis=1)
-        at = np.interp(lines, np.log(self.wavelength), np.ravel(self.instrument))
-        widths = to_places_of_width(np.nan_to_num(at), rest.log_step)
-        shape, kernels = gaussian(widths.max()), np.zeros((len(lines), self._reach_of_varied(rest.log_step) + 1))
-        for k in np.flatnonzero(np.isfinite(lines)):
+        return self.kernels_at(middle.reshape(-1, LINE).mean(axis=1), rest.log_step)
+
+    def kernels_at(self, log_wavelength: np.ndarray, log_step: float) -> np.ndarray:
+        """(n, n_half) half kernels of an instrument that differs along the axis, at ln(Angstrom) (n,); NaN: none."""
+        at = np.interp(log_wavelength, np.log(self.wavelength), np.ravel(self.instrument))
+        widths = to_places_of_width(np.nan_to_num(at), log_step)
+        shape, kernels = gaussian(widths.max()), np.zeros((len(widths), self._reach_of_varied(log_step) + 1))
+        for k in np.flatnonzero(np.isfinite(log_wavelength)):
             own = half_kernel(shape, widths[k])
             kernels[k, : len(own)] = own
         return kernels
@@ -178,28 +183,61 @@ NOTHING = Broadening(
 )
 
 
-def _instrument(networks: PixelNetworks, settings: FitSettings, resolution: np.ndarray) -> float | np.ndarray:
-    """sigma in km/s of what the instrument has beyond the grid, one or as many as there are resolutions; 0: nothing."""
+def _instrument(
+    networks: PixelNetworks, settings: FitSettings, resolution: np.ndarray, wavelength: np.ndarray
+) -> tuple[float | np.ndarray, np.ndarray | None]:
+    """sigma in km/s of what the instrument has beyond the grid; 0: nothing. And where it is known, (n,) in Angstrom.
+
+    It is one number, known everywhere (None), where both resolutions are one; else one for each pixel of the data, at
+    their `wavelength`, or of the networks, where the data have one number. R of the grid is linear in ln(wavelength)
+    between the pixels of the networks.
+    """
     if not np.any(resolution):
-        return 0.0
+        return 0.0, None
     if not (np.isfinite(resolution) & (resolution > 0.0)).all():
         raise SettingsError(f"resolution holds {np.min(resolution)}, expected numbers above 0: R = wavelength / FWHM.")
-    known = networks.resolution
-    if known and settings.grid_resolution and known != settings.grid_resolution:
+    grid = _resolution_of_grid(networks, settings, resolution)
+    if resolution.ndim == 0 and np.ndim(grid) == 0:
+        _refuse_sharper(resolution, grid)
+        return instrument_width(resolution, grid), None
+    axis, wanted = wavelength if resolution.ndim else networks.wavelength, resolution
+    if np.ndim(grid):
+        grid = np.interp(np.log(axis), np.log(networks.wavelength), grid)
+        wanted = np.where(_within_segments(networks.wavelength, axis), resolution, 0.0)
+    _refuse_sharper(wanted, grid)
+    return instrument_width(resolution, grid), axis
+
+
+def _resolution_of_grid(networks: PixelNetworks, settings: FitSettings, resolution: np.ndarray) -> float | np.ndarray:
+    """R of the spectra that the networks were trained on, one or (n_pixel,). Raises SettingsError where nobody says."""
+    known, given = networks.resolution, settings.grid_resolution
+    if np.any(known) and given and np.any(known != given):
+        said = " to ".join(f"{one:g}" for one in dict.fromkeys((np.min(known), np.max(known))))
+        raise SettingsError(f"grid_resolution is {given:g}, but the networks' file says {said}: leave it out.")
+    if not np.any(known) and not given:
         raise SettingsError(
-            f"grid_resolution is {settings.grid_resolution:g}, but the networks' file says {known:g}: leave it out."
+            f"resolution is {resolution.min():g}, but at which one the spectra of the networks' grid were made is not "
+            "known: their file does not say it. Give it with grid_resolution (--grid-resolution R)."
         )
-    grid, least = known or settings.grid_resolution, resolution.min()
-    if not grid:
-        raise SettingsError(
-            f"resolution is {least:g}, but at which one the spectra of the networks' grid were made is not known: "
-            "their file does not say it. Give it with grid_resolution (--grid-resolution R)."
-        )
-    sharp = np.flatnonzero(resolution > grid)
-    if len(sharp):
-        where = "" if resolution.ndim == 0 else f" in pixel {sharp[0]} ({len(sharp)} pixels are so sharp)"
-        raise SettingsError(
-            f"resolution is {np.max(resolution):g}{where}, that of the networks' grid {grid:g}: sharper data than the "
-            "grid cannot be fitted with it. Broaden the data, or train networks on a sharper grid."
-        )
-    return instrument_width(resolution, grid)
+    return known if np.any(known) else given
+
+
+def _within_segments(axis: np.ndarray, wavelength: np.ndarray) -> np.ndarray:
+    """(n,) whether wavelengths (n,) lie within a segment of an `axis`; in its gaps nobody knows R of the grid."""
+    inside = np.zeros(len(wavelength), dtype=bool)
+    for first, stop in segments(axis):
+        inside |= (wavelength >= axis[first]) & (wavelength <= axis[stop - 1])
+    return inside
+
+
+def _refuse_sharper(resolution: np.ndarray, grid: float | np.ndarray) -> None:
+    """Raise SettingsError where data are sharper than the grid; each R is one or (n,), of the same pixels."""
+    resolution, grid = np.broadcast_arrays(resolution, grid)
+    sharp = np.flatnonzero(resolution > grid * (1.0 + ROUNDING))
+    if not len(sharp):
+        return
+    where = "" if resolution.ndim == 0 else f" in pixel {sharp[0]} ({len(sharp)} pixels are so sharp)"
+    raise SettingsError(
+        f"resolution is {resolution.flat[sharp[0]]:g}{where}, that of the networks' grid {grid.flat[sharp[0]]:g}: "
+        "sharper data than the grid cannot be fitted with it. Broaden the data, or train networks on a sharper grid."
+    )

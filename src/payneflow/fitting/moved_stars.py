@@ -8,11 +8,12 @@ taps of the fits, and knows the pixels that the networks leave out.
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.interpolate import make_interp_spline
 
 from payneflow.errors import CalibrationError
 from payneflow.fitting.broadening import LineBroadening
-from payneflow.fitting.engine.profiles import whole_kernel
+from payneflow.fitting.engine.profiles import whole_kernel, whole_kernels
 from payneflow.fitting.engine.shift import C_KM_S, UNEVEN, to_velocity
 from payneflow.fitting.sampling import DEGREE, MARGIN
 from payneflow.wavelength import segments
@@ -70,7 +71,16 @@ def broadened_stars(
             kernel = whole_kernel(broadening.kernel(step, own))
             half = len(kernel) // 2
             result[i, first:stop] = np.convolve(np.pad(flux[i, first:stop], half, mode="edge"), kernel, mode="valid")
+        if broadening.wavelength is not None:
+            result[:, first:stop] = _each_with_its_own(result[:, first:stop], broadening.kernels_at(log, step))
     return result
+
+
+def _each_with_its_own(flux: np.ndarray, kernels: np.ndarray) -> np.ndarray:
+    """Flux (n, n_pixel) of a segment, each pixel of it broadened by its own of half kernels (n_pixel, n_half)."""
+    whole, reach = whole_kernels(kernels), kernels.shape[1] - 1
+    around = (sliding_window_view(np.pad(one, reach, mode="edge"), 2 * reach + 1) for one in flux)
+    return np.stack([(near * whole).sum(axis=1) for near in around])
 
 
 def moved_stars(flux: np.ndarray, wavelength: np.ndarray, velocity: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from payneflow.grid.spectral_grid import (
     default_names,
     read_grid,
     read_labels,
+    read_resolution,
     read_some_flux,
     read_wavelength,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "grid_split",
     "read_grid",
     "read_labels",
+    "read_resolution",
     "read_some_flux",
     "read_wavelength",
 ]

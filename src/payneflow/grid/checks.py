@@ -79,6 +79,24 @@ def in_vacuum(path: Path, key: str, wavelength: np.ndarray, medium: str) -> np.n
     return air_to_vacuum(wavelength)
 
 
+def checked_resolution(path: Path, key: str, resolution: np.ndarray, wavelength: np.ndarray) -> float | np.ndarray:
+    """R = wavelength / FWHM, (), (1,) or (n_pixel,) -> a number where it is the same everywhere, else (n_pixel,).
+
+    Raises GridError where one is no finite number above 0.
+    """
+    resolution = np.asarray(resolution, dtype=float)
+    wrong = ~(np.isfinite(resolution) & (resolution > 0.0))
+    if wrong.any():
+        pixel = int(np.argmax(wrong))
+        place, value = f"{path}: {key}", resolution.flat[pixel]
+        at = "" if resolution.size == 1 else f" (pixel {pixel}, {wavelength[pixel]:.7g} Angstrom)"
+        raise GridError(
+            f"{place}{f'[{pixel}]' if at else ''} is {value:g}{at}; expected R = wavelength / FWHM, a finite number "
+            "above 0. Correct it, or leave this array out where it is not known."
+        )
+    return float(resolution.flat[0]) if np.ptp(resolution) == 0.0 else resolution
+
+
 def _check_unit(path: Path, key: str, median: float) -> None:
     if median >= LOWEST_WAVELENGTH:
         return

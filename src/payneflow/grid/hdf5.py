@@ -107,7 +107,8 @@ class Hdf5Store:
                 "h5py."
             )
         text = self._h5py.check_string_dtype(item.dtype) is not None
-        return Header(item.shape or (), item.dtype, text, pickled=False)  # no shape: an empty dataspace
+        shape = (0,) if item.shape is None else item.shape  # None: an empty dataspace
+        return Header(shape, item.dtype, text, pickled=False)
 
     def read(self, key: str) -> np.ndarray:
         """An array of the file, whole; text as bytes."""

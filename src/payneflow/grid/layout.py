@@ -51,6 +51,9 @@ class GridKeys:
     label_units: str = setting(
         "label_units", "(n_label,), text; may be absent from the grid", min_length=1, expected=_ARRAY
     )
+    resolution: str = setting(
+        "resolution", "R = wavelength / FWHM, one or (n_pixel,); may be absent", min_length=1, expected=_ARRAY
+    )
 
 
 PUBLISHED = GridKeys()
@@ -61,9 +64,12 @@ _MEANING = {
     "labels": "the labels, (n_label, n_spectrum)",
     "label_names": "the label names, (n_label,)",
     "label_units": "the label units, (n_label,)",
+    "resolution": "R = wavelength / FWHM of the spectra, one number or (n_pixel,)",
 }
 ROLES = tuple(_MEANING)
-_OPTIONAL = ("label_names", "label_units")  # and of text; the others are of numbers
+_TEXTS = ("label_names", "label_units")  # the others are of numbers
+_OPTIONAL = (*_TEXTS, "resolution")
+_NEVER_GUESSED = ("resolution",)  # what is spelled much like it may be anything; grids without it are as good
 
 # What else authors call these arrays, in lower case; only ever suggested, never taken.
 _ALIASES = {
@@ -72,6 +78,7 @@ _ALIASES = {
     "labels": ("labels_array", "labels", "label", "stellar_labels", "params", "parameters", "x"),
     "label_names": ("label_names", "labels_names", "label_name", "param_names"),
     "label_units": ("label_units", "labels_units", "label_unit", "param_units"),
+    "resolution": ("resolution", "resolving_power"),
 }
 
 
@@ -91,7 +98,8 @@ def _missing(keys: GridKeys, role: str, stored: list[str]) -> str:
     if key in stored:
         return ""
     likely = _likely_key(keys, role, stored)
-    if role in _OPTIONAL and likely is None and key == getattr(PUBLISHED, role):
+    may_be_absent = role in _OPTIONAL and key == getattr(PUBLISHED, role)
+    if may_be_absent and (likely is None or role in _NEVER_GUESSED):
         return ""
     problem = f"no array '{key}' ({_MEANING[role]})."
     if likely is None:
@@ -117,7 +125,7 @@ def _likely_key(keys: GridKeys, role: str, stored: list[str]) -> str | None:
 
 def check_kind(path: Path, key: str, header: Header, role: str) -> None:
     """Refuse an array that is pickled, or not of what its role asks for: text or real numbers."""
-    dtype, text = header.dtype, role in _OPTIONAL
+    dtype, text = header.dtype, role in _TEXTS
     if header.pickled:
         remedy = "np.array(names, dtype=str)" if text else "np.asarray(values, dtype=float)"
         raise GridError(
@@ -143,6 +151,12 @@ def check_shapes(path: Path, keys: GridKeys, shapes: dict[str, tuple[int, ...]])
                 f"{path}: {key} has shape {shapes[key]}; {keys.labels} holds {n_label} labels, which asks for "
                 f"({n_label},). Give one entry for each row of {keys.labels}."
             )
+    key = keys.resolution
+    if key in shapes and shapes[key] not in ((), (1,), (n_pixel,)):
+        raise GridError(
+            f"{path}: {key} has shape {shapes[key]}; {keys.wavelength} has {n_pixel} pixels, which asks for one number "
+            f"or ({n_pixel},). Give R = wavelength / FWHM once, or at each pixel."
+        )
 
 
 def check_axis(path: Path, key: str, shape: tuple[int, ...]) -> int:

@@ -16,7 +16,7 @@ from payneflow.errors import GridError
 from payneflow.files import sha256_of
 from payneflow.grid.aliasing import check_aliasing
 from payneflow.grid.blocks import for_each_block
-from payneflow.grid.checks import FluxCheck, check_labels, check_names, check_wavelength, in_vacuum
+from payneflow.grid.checks import FluxCheck, check_labels, check_names, check_wavelength, checked_resolution, in_vacuum
 from payneflow.grid.hdf5 import StoredFlux
 from payneflow.grid.layout import PUBLISHED, GridKeys
 from payneflow.grid.reading import AS_PUBLISHED, OF_GRID, VACUUM, GridReading
@@ -34,7 +34,7 @@ class SpectralGrid:
     in its unit (the file stores them the other way round); `label_names`, `label_units` (n_label,); `path` of the file,
     `sha256` of its bytes; `split`: which spectra train and which test, as published where nothing else is said;
     `medium` that the file's own wavelengths are in, those here being in vacuum; `flux_scale` of the networks to be
-    trained.
+    trained; `resolution` R = wavelength / FWHM of the spectra, a number or (n_pixel,), 0 where it is not known.
     """
 
     path: Path
@@ -47,6 +47,7 @@ class SpectralGrid:
     split: Split | None = None
     medium: str = VACUUM
     flux_scale: FluxScale = PUBLISHED_FLUX
+    resolution: float | np.ndarray = 0.0
 
     def __post_init__(self):
         if self.split is None:
@@ -77,17 +78,19 @@ def read_grid(
     with GridFile(path, keys) as file:
         wavelength = file.read("wavelength").astype(float)
         labels, names, units = _labels_of(file)
+        stored = file.read("resolution")
         flux = file.flux()
         split = file.split(reading.split, seed) if trained is None else _checked(path, trained, file.shape[0])
     check_names(path, keys.label_names, names)
     check_wavelength(path, keys.wavelength, wavelength)
+    resolution = 0.0 if stored is None else checked_resolution(path, keys.resolution, stored, wavelength)
     wavelength = in_vacuum(path, keys.wavelength, wavelength, reading.grid_medium)
     check_labels(path, keys.labels, labels, names, units, split)
     if trained is None:
         check_aliasing(path, keys.labels, labels, names, split)
     scale = _check_flux(path, keys.flux, flux, wavelength, split, reading.flux_scale == OF_GRID)
     return SpectralGrid(
-        path, wavelength, flux, labels, names, units, sha256_of(path), split, reading.grid_medium, scale
+        path, wavelength, flux, labels, names, units, sha256_of(path), split, reading.grid_medium, scale, resolution
     )
 
 
@@ -110,6 +113,17 @@ def read_wavelength(path: str | Path, keys: GridKeys = PUBLISHED) -> np.ndarray:
         wavelength = file.read("wavelength").astype(float)
     check_wavelength(path, keys.wavelength, wavelength)
     return wavelength
+
+
+def read_resolution(path: str | Path, keys: GridKeys = PUBLISHED) -> float | np.ndarray:
+    """R = wavelength / FWHM of the spectra of a grid file, a number or (n_pixel,), checked; 0 where it is not there.
+
+    Nothing else is read but the wavelengths. Raises GridError as `read_grid` does.
+    """
+    path = Path(path)
+    with GridFile(path, keys) as file:
+        wavelength, stored = file.read("wavelength").astype(float), file.read("resolution")
+    return 0.0 if stored is None else checked_resolution(path, keys.resolution, stored, wavelength)
 
 
 def read_some_flux(

@@ -16,6 +16,7 @@ FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more of
 def summarise(grid: SpectralGrid) -> dict:
     """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader.
 
+    `resolution`, where the file says it: the lowest and the highest R.
     `explained`: how far the labels explain the flux (explained.py); `warnings`: what of that the user should know.
     Raises GridError where they explain nothing.
     """
@@ -30,6 +31,7 @@ def summarise(grid: SpectralGrid) -> dict:
         "last_nm": float(grid.wavelength[-1]) / 10,
         "segments": _segments(grid.wavelength),
     }
+    resolution = {"resolution": [float(np.min(grid.resolution)), float(np.max(grid.resolution))]}
     return {
         "path": str(grid.path),
         "sha256": grid.sha256,
@@ -40,6 +42,7 @@ def summarise(grid: SpectralGrid) -> dict:
         "n_pixel": len(grid.wavelength),
         "n_label": len(grid.label_names),
         "wavelength": wavelength,
+        **(resolution if np.any(grid.resolution) else {}),
         "flux": _flux_summary(grid),
         "labels": [_label_summary(grid, i) for i in range(len(grid.label_names))],
         "explained": explained,
@@ -116,6 +119,8 @@ def summary_text(summary: dict) -> str:
             f"pixels {one['first_pixel']} ... {one['last_pixel']}"
             for one in axis["segments"]
         ]
+    if "resolution" in summary:
+        lines.append(f"resolution  {_resolution_line(*summary['resolution'])}")
     lines.append(f"flux        {_flux_line(flux)}, stored as {flux['dtype']}")
     lines.append(f"labels      {summary['n_label']}")
     lines += [_label_line(label) for label in summary["labels"]]
@@ -129,6 +134,10 @@ def _flux_line(flux: dict) -> str:
         return f"{flux['min']:.4f} ... {flux['max']:.4f}, normalised"
     lowest, highest = flux["scale"]
     return f"{flux['min']:.5g} ... {flux['max']:.5g}, flux scale {lowest:.5g} ... {highest:.5g}"
+
+
+def _resolution_line(lowest: float, highest: float) -> str:
+    return f"R = {lowest:g}" if lowest == highest else f"R = {lowest:g} ... {highest:g}, which differs along the axis"
 
 
 def _medium(of_file: str) -> str:

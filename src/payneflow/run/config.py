@@ -32,7 +32,7 @@ from payneflow.declaration import (
 from payneflow.errors import SettingsError
 from payneflow.files import read_small
 from payneflow.fitting.settings import FitSettings
-from payneflow.grid import GridKeys, GridReading, read_labels, read_wavelength
+from payneflow.grid import GridKeys, GridReading, read_labels, read_resolution, read_wavelength
 from payneflow.scaling import LabelScaler
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.training.trainers import DEFAULT, TRAINERS, Settings, TrainerEntry, entry_named
@@ -251,14 +251,17 @@ def check_labels(
     """Raise SettingsError where the section `fit` asks for what networks of this grid could not be fitted with.
 
     That is, names no label of the grid, holds one beyond the bounds of a fit, fits as broadening what the grid has as
-    a label, or fits a velocity or broadened lines where the steps of the
-    wavelength axis differ too much, or where the selected `pixels` are too far apart for the lines. Of the grid's flux
-    some spectra are read, for a velocity alone; its labels and wavelengths only where it matters.
+    a label, fits a velocity or broadened lines where the steps of the wavelength axis differ too much, or where the
+    selected `pixels` are too far apart for the lines, or says a resolution of the spectra where that of the grid is not
+    known, or not as high. Of the grid's flux some spectra are read, for a velocity alone; its labels and wavelengths
+    only where it matters.
     """
     moved = ("velocity", "vsini", "vmac", "resolution")  # what takes the networks between their pixels
     asked = [name for name in moved if getattr(fit, name)]
     if asked:
         _check_moves(asked[0], grid, keys, reading, pixels)
+    if fit.resolution:
+        _check_resolution(fit, grid, keys, pixels)
     if not (fit.fixed or fit.priors or fit.vsini or fit.vmac):
         return
     labels, names, units, split = read_labels(grid, keys, reading, seed=seed)
@@ -287,6 +290,30 @@ def _check_moves(name: str, grid: str | Path, keys: GridKeys, reading: GridReadi
         )
         raise SettingsError(
             f"fit.{name} is {asked}, but the {which} of {grid} are {problem}. {remedy}, or set {name}: {not_asked}."
+        )
+
+
+def _check_resolution(fit: FitSettings, grid: str | Path, keys: GridKeys, selection: str) -> None:
+    """Refuse before training what fits would refuse after it (fitting/broadening.py)."""
+    known = read_resolution(grid, keys)
+    if np.ndim(known):
+        known = known[np.asarray(parse_pixels(selection, len(known)))]
+    lowest, highest = float(np.min(known)), float(np.max(known))
+    if lowest and fit.grid_resolution and (lowest, highest) != (fit.grid_resolution,) * 2:
+        raise SettingsError(
+            f"fit.grid_resolution is {fit.grid_resolution:g}, but {keys.resolution} of {grid} says {lowest:g}"
+            f"{'' if lowest == highest else f' to {highest:g}'}: leave it out."
+        )
+    if not lowest and not fit.grid_resolution:
+        raise SettingsError(
+            f"fit.resolution is {fit.resolution:g}, but at which one the spectra of {grid} were made is not known: it "
+            f"has no array '{keys.resolution}'. Store it there (R = wavelength / FWHM), or give it: "
+            "grid_resolution."
+        )
+    if lowest and fit.resolution > lowest:
+        raise SettingsError(
+            f"fit.resolution is {fit.resolution:g}, that of {grid} {lowest:g}: sharper data than the grid cannot be "
+            "fitted with it. Broaden the data, or use a sharper grid."
         )
 
 
