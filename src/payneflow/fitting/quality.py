@@ -145,10 +145,9 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     covariance[good] += mismatch.covariance
     at_bound = np.zeros(x.shape, dtype=bool)
     at_bound[:, layout.labels] = at_bounds(x[:, layout.labels], free[layout.labels])
-    at_bound[:, layout.broadenings] = x[:, layout.broadenings] <= 0.0
-    past_bound = (formal @ fits.pull[:, :, None])[:, layout.labels, 0]
     broad = layout.broadenings
-    past_zero = (formal @ fits.pull[:, :, None])[:, broad, 0]
+    at_bound[:, broad] = x[:, broad] <= 0.0
+    past_bound = (formal @ fits.pull[:, :, None])[:, :, 0]
     if layout.has_velocity:  # places -> km/s
         column = layout.velocity
         velocity = to_velocity(x[:, column], fits.log_step)
@@ -170,7 +169,7 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     widened = np.einsum("nii->ni", mismatch.covariance)[:, layout.labels]
     surely[good] = np.sqrt(np.maximum(surely[good] ** 2 - widened, 0.0))
     of_labels = flags_of_labels(
-        x[:, layout.labels], past_bound, at_bound[:, layout.labels], error[:, layout.labels], surely
+        x[:, layout.labels], past_bound[:, layout.labels], at_bound[:, layout.labels], error[:, layout.labels], surely
     )
     weak = _lopsided(networks, fits, formal[:, layout.labels, layout.labels], error[:, layout.labels], used, good)
     of_labels.flags[good] |= LabelFlag.LOPSIDED * weak
@@ -192,7 +191,9 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
         flags[score**2 - second**2 < CERTAIN * np.maximum(reduced, 1.0)] |= FitFlag.RV_UNSURE
     flags[failed] = FitFlag.FAILED
     of_labels.flags[failed] = 0
-    widths = widths_of(x[:, broad], error[:, broad], past_zero, parameters.highest[broad], free[broad], fits.log_step)
+    widths = widths_of(
+        x[:, broad], error[:, broad], past_bound[:, broad], parameters.highest[broad], free[broad], fits.log_step
+    )
     flags[((widths.flags & LabelFlag.AT_BOUND) > 0).any(axis=1) & ~failed] |= FitFlag.AT_BOUND
     _forget(widths, failed)
     if networks.failure:
