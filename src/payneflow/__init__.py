@@ -3,7 +3,14 @@
 from payneflow.errors import LabelRangeWarning, PayneflowError
 from payneflow.network import PixelNetworks, read_networks
 
-__all__ = ["LabelRangeWarning", "PayneflowError", "PixelNetworks", "fit_spectra", "read_networks"]
+__all__ = [
+    "LabelRangeWarning",
+    "PayneflowError",
+    "PixelNetworks",
+    "adopt_networks",
+    "fit_spectra",
+    "read_networks",
+]
 __version__ = "0.1.0"
 
 
@@ -12,4 +19,8 @@ def __getattr__(name: str):
         from payneflow.fitting import fit_spectra
 
         return fit_spectra
+    if name == "adopt_networks":
+        from payneflow.adopt import adopt_networks
+
+        return adopt_networks
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,5 @@
 """How well the networks reproduce the grid's spectra: the training set, and the test set, which they never saw."""
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,16 +7,15 @@ import numpy as np
 
 from payneflow.errors import PayneflowError
 from payneflow.grid import SpectralGrid
-from payneflow.network import NAMES_OF_LABELS, PixelNetworks, explained, not_learnt, problem_of_flux_scale
+from payneflow.network import NAMES_OF_LABELS, Networks, explained, not_learnt, problem_of_flux_scale
 from payneflow.stored_arrays import Array, FileOf
-from payneflow.weights import PUBLISHED_KEYS
 
 BLOCK_BYTES = 64 * 2**20  # of the errors of all spectra at some pixels, which are looked at together
 SETS = ("training", "test")
 PUBLISHED_TRUNC_DIFF = 0.003  # of networks that do not say theirs
 
 
-def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, np.ndarray]:
+def evaluate_networks(networks: Networks, grid: SpectralGrid) -> dict[str, np.ndarray]:
     """Errors of the predicted spectra at the true labels, in the unit of the flux.
 
     Returns, for both sets, `median_deviation_SET` (median over the spectra of |predicted - true|), `rms_SET` and
@@ -45,7 +43,7 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
         results |= {f"{measure}_{name}": np.empty(len(columns)) for name in SETS}
     square_of_spectrum = np.zeros(len(scaled))  # summed over the pixels that have a network
     for pixels in _blocks_of_pixels(len(columns), len(scaled)):
-        some = _networks_of(networks, pixels)
+        some = networks.of_pixels(pixels)
         flux = grid.flux[:, columns[pixels]]
         for name, spectra in sets:
             error = np.subtract(some.predict_scaled(scaled[spectra]), flux[spectra], order="C")
@@ -71,7 +69,7 @@ def evaluate_networks(networks: PixelNetworks, grid: SpectralGrid) -> dict[str, 
     }
 
 
-def _failure(networks: PixelNetworks, results: dict[str, np.ndarray]) -> str:
+def _failure(networks: Networks, results: dict[str, np.ndarray]) -> str:
     """What `gather` found of the networks; of those that carry no such finding, whether most are not learnt."""
     if "failed" in networks.provenance:
         return networks.failure
@@ -94,12 +92,6 @@ def _blocks_of_pixels(n_pixel: int, n_spectrum: int) -> list[slice]:
     n_block = min(n_block, max(1, n_pixel // 2))  # numpy sums a single column in another order
     edges = np.linspace(0, n_pixel, n_block + 1).astype(int).tolist()
     return [slice(first, last) for first, last in pairwise(edges)]
-
-
-def _networks_of(networks: PixelNetworks, pixels: slice) -> PixelNetworks:
-    arrays = (*PUBLISHED_KEYS, "wavelength", "emulator_rms")
-    arrays += () if networks.resolution_of_pixels is None else ("resolution_of_pixels",)
-    return replace(networks, **{name: getattr(networks, name)[pixels] for name in arrays})
 
 
 _FILE = FileOf(

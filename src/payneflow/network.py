@@ -1,13 +1,14 @@
-"""All the pixels' networks together: labels in, spectra out.
+"""Networks: labels in, spectra out. What all kinds of them offer, and the kind that payneflow trains.
 
 The network of one pixel is y' = s( w1 . s(w0 x' + b0) + b1 ), s the logistic function, x' the scaled labels, y' the
-scaled flux (scaling.py).
+scaled flux (scaling.py). One of linear output is y = w1 . s(w0 x' + b0) + b1, y the flux itself.
 """
 
 import hashlib
 import json
 import warnings
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,11 @@ from payneflow.grid.reading import AIR, AS_PUBLISHED, OF_GRID, VACUUM
 from payneflow.grid.sets import MIN_TEST, MIN_TRAINING
 from payneflow.scaling import PUBLISHED_FLUX, FluxScale, LabelScaler, unscale_flux, unscale_slope
 from payneflow.stored_arrays import Array, Arrays, FileOf
-from payneflow.weights import PUBLISHED_KEYS
+from payneflow.weights import LINEAR, LOGISTIC, PUBLISHED_KEYS
 
-# Still read: 4, which has no resolution (R), and is written where that does not differ from pixel to pixel; 3, no
-# checksum, either; 2, no trains and no flux_scale, either; 1, which calls emulator_rms flux_error
-FORMAT_VERSION, WITHOUT_RESOLUTION = 5, 4
+# Still read: 5, whose output is logistic, and 4, which has no resolution (R), either: both are written where that is
+# so; 3, no checksum, either; 2, no trains and no flux_scale, either; 1, which calls emulator_rms flux_error
+FORMAT_VERSION, OF_LOGISTIC, WITHOUT_RESOLUTION = 6, 5, 4
 
 
 LEAST_EXPLAINED = 0.5  # part of the variance over the test spectra; a network that explains less is not learnt
@@ -53,24 +54,19 @@ def logistic(z: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.tanh(0.5 * z))
 
 
-@dataclass(frozen=True, eq=False)
-class PixelNetworks:
-    """One small network for each wavelength pixel, with the label scaling they were trained with.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Networks(ABC):
+    """What fits, label errors and evaluation ask of networks of any kind: flux and derivatives at labels, and facts.
 
-    The array names are those of the published network file:
-    `w_array_0` (n_pixel, n_neurons, n_label), `b_array_0` (n_pixel, n_neurons), `w_array_1` (n_pixel, n_neurons),
-    `b_array_1` (n_pixel,), `x_min`, `x_max` (n_label,) in the labels' units. And, added: `wavelength` (n_pixel,)
-    in Angstrom, `label_names`, `label_units` (n_label,), `emulator_rms` (n_pixel,), the rms error of the emulator on
-    the test set in the unit of the flux, and `provenance` (settings, seed, SHA-256 of the grid, versions).
+    `x_min`, `x_max` (n_label,): the range of the training labels, in their units; scaled labels are those of `scaler`.
+    `wavelength` (n_pixel,) in Angstrom, vacuum; `label_names`, `label_units` (n_label,); `emulator_rms` (n_pixel,), the
+    rms error of the emulator on the test set in the unit of the flux, NaN where it is not known; and `provenance`
+    (settings, seed, SHA-256 of the grid, versions).
     `split`: which spectra of their grid they were trained on; None where nothing is known of it. `flux_scale`: the
     flux that is 0.1 and 0.9 to the networks. `resolution_of_pixels` (n_pixel,): R of the grid's spectra where that
     differs along the axis, else None.
     """
 
-    w_array_0: np.ndarray
-    b_array_0: np.ndarray
-    w_array_1: np.ndarray
-    b_array_1: np.ndarray
     x_min: np.ndarray
     x_max: np.ndarray
     wavelength: np.ndarray
@@ -81,6 +77,31 @@ class PixelNetworks:
     split: Split | None = None
     flux_scale: FluxScale = PUBLISHED_FLUX
     resolution_of_pixels: np.ndarray | None = None
+
+    @abstractmethod
+    def predict_scaled(self, scaled: np.ndarray) -> np.ndarray:
+        """Normalised flux (n_spectrum, n_pixel) for scaled labels (n_spectrum, n_label); (n_pixel,) for (n_label,)."""
+
+    @abstractmethod
+    def jacobian_scaled(self, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Flux (n_pixel,) and its derivatives (n_pixel, n_label) by the scaled labels, at scaled labels (n_label,)."""
+
+    @property
+    @abstractmethod
+    def has_network(self) -> np.ndarray:
+        """(n_pixel,) bool: pixels whose flux is known; that of the others is NaN."""
+
+    @abstractmethod
+    def of_pixels(self, pixels: slice) -> "Networks":
+        """The same networks of some of the pixels."""
+
+    @abstractmethod
+    def write(self, path: str | Path) -> None:
+        """Write the network file (npz), which `read_networks` reads."""
+
+    @abstractmethod
+    def _weights_of_digest(self) -> list[np.ndarray]:
+        """What makes these networks other networks: their weights, and of what kind they are."""
 
     @property
     def scaler(self) -> LabelScaler:
@@ -104,8 +125,8 @@ class PixelNetworks:
     def digest(self) -> str:
         """SHA-256 of the weights, the scaling of labels and flux and the wavelengths, in hexadecimal."""
         total = hashlib.sha256()
-        for name in (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength"):
-            total.update(np.ascontiguousarray(getattr(self, name), dtype=float))
+        for array in (*self._weights_of_digest(), self.x_min, self.x_max, self.wavelength):
+            total.update(np.ascontiguousarray(array, dtype=float))
         if self.flux_scale != PUBLISHED_FLUX:
             total.update(np.array([self.flux_scale.lowest, self.flux_scale.highest]))
         return total.hexdigest()
@@ -134,24 +155,6 @@ class PixelNetworks:
                     f"{self.x_min[i]:g} ... {self.x_max[i]:g} {self.label_units[i]}: the prediction extrapolates"
                 )
                 warnings.warn(message, LabelRangeWarning, stacklevel=3)
-
-    def predict_scaled(self, scaled: np.ndarray) -> np.ndarray:
-        """Normalised flux (n_spectrum, n_pixel) for scaled labels (n_spectrum, n_label); (n_pixel,) for (n_label,)."""
-        if scaled.ndim == 1:
-            return self._flux(self._output(self._hidden(scaled)))
-        flux = np.empty((len(scaled), len(self.b_array_1)))
-        for i, one in enumerate(scaled):
-            flux[i] = self._flux(self._output(self._hidden(one)))
-        return flux
-
-    def jacobian_scaled(self, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Flux (n_pixel,) and its derivatives (n_pixel, n_label) by the scaled labels, at scaled labels (n_label,)."""
-        hidden = self._hidden(scaled)
-        output = self._output(hidden)
-        slope = self.w_array_1 * hidden * (1.0 - hidden)
-        slopes = [(slope * self.w_array_0[:, :, j]).sum(axis=1) for j in range(len(scaled))]
-        slope_of_flux = unscale_slope(output * (1.0 - output)) * self.flux_scale.width
-        return self._flux(output), np.stack(slopes, axis=1) * slope_of_flux[:, None]
 
     def columns_in(self, wavelength: np.ndarray, label_names: tuple[str, ...], path: str | Path) -> np.ndarray:
         """Where the networks' pixels are on a grid's `wavelength` axis (n,), as indices (n_pixel,).
@@ -205,6 +208,65 @@ class PixelNetworks:
         )
         return read_grid(path, keys, reading, trained=trained)
 
+    def _facts(self) -> dict[str, object]:
+        """What a network file holds beside the weights."""
+        stored: dict[str, object] = {key: getattr(self, key) for key in FACTS}
+        stored |= {"label_names": np.array(self.label_names), "label_units": np.array(self.label_units)}
+        if self.split is not None:
+            stored |= {"trains": self.split.trains, "split_name": self.split.name}
+        stored["flux_scale"] = np.array([self.flux_scale.lowest, self.flux_scale.highest])
+        stored["provenance"] = json.dumps(self.provenance, sort_keys=True)
+        if self.resolution_of_pixels is not None:
+            stored["resolution"] = self.resolution_of_pixels
+        return stored
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PixelNetworks(Networks):
+    """One small network for each wavelength pixel, with the label scaling they were trained with.
+
+    The array names are those of the published network file:
+    `w_array_0` (n_pixel, n_neurons, n_label), `b_array_0` (n_pixel, n_neurons), `w_array_1` (n_pixel, n_neurons),
+    `b_array_1` (n_pixel,), `x_min`, `x_max` (n_label,) in the labels' units. `output`: LOGISTIC, as published, or
+    LINEAR. The other facts are those of `Networks`.
+    """
+
+    w_array_0: np.ndarray
+    b_array_0: np.ndarray
+    w_array_1: np.ndarray
+    b_array_1: np.ndarray
+    output: str = LOGISTIC
+
+    def predict_scaled(self, scaled: np.ndarray) -> np.ndarray:
+        """Normalised flux (n_spectrum, n_pixel) for scaled labels (n_spectrum, n_label); (n_pixel,) for (n_label,)."""
+        if scaled.ndim == 1:
+            return self._flux(self._output(self._hidden(scaled)))
+        flux = np.empty((len(scaled), len(self.b_array_1)))
+        for i, one in enumerate(scaled):
+            flux[i] = self._flux(self._output(self._hidden(one)))
+        return flux
+
+    def jacobian_scaled(self, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Flux (n_pixel,) and its derivatives (n_pixel, n_label) by the scaled labels, at scaled labels (n_label,)."""
+        hidden = self._hidden(scaled)
+        output = self._output(hidden)
+        slope = self.w_array_1 * hidden * (1.0 - hidden)
+        slopes = [(slope * self.w_array_0[:, :, j]).sum(axis=1) for j in range(len(scaled))]
+        own = np.ones_like(output) if self.output == LINEAR else unscale_slope(output * (1.0 - output))
+        slope_of_flux = own * self.flux_scale.width
+        return self._flux(output), np.stack(slopes, axis=1) * slope_of_flux[:, None]
+
+    @property
+    def has_network(self) -> np.ndarray:
+        return np.isfinite(self.b_array_1)
+
+    def of_pixels(self, pixels: slice) -> "PixelNetworks":
+        return replace(self, **{key: getattr(self, key)[pixels] for key in PUBLISHED_KEYS}, **facts_of(self, pixels))
+
+    def _weights_of_digest(self) -> list[np.ndarray]:
+        kind = [] if self.output == LOGISTIC else [np.ones(1)]
+        return [*(getattr(self, key) for key in PUBLISHED_KEYS), *kind]
+
     def _hidden(self, scaled: np.ndarray) -> np.ndarray:
         # element by element: a matrix product's bits would depend on how many pixels there are
         z = self.b_array_0.copy()
@@ -213,33 +275,40 @@ class PixelNetworks:
         return logistic(z)
 
     def _output(self, hidden: np.ndarray) -> np.ndarray:
-        return logistic((self.w_array_1 * hidden).sum(axis=1) + self.b_array_1)
+        z = (self.w_array_1 * hidden).sum(axis=1) + self.b_array_1
+        return z if self.output == LINEAR else logistic(z)
 
     def _flux(self, output: np.ndarray) -> np.ndarray:
-        return self.flux_scale.flux(unscale_flux(output))
+        return self.flux_scale.flux(output if self.output == LINEAR else unscale_flux(output))
 
     def write(self, path: str | Path) -> None:
         """Write the network file (npz). The six published keys keep their published names and shapes.
 
         Raises NetworkFileError where `resolution_of_pixels` and the provenance both say a resolution.
         """
-        arrays = {key: getattr(self, key) for key in _ARRAYS}
-        names = {"label_names": np.array(self.label_names), "label_units": np.array(self.label_units)}
-        provenance = json.dumps(self.provenance, sort_keys=True)
-        split = {} if self.split is None else {"trains": self.split.trains, "split_name": self.split.name}
-        split["flux_scale"] = np.array([self.flux_scale.lowest, self.flux_scale.highest])
-        stored = {**arrays, **names, **split, "provenance": provenance}
-        if self.resolution_of_pixels is None:
-            _FILE.write(path, stored, WITHOUT_RESOLUTION)
-            return
-        stored["resolution"] = self.resolution_of_pixels
-        said = _problem_of_resolution(stored)
-        if said:
-            raise NetworkFileError(f"{path}: {said}. Leave out resolution_of_pixels, or that of the provenance.")
-        _FILE.write(path, stored)
+        stored = {key: getattr(self, key) for key in PUBLISHED_KEYS} | self._facts()
+        version = WITHOUT_RESOLUTION if self.resolution_of_pixels is None else OF_LOGISTIC
+        if self.output != LOGISTIC:
+            stored["output"], version = self.output, FORMAT_VERSION
+        write_stored(_FILE, path, stored, version)
 
 
-_ARRAYS = (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength", "emulator_rms")
+FACTS = ("x_min", "x_max", "wavelength", "emulator_rms")
+
+
+def facts_of(networks: Networks, pixels: slice) -> dict[str, np.ndarray]:
+    """Those facts of networks that each pixel has, of some pixels."""
+    names = ("wavelength", "emulator_rms")
+    names += () if networks.resolution_of_pixels is None else ("resolution_of_pixels",)
+    return {name: getattr(networks, name)[pixels] for name in names}
+
+
+def write_stored(file: FileOf, path: str | Path, stored: Arrays, version: int | None = None) -> None:
+    """Write a network file. Raises NetworkFileError where two resolutions are said."""
+    said = _problem_of_resolution(stored)
+    if said:
+        raise NetworkFileError(f"{path}: {said}. Leave out resolution_of_pixels, or that of the provenance.")
+    file.write(path, stored, version)
 
 
 # ------------------------------------------------------------------------------------------------- what a file may be
@@ -259,10 +328,13 @@ def problem_of_flux_scale(stored: Arrays) -> str:
     return "" if highest > lowest else f"flux_scale is ({lowest}, {highest}), expected the lower one first"
 
 
-def problem_of_weights(stored: Arrays) -> str:
-    """A pixel whose training failed has no network: all of its weights are NaN. A network without one has all."""
-    n_pixel = len(stored["b_array_1"])
-    weights = np.concatenate([stored[key].reshape(n_pixel, -1) for key in PUBLISHED_KEYS], axis=1)
+def problem_of_weights(stored: Arrays, keys: tuple[str, ...] = PUBLISHED_KEYS) -> str:
+    """A pixel whose training failed has no network: all of its weights are NaN. A network without one has all.
+
+    `keys`: the arrays of weights that have a row for each pixel.
+    """
+    n_pixel = len(stored[keys[0]])
+    weights = np.concatenate([stored[key].reshape(n_pixel, -1) for key in keys], axis=1)
     torn = np.flatnonzero(np.isnan(weights).any(axis=1) & ~np.isnan(weights).all(axis=1))
     return f"pixel {torn[0]} has some weights that are NaN, and others that are not" if len(torn) else ""
 
@@ -323,9 +395,24 @@ LABELS_OF_NETWORKS = (
     Array("x_max", "f", ("n_label",), finite=True),
     *NAMES_OF_LABELS,
 )
+FACTS_OF_TRAINING = (
+    Array("provenance", "U", json=True),
+    Array("trains", "b", ("n_spectrum",), since=3, optional=True),
+    Array("split_name", "U", since=3, optional=True),
+    Array("flux_scale", "f", (2,), finite=True, since=3),
+    Array("resolution", "f", ("n_pixel",), finite=True, positive=True, since=5, optional=True),
+)
+RELATIONS_OF_FACTS = (
+    problem_of_range,
+    problem_of_flux_scale,
+    _problem_of_provenance,
+    _problem_of_resolution,
+    _problem_of_split,
+)
+WHAT, AGAIN = "a network file", "Make it again with payneflow gather, or of networks of another program with adopt."
 _FILE = FileOf(
-    what="a network file",
-    again="Make it again with payneflow gather.",
+    what=WHAT,
+    again=AGAIN,
     error=NetworkFileError,
     version=FORMAT_VERSION,
     checksum_since=4,
@@ -333,35 +420,36 @@ _FILE = FileOf(
     arrays=(
         *PIXELS_OF_NETWORKS,
         *LABELS_OF_NETWORKS,
-        Array("provenance", "U", json=True),
-        Array("trains", "b", ("n_spectrum",), since=3, optional=True),
-        Array("split_name", "U", since=3, optional=True),
-        Array("flux_scale", "f", (2,), finite=True, since=3),
-        Array("resolution", "f", ("n_pixel",), finite=True, positive=True, since=5, optional=True),
+        *FACTS_OF_TRAINING,
+        Array("output", "U", choices=(LOGISTIC, LINEAR), since=6, optional=True),
     ),
-    relations=(
-        problem_of_range,
-        problem_of_flux_scale,
-        problem_of_weights,
-        _problem_of_provenance,
-        _problem_of_resolution,
-        _problem_of_split,
-    ),
+    relations=(problem_of_weights, *RELATIONS_OF_FACTS),
 )
 
 
-def read_networks(path: str | Path) -> PixelNetworks:
-    """Read a network file, of this format or an earlier one.
+def read_networks(path: str | Path) -> Networks:
+    """Read a network file, of this format or an earlier one: PixelNetworks, or WholeSpectrumNetworks.
 
     Raises NetworkFileError naming the key where the file is missing, damaged, of a newer format, or inconsistent.
     """
+    from payneflow.whole_spectrum import is_whole_spectrum, read_whole_spectrum
+
+    if is_whole_spectrum(path):
+        return read_whole_spectrum(path)
     stored = _FILE.read(path)
     return PixelNetworks(
-        **{key: stored[key] for key in _ARRAYS},
-        label_names=tuple(str(name) for name in stored["label_names"]),
-        label_units=tuple(str(unit) for unit in stored["label_units"]),
-        provenance=json.loads(str(stored["provenance"])),
-        split=Split(str(stored["split_name"]), stored["trains"]) if "trains" in stored else None,
-        flux_scale=FluxScale(*map(float, stored["flux_scale"])) if "flux_scale" in stored else PUBLISHED_FLUX,
-        resolution_of_pixels=stored.get("resolution"),
+        **{key: stored[key] for key in PUBLISHED_KEYS}, output=str(stored.get("output", LOGISTIC)), **facts_in(stored)
     )
+
+
+def facts_in(stored: Arrays) -> dict[str, object]:
+    """The facts of `Networks` that a file holds, by their names there."""
+    return {
+        **{key: stored[key] for key in FACTS},
+        "label_names": tuple(str(name) for name in stored["label_names"]),
+        "label_units": tuple(str(unit) for unit in stored["label_units"]),
+        "provenance": json.loads(str(stored["provenance"])),
+        "split": Split(str(stored["split_name"]), stored["trains"]) if "trains" in stored else None,
+        "flux_scale": FluxScale(*map(float, stored["flux_scale"])) if "flux_scale" in stored else PUBLISHED_FLUX,
+        "resolution_of_pixels": stored.get("resolution"),
+    }

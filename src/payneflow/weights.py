@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+LOGISTIC, LINEAR = "logistic", "linear"  # what a network's output is: squeezed into 0 ... 1, or the flux itself
 PUBLISHED_KEYS = ("w_array_0", "b_array_0", "w_array_1", "b_array_1")  # of the four arrays, in the order of `Weights`
 
 

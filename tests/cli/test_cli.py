@@ -18,7 +18,7 @@ from payneflow.stored_arrays import write_arrays
 from payneflow.training.trainers import TRAINERS
 
 SUBCOMMANDS = [
-    *("check", "split", "train", "gather", "evaluate"),
+    *("check", "split", "train", "gather", "evaluate", "adopt"),
     *("calibrate", "fit", "gather_fits", "plot"),
 ]
 

@@ -1,4 +1,4 @@
-"""The subcommands that make networks of a grid: check, split, train, gather, evaluate."""
+"""The subcommands that make networks of a grid, or of those of another program: check, split, ..., evaluate, adopt."""
 
 import argparse
 import json
@@ -88,6 +88,26 @@ def evaluate(given: argparse.Namespace) -> None:
     print(evaluation_text(results))
 
 
+def adopt(given: argparse.Namespace) -> None:
+    """Make a network file of networks of another program; what their file does not say is asked for."""
+    from payneflow.adopt import adopt_networks, read_wavelength, summary_text
+    from payneflow.files import check_outputs
+
+    check_outputs([given.output], [given.file, given.wavelength])
+    adopted = adopt_networks(
+        given.file,
+        wavelength=None if given.wavelength is None else read_wavelength(given.wavelength),
+        label_names=given.label_names,
+        label_units=given.label_units,
+        medium=given.medium,
+        scale=given.scale,
+        resolution=given.resolution,
+        emulator_rms=given.emulator_rms,
+    )
+    adopted.networks.write(given.output)
+    print(summary_text(adopted))
+
+
 # ----------------------------------------------------------------------------------------------------- the options
 
 
@@ -147,6 +167,37 @@ def add_subcommands(add) -> None:
     options.add_network(one)
     options.add_grid(one)
     one.add_argument("--output", required=True, metavar="FILE", help="errors of the networks to write (npz)")
+
+    one = add(
+        adopt,
+        "foreign.npz --scale centred --wavelength axis.txt --medium vacuum --label-names Teff logg [Fe/H] "
+        "--label-units K dex dex --output networks.npz",
+    )
+    _add_facts(one)
+
+
+def _add_facts(subcommand: argparse.ArgumentParser) -> None:
+    """What a file of another program does not say. Nothing has a default but what may stay unknown."""
+    subcommand.add_argument("file", metavar="FILE", help="networks of another program (npz)")
+    subcommand.add_argument(
+        "--wavelength", metavar="FILE", help="wavelengths, Angstrom: npz, text with one a line, or START:STEP:N"
+    )
+    subcommand.add_argument("--medium", metavar="MEDIUM", help="vacuum or air, what the wavelengths are measured in")
+    subcommand.add_argument("--label-names", nargs="+", metavar="NAME", help="of the labels, in the order of x_min")
+    subcommand.add_argument("--label-units", nargs="+", metavar="UNIT", help='of the labels; "" for none')
+    subcommand.add_argument(
+        "--scale",
+        metavar="SCALE",
+        help="of networks of one hidden layer for each pixel: published (labels and flux in 0.1 ... 0.9, logistic "
+        "output) or centred (labels in -0.5 ... 0.5, linear output)",
+    )
+    subcommand.add_argument(
+        "--resolution", type=float, default=0.0, metavar="R", help="of the spectra they were trained on, if known"
+    )
+    subcommand.add_argument(
+        "--emulator-rms", type=float, metavar="X", help="rms error of the flux they predict, if known"
+    )
+    subcommand.add_argument("--output", required=True, metavar="FILE", help="network file to write (npz)")
 
 
 def _settings_of_all() -> dict[str, dict[str, Setting]]:

@@ -133,7 +133,7 @@ _LESS = "Train more pixels, fit less, or do without (fit: calibrate: false in co
 
 def _check_pixels(networks: PixelNetworks, settings: FitSettings) -> None:
     """Raise CalibrationError where there are no more pixels with a network than parameters: no fit can succeed."""
-    n_pixel = int(np.isfinite(networks.b_array_1).sum())
+    n_pixel = int(networks.has_network.sum())
     n_parameter = int(Parameters.of(networks, settings).free.sum())
     n_parameter += settings.continuum * len(segments(networks.wavelength))
     if n_pixel <= n_parameter:

@@ -69,7 +69,7 @@ def _changes(networks: PixelNetworks, labels, noise, star, places) -> np.ndarray
         variance = aligned(emulator.axis.n_place // LANES, np.float32)
         variance[:] = np.where(emulator.dead, NOTHING, emulator.variance / networks.flux_scale.width**2)
         first = 2 * np.searchsorted(star, np.arange(len(labels) + 1))
-        changes = build_changes(emulator.n_label, emulator.n_neurons)
+        changes = build_changes(emulator.n_label, emulator.n_neurons, emulator.kind)
         given = np.ascontiguousarray(labels), first, np.ascontiguousarray(places).reshape(-1, labels.shape[1])
         changes(emulator.weights[np.float32], variance, np.asarray(noise), *given, squares.reshape(-1))
     return squares

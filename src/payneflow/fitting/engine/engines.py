@@ -41,6 +41,7 @@ from payneflow.fitting.quality import VELOCITY_WINDOW, Fits
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 from payneflow.simd import LANES, aligned
+from payneflow.weights import LOGISTIC
 
 END_WITHIN = 0.05  # a fit ends so many tolerances from the minimum, as it predicts it: predictions err
 SPECTRA_A_BLOCK = 32  # spectra that a thread takes at a time
@@ -74,6 +75,7 @@ def engine_for(
     """
     broadening = LineBroadening.of(networks, settings, wavelength, resolution)
     labels_alone = wavelength is None and not settings.velocity and not settings.continuum and broadening is None
+    labels_alone &= emulator_of(networks).kind == LOGISTIC  # of the others each fit goes through memory
     if labels_alone and resolution is None:  # else the spectra beside these may be broadened, and all have one engine
         return LabelEngine(networks, settings, own_start)
     return GeneralEngine(networks, settings, wavelength, own_start, broadening)
@@ -188,6 +190,7 @@ class GeneralEngine:
             settings.velocity,
             rest.uneven,
             NO_BROADENING if broadening is None else self._layout.n_broad,
+            emulator.kind,
         )
 
     def no_fits(self, n: int) -> Fits:

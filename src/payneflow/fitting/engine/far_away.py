@@ -5,6 +5,7 @@ The networks are computed as in label_pass.py, but without derivatives, which ma
 
 from functools import cache
 
+from payneflow.fitting.engine.whole_pass import WHOLE, build_whole_changes
 from payneflow.scaling import OFFSET, SPAN
 from payneflow.simd import (
     CACHE_LINE,
@@ -18,15 +19,18 @@ from payneflow.simd import (
     registers_like,
     total,
 )
+from payneflow.weights import LINEAR, LOGISTIC
 
 
 @cache
-def build_changes(n_label, n_neurons):
-    """The kernel for networks of this size."""
+def build_changes(n_label, n_neurons, kind=LOGISTIC):
+    """The kernel for networks of this size; `kind`: of the Emulator."""
+    if kind == WHOLE:
+        return build_whole_changes(n_label, n_neurons)
     n_pair = -(-n_neurons // 2)
     stride = n_label + 2
     n_row = 2 * n_pair * stride + 1
-    offset, span = OFFSET, SPAN
+    offset, span, linear = OFFSET, SPAN, kind == LINEAR
 
     @inlined
     def network(weights, group, labels):
@@ -46,6 +50,8 @@ def build_changes(n_label, n_neurons):
             inverse = one / (e_a * e_b)
             z = z + load_line(weights, a + (n_label + 1) * width) * inverse * e_b
             z = z + load_line(weights, b + (n_label + 1) * width) * inverse * e_a
+        if linear:
+            return z
         return (one / (one + power_of_two(z)) - like(z, offset)) * like(z, 1.0 / span)
 
     @kernel

@@ -33,6 +33,7 @@ from payneflow.fitting.engine.scatter import extra_scatter, is_needed
 from payneflow.fitting.engine.search import bound, build_search, without_priors
 from payneflow.fitting.engine.starts import build_estimate
 from payneflow.simd import kernel, part
+from payneflow.weights import LOGISTIC
 
 
 @part
@@ -116,11 +117,13 @@ def mean_size(y, inverse_variance):
 
 
 @cache
-def build_general_fit(n_label, n_neurons, n_projection, n_term, n_flat, move, velocity, uneven, n_broad=NO_BROADENING):
+def build_general_fit(
+    n_label, n_neurons, n_projection, n_term, n_flat, move, velocity, uneven, n_broad=NO_BROADENING, kind=LOGISTIC
+):
     """The kernel for networks of this size; continua of n_term terms (0: none), division by n_flat terms at first."""
     n_slope = n_label + max(n_broad, 0)  # broadenings come after the labels, a velocity last
     n_parameter, stays = n_slope + 1 if velocity else n_slope, move == STAY
-    evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven, n_broad)
+    evaluate = build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven, n_broad, kind)
     search = build_search(evaluate, n_parameter)
     estimate = build_estimate(n_label, n_projection)
     score = build_score(n_parameter, n_term, velocity)

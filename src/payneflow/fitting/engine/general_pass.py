@@ -16,15 +16,19 @@ from payneflow.fitting.engine.continuum import build_terms
 from payneflow.fitting.engine.label_pass import build_network
 from payneflow.fitting.engine.shift import build_resample, build_shift
 from payneflow.fitting.engine.uneven import build_to_even
+from payneflow.fitting.engine.whole_pass import WHOLE, build_whole_spectrum
 from payneflow.simd import CACHE_LINE, get, like, load_line, part, put, registers_like, store, total
+from payneflow.weights import LOGISTIC
 
 STAY, SHIFT, RESAMPLE = range(3)  # data on the networks' own pixels, unmoved; moved by a velocity; on another axis
 
 
 @cache
-def build_spectrum(n_label, n_neurons):
-    """The part that computes flux and derivatives on the rest axis."""
-    network = build_network(n_label, n_neurons)
+def build_spectrum(n_label, n_neurons, kind=LOGISTIC):
+    """The part that computes flux and derivatives on the rest axis; `kind`: of the Emulator."""
+    if kind == WHOLE:
+        return build_whole_spectrum(n_label, n_neurons)
+    network = build_network(n_label, n_neurons, kind)
 
     @part
     def spectrum(weights, ranges, starts, x, rest, n_rest):
@@ -92,17 +96,17 @@ def build_normal(n_parameter, n_term):
 
 
 @cache
-def build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven, n_broad=NO_BROADENING):
+def build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven, n_broad=NO_BROADENING, kind=LOGISTIC):
     """The pass of a fit of labels, a velocity (or none) and continua of n_term terms.
 
     `move`: STAY, SHIFT, RESAMPLE; `uneven`: whether the emulator's axis is to be made even first. `n_broad`: how many
-    broadenings are parameters; what is broadened does not STAY.
+    broadenings are parameters; what is broadened does not STAY. `kind`: of the Emulator.
     """
     broadens, n_slope = n_broad != NO_BROADENING, n_label + max(n_broad, 0)  # broadenings are like labels once made
     n_parameter = n_slope + 1 if velocity else n_slope
     n_matrix = n_parameter * (n_parameter + 1) // 2
     n_sum = 1 + n_parameter + n_matrix + n_parameter * n_term
-    spectrum = build_spectrum(n_label, n_neurons)
+    spectrum = build_spectrum(n_label, n_neurons, kind)
     shift, resample = build_shift(n_slope), build_resample(n_slope)
     broaden = build_broaden(n_label, max(n_broad, 0))
     to_even = build_to_even(n_label)

@@ -11,6 +11,7 @@ of one cache line of the padded axis, see emulator.py. A neuron's activation is 
 from functools import cache
 from math import log
 
+from payneflow.fitting.engine.whole_pass import WHOLE, build_whole_predict
 from payneflow.scaling import OFFSET, SPAN
 from payneflow.simd import (
     CACHE_LINE,
@@ -26,16 +27,18 @@ from payneflow.simd import (
     store,
     total,
 )
+from payneflow.weights import LINEAR, LOGISTIC
 
 
 @cache
-def build_network(n_label, n_neurons):
+def build_network(n_label, n_neurons, output=LOGISTIC):
     """The part of every pass that computes the flux of one group of pixels and its derivatives by the labels."""
     n_pair = -(-n_neurons // 2)
     stride = n_label + 2
     n_row = 2 * n_pair * stride + 1
     slope_scale = log(2.0) ** 2 / SPAN  # w1 and w0 both carry a factor -log2(e)
     offset, span = OFFSET, SPAN
+    linear, linear_scale = output == LINEAR, -log(2.0)  # w1 carries none
 
     @inlined
     def network(weights, group, labels, slopes):
@@ -63,6 +66,10 @@ def build_network(n_label, n_neurons):
             for j in range(n_label):
                 slope = get(slopes, j) + q_a * load_line(weights, a + j * width)
                 put(slopes, j, slope + q_b * load_line(weights, b + j * width))
+        if linear:
+            for j in range(n_label):
+                put(slopes, j, get(slopes, j) * like(z, linear_scale))
+            return z
         output = one / (one + power_of_two(z))
         slope = output * (one - output) * like(z, slope_scale)
         for j in range(n_label):
@@ -73,9 +80,14 @@ def build_network(n_label, n_neurons):
 
 
 @cache
-def build_predict(n_label, n_neurons):
-    """The kernel that writes the flux of scaled labels (n_label,) to all places of the padded axis."""
-    network = build_network(n_label, n_neurons)
+def build_predict(n_label, n_neurons, kind=LOGISTIC):
+    """The kernel that writes the flux of scaled labels (n_label,) to all places of the padded axis.
+
+    `kind`: of the Emulator.
+    """
+    if kind == WHOLE:
+        return build_whole_predict(n_label, n_neurons)
+    network = build_network(n_label, n_neurons, kind)
 
     @kernel
     def predict(weights, x, flux):

@@ -47,7 +47,7 @@ def spread(n: int, n_label: int) -> np.ndarray:
 
 def predicted(emulator: Emulator, scaled: np.ndarray) -> np.ndarray:
     """Flux (n, n_place) float32 of scaled labels (n, n_label) on the emulator's padded axis."""
-    predict = build_predict(emulator.n_label, emulator.n_neurons)
+    predict = build_predict(emulator.n_label, emulator.n_neurons, emulator.kind)
     flux = aligned(len(scaled) * emulator.axis.n_place // LANES, np.float32).reshape(len(scaled), -1)
     for labels, one in zip(scaled, flux, strict=True):
         predict(emulator.weights[np.float32], labels, one)
