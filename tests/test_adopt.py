@@ -1,10 +1,12 @@
 """Networks of other programs: their own formulas predict the same, and nothing that a file does not say is guessed."""
 
+import re
 from dataclasses import replace
 
 import known_foreign as foreign
 import numpy as np
 import pytest
+from conftest import ROOT
 from known_foreign import LABELS, N_PIXEL, WAVELENGTH, X_MAX, X_MIN, pixel_weights, whole_weights
 
 import payneflow
@@ -219,6 +221,73 @@ def test_other_weights_have_another_digest(networks):
         assert replace(networks, output=other).digest != networks.digest
 
 
+# ------------------------------------------------------------------------------------------ what a file says of itself
+
+
+def test_a_file_whose_networks_predict_another_flux_than_it_says_is_refused(tmp_path, networks):
+    path = tmp_path / "net.npz"
+    networks.write(path)
+    stored = dict(np.load(path))
+    assert stored["fingerprint_labels"][1] == pytest.approx(0.5 * (X_MIN + X_MAX))
+    assert stored["fingerprint"] == pytest.approx(networks.predict(stored["fingerprint_labels"]), abs=1e-12)
+    bias = "b_array_2" if "b_array_2" in stored else "b_array_1"
+    stored[bias][7] += 1e-6
+    write_arrays(path, stored)
+    with pytest.raises(NetworkFileError, match=r"net.npz: its networks predict .* in pixel 7 at point 0 of .*says"):
+        read_networks(path)
+    stored[bias][7] = 1e308
+    write_arrays(path, stored | {"w_array_1": np.full_like(stored["w_array_1"], 1e308)})
+    with pytest.raises(NetworkFileError, match=r"net.npz: its networks predict"):
+        read_networks(path)
+    write_arrays(path, {key: value for key, value in stored.items() if key != "fingerprint_labels"})
+    with pytest.raises(NetworkFileError, match=r"net.npz: fingerprint_labels and fingerprint belong together"):
+        read_networks(path)
+
+
+def test_a_file_of_before_there_were_fingerprints_is_read(tmp_path, networks):
+    networks.write(tmp_path / "net.npz")
+    kept = {key: value for key, value in np.load(tmp_path / "net.npz").items() if "fingerprint" not in key}
+    write_arrays(tmp_path / "net.npz", kept)
+    assert read_networks(tmp_path / "net.npz").digest == networks.digest
+
+
+def test_linear_networks_taken_for_logistic_ones_are_noticed(tmp_path):
+    np.savez(tmp_path / "foreign.npz", **pixel_weights(0.3))
+    adopt_networks(tmp_path / "foreign.npz", **FACTS, scale="centred").networks.write(tmp_path / "net.npz")
+    stored = {key: value for key, value in np.load(tmp_path / "net.npz").items() if key != "output"}
+    write_arrays(tmp_path / "net.npz", {**stored, "format_version": np.array(4)})
+    with pytest.raises(NetworkFileError, match="it is read otherwise than it was written"):
+        read_networks(tmp_path / "net.npz")
+
+
+def test_the_lines_of_numpy_in_the_page_predict_what_payneflow_does(tmp_path, monkeypatch, kind, networks):
+    page = (ROOT / "docs/files.md").read_text()
+    of_pixels, of_whole = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    leaky = re.search(r"`(f = lambda .*?)`", page)[1]
+    monkeypatch.chdir(tmp_path)
+    networks.write("networks.npz")
+    lines = of_pixels.splitlines()
+    code = "\n".join([*lines[:2], leaky, of_whole]) if kind == "whole" else of_pixels
+    names = {"np": np, "labels": X_MIN + np.array([0.2, 0.7]) * (X_MAX - X_MIN)}
+    exec(code, names)
+    names["n"].close()
+    assert names["flux"] == pytest.approx(networks.predict(names["labels"]), abs=1e-12)
+
+
+def test_texts_on_networks_are_kept(tmp_path):
+    np.savez(tmp_path / "foreign.npz", **pixel_weights(2.0))
+    about = {"abundances": "[X/H], Asplund et al. 2009", "licence": "MIT", "citation": "Ting et al. 2019"}
+    found = adopt_networks(tmp_path / "foreign.npz", **FACTS, scale="published", about=about).networks
+    found.write(tmp_path / "net.npz")
+    assert read_networks(tmp_path / "net.npz").provenance.items() >= about.items()
+    with pytest.raises(NetworkFileError, match="about has 'license', expected texts for abundances, licence"):
+        adopt_networks(tmp_path / "foreign.npz", **FACTS, scale="published", about={"license": "MIT"})
+    stored = {**np.load(tmp_path / "net.npz"), "provenance": np.array('{"licence": 3}')}
+    write_arrays(tmp_path / "net.npz", stored)
+    with pytest.raises(NetworkFileError, match="provenance holds licence, which is no text"):
+        read_networks(tmp_path / "net.npz")
+
+
 # ------------------------------------------------------------------------------------------------- the command line
 
 
@@ -257,13 +326,14 @@ def test_the_command_writes_a_network_file_and_says_what_it_found(tmp_path, file
     np.savez(tmp_path / "axis.npz", wavelength=WAVELENGTH)
     facts = ["--wavelength", str(tmp_path / "axis.npz"), "--medium", "vacuum"]
     facts += ["--label-names", *LABELS["label_names"], "--label-units", *LABELS["label_units"]]
-    facts += ["--scale", "centred" if kind == "whole" else kind]
+    facts += ["--scale", "centred" if kind == "whole" else kind, "--citation", "Ting et al. 2019"]
     output = tmp_path / "networks.npz"
     assert cli.main(["adopt", str(file), *facts, "--output", str(output)]) == 0
     said = capsys.readouterr().out
     assert "240 pixels from 15000.00 to" in said and "Teff 4200 ... 6500 K, [Fe/H] -2 ... 0.5 dex" in said
     assert "note: the error of these networks' flux is unknown" in said
     again, labels = payneflow.read_networks(output), X_MIN + 0.4 * (X_MAX - X_MIN)
+    assert again.provenance["citation"] == "Ting et al. 2019" and "licence" not in again.provenance
     weights = {key: value.astype(float) for key, value in KINDS[kind][0].items()}
     assert again.predict(labels) == pytest.approx(KINDS[kind][1](weights, labels), abs=1e-6)
     assert cli.main(["adopt", str(file), "--output", str(file)]) == 2

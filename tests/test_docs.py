@@ -20,7 +20,7 @@ STOREYS = [
     ["run"],
     ["chunks"],
     ["training", "fitting", "evaluation", "figures"],
-    ["spectra", "grid", "network", "whole_spectrum", "adopt"],
+    ["spectra", "grid", "network", "whole_spectrum", "fingerprint", "adopt"],
     ["kriging"],
     ["simd", "stored_arrays", "stored_tables", "files", "swelling"],
     ["errors", "declaration", "progress", "scaling", "weights", "wavelength", "statistics", "settings", "label_names"],

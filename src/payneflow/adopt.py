@@ -5,7 +5,7 @@ like all of payneflow's once their first layer is written for these: its weights
 neuron's bias goes 0.625 times the sum of its weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from payneflow.errors import NetworkFileError
 from payneflow.files import NpzArchive, read_small, sha256_of
 from payneflow.grid.reading import AIR, VACUUM
 from payneflow.label_names import problems_of_names
-from payneflow.network import Networks, PixelNetworks, problem_of_range, problem_of_weights
+from payneflow.network import ABOUT, Networks, PixelNetworks, problem_of_range, problem_of_weights
 from payneflow.scaling import OFFSET, SPAN
 from payneflow.stored_arrays import Array, Arrays, FileOf
 from payneflow.wavelength import LOWEST_IN_AIR, air_to_vacuum
@@ -98,13 +98,15 @@ def adopt_networks(
     scale: str | None = None,
     resolution: float = 0.0,
     emulator_rms: float | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> Adopted:
     """Read the networks of another program (npz) with the facts that their file does not hold.
 
     `wavelength`: (n_pixel,) in Angstrom, in `medium`, "vacuum" or "air" (which is converted). `label_names`,
     `label_units`: (n_label,). These three may be keys of the file instead. `scale`: one of SCALES, of networks of one
     hidden layer for each pixel, whose keys and shapes do not tell it. `resolution`: R of the spectra they were trained
-    on, 0 for unknown. `emulator_rms`: rms error of their flux; None: unknown, and fits count none.
+    on, 0 for unknown. `emulator_rms`: rms error of their flux; None: unknown, and fits count none. `about`: texts that
+    the file keeps: "abundances", the convention of the labels, "licence", "citation".
 
     Raises NetworkFileError where the layout is none that is known, or naming all facts that are missing, or one that
     does not fit the file.
@@ -133,7 +135,7 @@ def adopt_networks(
         "label_names": names,
         "label_units": units,
         "emulator_rms": np.full(len(axis), np.nan if emulator_rms is None else _positive(path, emulator_rms)),
-        "provenance": _provenance(path, layout, medium, resolution),
+        "provenance": _provenance(path, layout, medium, resolution, about or {}),
     }
     networks = _whole(stored, facts) if whole else _of_pixels(stored, scale, facts)
     return Adopted(networks, layout, tuple(_notes(networks, axis, emulator_rms)))
@@ -208,12 +210,15 @@ def _positive(path: str | Path, emulator_rms: float) -> float:
     return float(emulator_rms)
 
 
-def _provenance(path: str | Path, layout: str, medium: str, resolution: float) -> dict:
+def _provenance(path: str | Path, layout: str, medium: str, resolution: float, about: Mapping[str, str]) -> dict:
+    unknown = set(about) - set(ABOUT)
+    if unknown:
+        raise NetworkFileError(f"{path}: about has {min(unknown)!r}, expected texts for {', '.join(ABOUT)}.")
     if not 0.0 <= resolution < np.inf:
         raise NetworkFileError(f"{path}: resolution is {resolution}, expected a number above 0, or 0 for unknown.")
     known = {"resolution": float(resolution)} if resolution else {}
     adopted = {"file": Path(path).name, "sha256": sha256_of(path), "layout": layout}
-    return {"adopted": adopted, "grid_medium": medium, **known}
+    return {"adopted": adopted, "grid_medium": medium, **known, **about}
 
 
 def read_wavelength(said: str) -> np.ndarray:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import LabelRangeWarning, NetworkFileError
+from payneflow.fingerprint import FINGERPRINT, check_fingerprint, fingerprint_of
 from payneflow.grid import GridKeys, GridReading, SpectralGrid, Split, grid_split, read_grid
 from payneflow.grid.layout import PUBLISHED
 from payneflow.grid.reading import AIR, AS_PUBLISHED, OF_GRID, VACUUM
@@ -218,7 +219,7 @@ class Networks(ABC):
         stored["provenance"] = json.dumps(self.provenance, sort_keys=True)
         if self.resolution_of_pixels is not None:
             stored["resolution"] = self.resolution_of_pixels
-        return stored
+        return {**stored, **fingerprint_of(self)}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -294,6 +295,7 @@ class PixelNetworks(Networks):
 
 
 FACTS = ("x_min", "x_max", "wavelength", "emulator_rms")
+ABOUT = ("abundances", "licence", "citation")  # texts of the provenance, where they are known
 
 
 def facts_of(networks: Networks, pixels: slice) -> dict[str, np.ndarray]:
@@ -349,6 +351,9 @@ def _problem_of_provenance(stored: Arrays) -> str:
     resolution = provenance.get("resolution", 0.0)
     if not isinstance(resolution, int | float) or not 0.0 <= resolution < np.inf:
         return f"provenance has resolution {str(resolution)[:99]!r}, expected a number above 0, or 0 for unknown"
+    said = [key for key in ABOUT if not isinstance(provenance.get(key, ""), str)]
+    if said:
+        return f"provenance holds {said[0]}, which is no text"
     medium = provenance.get("grid_medium", VACUUM)
     return (
         ""
@@ -401,6 +406,7 @@ FACTS_OF_TRAINING = (
     Array("split_name", "U", since=3, optional=True),
     Array("flux_scale", "f", (2,), finite=True, since=3),
     Array("resolution", "f", ("n_pixel",), finite=True, positive=True, since=5, optional=True),
+    *FINGERPRINT,
 )
 RELATIONS_OF_FACTS = (
     problem_of_range,
@@ -430,16 +436,19 @@ _FILE = FileOf(
 def read_networks(path: str | Path) -> Networks:
     """Read a network file, of this format or an earlier one: PixelNetworks, or WholeSpectrumNetworks.
 
-    Raises NetworkFileError naming the key where the file is missing, damaged, of a newer format, or inconsistent.
+    Raises NetworkFileError naming the key where the file is missing, damaged, of a newer format, or inconsistent, and
+    where the networks predict another flux than its fingerprint says.
     """
     from payneflow.whole_spectrum import is_whole_spectrum, read_whole_spectrum
 
     if is_whole_spectrum(path):
         return read_whole_spectrum(path)
     stored = _FILE.read(path)
-    return PixelNetworks(
+    networks = PixelNetworks(
         **{key: stored[key] for key in PUBLISHED_KEYS}, output=str(stored.get("output", LOGISTIC)), **facts_in(stored)
     )
+    check_fingerprint(path, networks, stored)
+    return networks
 
 
 def facts_in(stored: Arrays) -> dict[str, object]:

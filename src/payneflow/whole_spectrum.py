@@ -11,6 +11,7 @@ import numpy as np
 
 from payneflow.errors import NetworkFileError
 from payneflow.files import NpzArchive
+from payneflow.fingerprint import check_fingerprint
 from payneflow.network import (
     AGAIN,
     FACTS_OF_TRAINING,
@@ -135,4 +136,6 @@ def read_whole_spectrum(path: str | Path) -> WholeSpectrumNetworks:
     """Read what `write` wrote. Raises NetworkFileError as `read_networks` does."""
     stored = _FILE.read(path)
     weights = {key: stored[key] for key in WEIGHTS}
-    return WholeSpectrumNetworks(**weights, leaky_slope=float(stored["leaky_slope"]), **facts_in(stored))
+    networks = WholeSpectrumNetworks(**weights, leaky_slope=float(stored["leaky_slope"]), **facts_in(stored))
+    check_fingerprint(path, networks, stored)
+    return networks

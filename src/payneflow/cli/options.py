@@ -57,6 +57,24 @@ def add_seed(subcommand: argparse.ArgumentParser, said: str) -> None:
     subcommand.add_argument("--seed", type=int, default=0, metavar="N", help=f"{said} (default: %(default)s)")
 
 
+_ABOUT = {
+    "abundances": "convention of the abundances, such as '[X/H], Asplund et al. 2009'",
+    "licence": "under which the networks may be used",
+    "citation": "of the work to be cited",
+}
+
+
+def add_about(subcommand: argparse.ArgumentParser) -> None:
+    """Texts that a network file keeps."""
+    for name, said in _ABOUT.items():
+        subcommand.add_argument(option_of(name), metavar="TEXT", help=f"{said}; kept in the network file")
+
+
+def about_of(given: argparse.Namespace) -> dict[str, str]:
+    """Those texts that are given."""
+    return {name: getattr(given, name) for name in _ABOUT if getattr(given, name) is not None}
+
+
 def add_list(subcommand: argparse.ArgumentParser) -> None:
     subcommand.add_argument(
         "--list", metavar="FILE", help="take the paths from this file, one a line: more than a command line can hold"

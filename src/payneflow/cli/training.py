@@ -69,6 +69,7 @@ def gather(given: argparse.Namespace) -> None:
     trained = options.listed(given, given.trained)
     check_outputs([given.network, given.record], [*trained, given.list])
     networks, record = gather_chunks(trained)
+    networks.provenance.update(options.about_of(given))
     networks.write(given.network)
     write_record(record, given.record)
     remove_checkpoints(trained)
@@ -103,6 +104,7 @@ def adopt(given: argparse.Namespace) -> None:
         scale=given.scale,
         resolution=given.resolution,
         emulator_rms=given.emulator_rms,
+        about=options.about_of(given),
     )
     adopted.networks.write(given.output)
     print(summary_text(adopted))
@@ -162,6 +164,7 @@ def add_subcommands(add) -> None:
     options.add_list(one)
     one.add_argument("--network", required=True, metavar="FILE", help="network file to write (npz)")
     one.add_argument("--record", required=True, metavar="FILE", help="training record to write (ecsv)")
+    options.add_about(one)
 
     one = add(evaluate, "neural_network.npz resources/hband_grid.npz --output evaluation.npz")
     options.add_network(one)
@@ -197,6 +200,7 @@ def _add_facts(subcommand: argparse.ArgumentParser) -> None:
     subcommand.add_argument(
         "--emulator-rms", type=float, metavar="X", help="rms error of the flux they predict, if known"
     )
+    options.add_about(subcommand)
     subcommand.add_argument("--output", required=True, metavar="FILE", help="network file to write (npz)")
 
 
