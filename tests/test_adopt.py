@@ -101,6 +101,8 @@ def test_facts_that_the_file_holds_are_not_asked_for(tmp_path, kind):
     names = {key: np.array(value) for key, value in LABELS.items()}
     np.savez(tmp_path / "more.npz", **KINDS[kind][0], wavelength=WAVELENGTH, **names)
     found = adopt_networks(tmp_path / "more.npz", medium="air", resolution=22500, **scale_of(kind)).networks
+    with_more = adopt_networks(tmp_path / "more.npz", **FACTS, **scale_of(kind))
+    assert with_more.notes[0] == "not read: label_names, label_units, wavelength", "those that are given count"
     assert found.label_names == LABELS["label_names"] and found.label_units == LABELS["label_units"]
     assert (found.wavelength == air_to_vacuum(WAVELENGTH)).all()
     assert found.provenance["grid_medium"] == "air" and found.resolution == 22500.0

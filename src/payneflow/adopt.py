@@ -112,7 +112,7 @@ def adopt_networks(
     does not fit the file.
     """
     given = {"wavelength": wavelength, "label_names": label_names, "label_units": label_units}
-    stored, whole = _read(path, [key for key, value in given.items() if value is None])
+    stored, whole, unread = _read(path, [key for key, value in given.items() if value is None])
     given |= {key: stored[key] for key in given if given[key] is None and key in stored}
     given |= {"medium": medium} | ({} if whole else {"scale": scale})
     layout = _layout_in_words(stored, whole, scale)
@@ -138,14 +138,18 @@ def adopt_networks(
         "provenance": _provenance(path, layout, medium, resolution, about or {}),
     }
     networks = _whole(stored, facts) if whole else _of_pixels(stored, scale, facts)
-    return Adopted(networks, layout, tuple(_notes(networks, axis, emulator_rms)))
+    notes = [f"not read: {', '.join(unread)}"] if unread else []
+    return Adopted(networks, layout, (*notes, *_notes(networks, axis, emulator_rms)))
 
 
 # ------------------------------------------------------------------------------------------------------- what is read
 
 
-def _read(path: str | Path, optional: list[str]) -> tuple[Arrays, bool]:
-    """The weights, and those of `optional` that are there; and whether one network makes the whole spectrum."""
+def _read(path: str | Path, optional: list[str]) -> tuple[Arrays, bool, list[str]]:
+    """The weights, and those of `optional` that are there; whether one network makes the whole spectrum; what is left.
+
+    What is left are the keys of the file that nothing is made of.
+    """
     what = "networks of another program"
     with NpzArchive(path, NetworkFileError, what) as archive:
         keys = archive.keys()
@@ -164,7 +168,7 @@ def _read(path: str | Path, optional: list[str]) -> tuple[Arrays, bool]:
     said = problem_of_range(stored) or problem_of_weights(stored, of_pixels)
     if said:
         raise NetworkFileError(f"{path}: {said}. Such networks cannot be adopted.")
-    return stored, whole
+    return stored, whole, sorted(set(keys) - set(stored))
 
 
 def _layout_in_words(stored: Arrays, whole: bool, scale: str | None) -> str:

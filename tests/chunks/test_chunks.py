@@ -191,7 +191,8 @@ def test_no_bit_depends_on_chunk_size_or_on_which_pixels_are_asked_for(small_gri
 def test_the_training_record_says_what_happened(small_grid, tmp_path, capsys):
     paths = trained(small_grid, tmp_path / "chunks", chunk_size=6)
     network, record = tmp_path / "net.npz", tmp_path / "record.ecsv"
-    assert cli.main(["gather", *map(str, paths), "--network", str(network), "--record", str(record)]) == 0
+    texts = ["--licence", "CC-BY-4.0", "--abundances", "[X/H], Asplund et al. 2009"]
+    assert cli.main(["gather", *map(str, paths), "--network", str(network), "--record", str(record), *texts]) == 0
     table = Table.read(record, format="ascii.ecsv")
     networks, grid = read_networks(network), read_grid(small_grid)
     error = np.abs(networks.predict_scaled(networks.scaler.scale(grid.labels)) - grid.flux)
@@ -208,6 +209,8 @@ def test_the_training_record_says_what_happened(small_grid, tmp_path, capsys):
     worst = table["wavelength"][np.argmax(table["deviation"])]
     assert f"worst wavelengths: {worst:.2f} A" in printed
     assert networks.provenance["settings"]["num_epochs"] == 200
+    said = [networks.provenance.get(name) for name in ("licence", "abundances", "citation")]
+    assert said == ["CC-BY-4.0", "[X/H], Asplund et al. 2009", None]
     assert networks.provenance["grid_sha256"] == grid.sha256 == table.meta["grid"]
     assert networks.digest == table.meta["networks"]
     variance = np.asarray(grid.flux[1::2], dtype=float).var(axis=0)
