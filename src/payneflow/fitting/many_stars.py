@@ -10,7 +10,7 @@ from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.fitting.many import made_with, which_spectra
 from payneflow.fitting.pieces import Pieces
 from payneflow.fitting.run_meta import summed, united
-from payneflow.fitting.settings import FitSettings
+from payneflow.fitting.settings import FASTEST, FitSettings
 from payneflow.fitting.star_fits import COMMON
 from payneflow.fitting.stars import fit_stars
 from payneflow.network import PixelNetworks
@@ -89,12 +89,26 @@ def _same_axis(one: Spectra, other: Spectra) -> bool:
 
 
 def _pieces(networks: PixelNetworks, group: list[Spectra], label_errors) -> Pieces:
-    """All batches on one axis."""
-    return Pieces(
-        networks,
-        np.concatenate([batch.flux for batch in group]),
-        np.concatenate([batch.flux_error for batch in group]),
-        np.concatenate([batch.identifier for batch in group]),
-        None if group[0].on_networks_axis else group[0].wavelength,
-        label_errors=label_errors,
+    """All batches on one axis. A spectrum whose barycentric correction is no velocity takes no part."""
+    flux, flux_error, identifier, path = (
+        np.concatenate([getattr(batch, name) for batch in group])
+        for name in ("flux", "flux_error", "identifier", "path")
     )
+    barycentric = _barycentric(group)
+    if barycentric is not None:
+        wrong = np.flatnonzero(~(np.abs(barycentric) < FASTEST))
+        for row in wrong:
+            said = f"{path[row]}: barycentric of {identifier[row]} is {barycentric[row]:g}, expected a velocity in km/s"
+            warnings.warn(SpectraWarning(f"{said} below {FASTEST:g}. Recorded as failed."), stacklevel=2)
+        barycentric[wrong], flux_error[wrong] = 0.0, np.inf
+    axis = None if group[0].on_networks_axis else group[0].wavelength
+    return Pieces(networks, flux, flux_error, identifier, axis, barycentric=barycentric, label_errors=label_errors)
+
+
+def _barycentric(group: list[Spectra]) -> np.ndarray | None:
+    """Corrections of all spectra of a group; 0 of those that could not be read. None: the layout names none."""
+    if all(batch.barycentric is None for batch in group):
+        return None
+    known = [np.zeros(len(batch)) if batch.barycentric is None else batch.barycentric for batch in group]
+    unread = np.concatenate([batch.problem for batch in group]) != ""
+    return np.where(unread, 0.0, np.concatenate(known))
