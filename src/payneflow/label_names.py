@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 # of a table of fits (fitting/table.py, fitting/many.py), beside those of the labels
 COLUMNS = ("spectrum", "identifier", "path", "RV", "RV_error", "covariance", "SNR", "chi2", "dof", "iterations")
 COLUMNS += ("n_pixel", "n_masked", "n_outlier", "mismatch", "mismatch_kind", "extra_scatter", "flags")
+COLUMNS += ("n_piece", "n_fitted", "RV_scatter", "RV_chance")  # of stars in pieces (fitting/star_tables.py)
 ERROR, TRUE, FLAGS = "_error", "_true", "_flags"  # what follows a label's name in the names of its columns
 _HOLDS = {ERROR: "error", TRUE: "truth", FLAGS: "flags"}
 LONGEST = 60  # letters of a column's name in FITS, whose cards hold 68

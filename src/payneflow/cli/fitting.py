@@ -60,6 +60,9 @@ def fit(given: argparse.Namespace) -> None:
     settings = _fit_settings_of(given)
     networks = read_networks(given.network)
     label_errors = _label_errors(given, networks, settings)
+    if given.pieces:
+        _fit_stars(given, networks, settings, label_errors)
+        return
     common = {"label_errors": label_errors, "processes": given.processes}
     with StoredRows(Path(given.output).parent) as rows:
         (_fit_test_set if given.grid else _fit_observed)(given, networks, settings, common, rows)
@@ -68,11 +71,11 @@ def fit(given: argparse.Namespace) -> None:
 
 
 def _outputs_of_fit(given: argparse.Namespace) -> list[str | None]:
-    return [*_tables_of(given), given.best_fits]
+    return [*_tables_of(given), *(_tables_of(given, _PIECES) if given.pieces else []), given.best_fits]
 
 
-def _tables_of(given: argparse.Namespace) -> list[str]:
-    return [f"{given.output}.{ending}" for ending in ("ecsv", "fits", "parquet")[: 2 + given.parquet]]
+def _tables_of(given: argparse.Namespace, of: str = "") -> list[str]:
+    return [f"{given.output}{of}.{ending}" for ending in ("ecsv", "fits", "parquet")[: 2 + given.parquet]]
 
 
 def _check_parquet(given: argparse.Namespace) -> None:
@@ -153,6 +156,41 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, r
         print(f"{n} best-fit spectra in {given.best_fits}")
 
 
+_PIECES = "_pieces"  # ends the name of the second table of stars in pieces
+
+
+def _fit_stars(given: argparse.Namespace, networks, settings, label_errors) -> None:
+    """All spectra with one identifier are pieces of one star."""
+    from payneflow.files import check_outputs
+    from payneflow.fitting.many_stars import fit_stars_of_batches
+    from payneflow.fitting.results import results_text, write_results
+    from payneflow.fitting.run_meta import refuse_if_unreadable
+    from payneflow.progress import Counter
+    from payneflow.spectra import find_files, find_shard, read_spectra
+
+    for option, value in (("--grid", given.grid), ("--spectra", given.spectra), ("--best-fits", given.best_fits)):
+        if value:
+            raise SettingsError(
+                f"{option} {value}: not with --pieces, whose stars are fitted from all of their spectra. Leave it out."
+            )
+    if given.start != "estimate":
+        raise SettingsError(f"--start {given.start}: not with --pieces, which start from fits of each. Leave it out.")
+    layout, files = _layout_of(given), find_files(given.files)
+    check_outputs(_outputs_of_fit(given), files)
+    shard = find_shard(files, layout, None)
+    counter = Counter(len(shard.spectra), "spectra fitted")
+    batches = read_spectra(shard.paths, layout, networks.wavelength, names=shard.names)
+    common = {"label_errors": label_errors, "processes": given.processes, "progress": counter.show_done}
+    stars, pieces = fit_stars_of_batches(
+        networks, batches, settings, velocity=given.pieces, n_all=shard.n_all, **common
+    )
+    counter.close()
+    refuse_if_unreadable(stars)
+    write_results(pieces, f"{given.output}{_PIECES}", given.parquet)
+    write_results(stars, given.output, given.parquet)
+    print(results_text(stars))
+
+
 def gather_fits(given: argparse.Namespace) -> None:
     """Join the fits of all shards to one table."""
     from payneflow.files import check_outputs
@@ -204,6 +242,12 @@ def add_subcommands(add) -> None:
     _add_tables(one)
     one.add_argument(
         "--spectra", metavar="START:STOP", help="of all spectra in the files, counted from 0 (default: all)"
+    )
+    one.add_argument(
+        "--pieces",
+        choices=("common", "each"),
+        help="spectra with the same identifier are pieces of one star, whose velocity is common, or each has its own; "
+        "also writes STEM_pieces",
     )
     one.add_argument("--plan", metavar="DIGEST", help="refuse if --spectra are others than the workflow planned")
     one.add_argument("--best-fits", metavar="FILE", help="also write the best-fit spectra of observed ones (npz)")

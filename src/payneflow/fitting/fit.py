@@ -63,7 +63,7 @@ def fit_spectra(
     Raises SpectraError where shapes do not fit, or where the networks' pixels are too far apart for a velocity or for
     other wavelengths; SettingsError where a setting names what the networks do not have.
     """
-    _check_names(networks)
+    check_names(networks)
     n = np.shape(flux)[0] if np.ndim(flux) > 1 else 1
     _check_rows("identifier", identifier, n)
     _check_rows("spectrum", spectrum, n)
@@ -116,11 +116,11 @@ def search_spectra(
     """
     settings.check_labels(networks)
     check_continuum(networks, settings)
-    axis = _checked_axis(wavelength)
-    flux, flux_error = _checked(networks, flux, flux_error, axis)
-    starts, own_start = _starts(networks, settings, start, held, len(flux))
+    axis = checked_axis(wavelength)
+    flux, flux_error = checked_flux(networks, flux, flux_error, axis)
+    starts, own_start = starts_of(networks, settings, start, held, len(flux))
     shares_of = networks_of_shares(networks)
-    groups = _groups(resolution, *flux.shape)
+    groups = groups_of(resolution, *flux.shape)
     engines = [engine_for(shares_of, settings, axis, own_start, own) for own, _ in groups]
     broadens = settings.broadenings(networks.label_names) or settings.resolution or resolution is not None
     if settings.velocity or axis is not None or broadens:
@@ -144,7 +144,7 @@ def search_spectra(
     return fits
 
 
-def _groups(resolution, n: int, n_data: int) -> list[tuple[np.ndarray | float | None, np.ndarray | None]]:
+def groups_of(resolution, n: int, n_data: int) -> list[tuple[np.ndarray | float | None, np.ndarray | None]]:
     """Each resolution (n_data,), a number or None, and the rows (n_row,) of the spectra that have it; None: all."""
     if resolution is None or np.ndim(resolution) == 0:
         return [(resolution, None)]
@@ -160,7 +160,7 @@ def _groups(resolution, n: int, n_data: int) -> list[tuple[np.ndarray | float | 
     return [(row[0] if given.shape[1] == 1 else row, np.flatnonzero(which == k)) for k, row in enumerate(own)]
 
 
-def _check_names(networks: PixelNetworks) -> None:
+def check_names(networks: PixelNetworks) -> None:
     """Networks of an earlier version may have labels whose columns would be overwritten."""
     for i, problem in problems_of_names(networks.label_names):
         raise SettingsError(
@@ -169,7 +169,7 @@ def _check_names(networks: PixelNetworks) -> None:
         )
 
 
-def _checked_axis(wavelength) -> np.ndarray | None:
+def checked_axis(wavelength) -> np.ndarray | None:
     """Wavelengths (n_data,) as numbers."""
     if wavelength is None:
         return None
@@ -188,7 +188,7 @@ def _checked_axis(wavelength) -> np.ndarray | None:
     return np.asarray(axis, dtype=float)
 
 
-def _checked(networks, flux, flux_error, wavelength: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def checked_flux(networks, flux, flux_error, wavelength: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Flux (n_spectrum, n_data) and its errors as arrays of that shape, inf where one of them is masked.
 
     Neither is copied or converted where nothing is masked.
@@ -219,7 +219,7 @@ def _check_rows(name: str, values: np.ndarray | None, n: int) -> None:
         raise SpectraError(f"{name} has shape {np.shape(values)}, expected ({n},), one for each spectrum.")
 
 
-def _starts(networks, settings, start, held, n) -> tuple[np.ndarray, bool]:
+def starts_of(networks, settings, start, held, n) -> tuple[np.ndarray, bool]:
     """Scaled labels (n, n_start, n_label) to start from, and whether the first is to be an estimate instead."""
     n_label = len(networks.x_min)
     starts = np.tile(spread(settings.n_starts, n_label), (n, 1, 1))  # the first of each is the middle

@@ -60,7 +60,7 @@ def fit_test_set(
         progress=progress,
     )
     add_true_labels(fits, networks, labels, rows)
-    fits.meta |= _made_with(networks, settings, label_errors) | _which(fits, range(len(rows)), len(rows))
+    fits.meta |= made_with(networks, settings, label_errors) | which_spectra(fits, range(len(rows)), len(rows))
     return fits
 
 
@@ -131,10 +131,10 @@ def fit_into(
     if not len(rows):
         raise SpectraError("no spectrum to fit: the selection begins after the last one.")
     own = {"unreadable": united(unread), "left_out": left_out}
-    rows.meta = shared | own | _made_with(networks, settings, label_errors) | _which(rows, spectra, n_all)
+    rows.meta = shared | own | made_with(networks, settings, label_errors) | which_spectra(rows, spectra, n_all)
 
 
-def _made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> dict:
+def made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> dict:
     """What the table says of its making, in plain lists and numbers, and what shards of one run share."""
     priors = {name: list(prior) for name, prior in settings.priors.items()}
     return {
@@ -145,7 +145,7 @@ def _made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> 
     }
 
 
-def _which(fits: Table | StoredRows, spectra: range | None, n_all: int | None) -> dict:
+def which_spectra(fits: Table | StoredRows, spectra: range | None, n_all: int | None) -> dict:
     """How many rows the table has, and as far as known, which of how many spectra they are: runs [first, stop]."""
     said = {"n_row": len(fits)}
     if spectra is not None:

@@ -102,12 +102,12 @@ class EmulatorScatter:
 
     `covariance` (n, N_ALTERNATIVE, N_ALTERNATIVE) of the amplitudes; `excess` (n,): mean square error of the flux
     beyond the emulator's error of each pixel. `coherent`: in place of a covariance, by how much that of the noise grows
-    with the share of the emulator's variance; 0 where the covariance is known.
+    with the share of the emulator's variance, one number or (n,); 0 where the covariance is known.
     """
 
     covariance: np.ndarray
     excess: np.ndarray
-    coherent: float = 0.0
+    coherent: float | np.ndarray = 0.0
 
     @classmethod
     def unknown(cls, n: int, emulator_rms: np.ndarray) -> "EmulatorScatter":

@@ -1,6 +1,6 @@
 """What fits are worth: errors from the matrices of the last passes, and the flags of every fit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ FEW = 10  # used pixels for each fitted parameter
 EDGE = 1.0  # places: a velocity so near the end of its range is at the end
 CERTAIN = 16.0  # a second peak whose chi2, in units of chi2/dof, is less than this higher may be the true one
 LEAST_NOISE = 0.1  # of the mean variance of the pixels; the rest is the emulator's
+QUANTILES, HALVINGS = 64, 40  # of the emulator's variances; of an interval that has the noise of a star's pixels
 VELOCITY_WINDOW = 30.0  # km/s: how far a fitted velocity may be from that of the correlation
 
 
@@ -126,8 +127,13 @@ class Quality:
     widths: Widths
 
 
-def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label_errors=None, exclude=None) -> Quality:
-    """Errors and flags of fits; `label_errors` and `exclude` as in `fit_spectra`."""
+def quality_of(
+    networks: PixelNetworks, settings: FitSettings, fits: Fits, label_errors=None, exclude=None, overlap=None
+) -> Quality:
+    """Errors and flags of fits; `label_errors` and `exclude` as in `fit_spectra`.
+
+    `overlap` (n,): of stars of several pieces, on how many of them the emulator errs alike (star_quality.py).
+    """
     parameters = Parameters.of(networks, settings)
     free, layout = parameters.free, parameters.layout
     used, ended, disagree, linear = (fits.counts[:, column] for column in (USED, ENDED, DISAGREE, TERMS))
@@ -138,10 +144,12 @@ def quality_of(networks: PixelNetworks, settings: FitSettings, fits: Fits, label
     good = np.flatnonzero(~failed)
     if label_errors is not None:
         label_errors.check(networks, settings.mode(networks.label_names))
-    mismatch = _mismatch_of(networks, fits, formal, dof, good, label_errors, exclude)
+    mismatch = _mismatch_of(networks, fits, formal, dof, good, label_errors, exclude, overlap)
     x, covariance = fits.x.copy(), formal.copy()
     if label_errors is not None and settings.emulator_error:
         covariance[good] *= _photons(networks, fits, used, good, label_errors)
+    elif overlap is not None:
+        covariance[good] *= coherent_growth(networks, settings, fits, overlap)[good, None, None]
     covariance[good] += mismatch.covariance
     at_bound = np.zeros(x.shape, dtype=bool)
     at_bound[:, layout.labels] = at_bounds(x[:, layout.labels], free[layout.labels])
@@ -219,7 +227,7 @@ def _forget(widths: Widths, failed: np.ndarray) -> None:
     widths.flags[failed] = 0
 
 
-def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_errors, exclude):
+def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_errors, exclude, overlap):
     """The Mismatch of the fits `good` (rows), by what is known of the emulator's errors."""
     emulator = None
     if label_errors is not None:
@@ -227,6 +235,8 @@ def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_e
         emulator = label_errors.emulator_scatter(fits.x[good, : len(networks.x_min)], own)
     if emulator is None:
         emulator = EmulatorScatter.unknown(len(good), networks.emulator_rms / networks.flux_scale.width)
+        if overlap is not None:
+            emulator = replace(emulator, coherent=emulator.coherent * overlap[good])
     scores = Scores.of(fits.score[good], fits.information[good], fits.cross[good], formal[good])
     return find_mismatch(scores, fits.chi2[good], dof[good], fits.total_weight[good], formal[good], emulator)
 
@@ -238,6 +248,28 @@ def _photons(networks: PixelNetworks, fits: Fits, used, good, label_errors) -> n
     rms = networks.emulator_rms / networks.flux_scale.width
     root = np.sqrt(label_errors.photon_shares(used[good] / fits.total_weight[good], rms))
     return root[:, :, None] * root[:, None, :]
+
+
+def coherent_growth(networks: PixelNetworks, settings: FitSettings, fits: Fits, overlap: np.ndarray) -> np.ndarray:
+    """(n,), by how much formal covariances grow because the emulator errs alike on `overlap` (n,) pieces of a star.
+
+    With inverse variances w, of which the emulator's e^2 is a part, sums over pieces have the variance
+    (sum w) (1 + e^2 ((sum w)^2 - sum w^2) / sum w) where a fit takes it for sum w: 1 + (overlap - 1) <e^2 w^2> / <w>.
+    """
+    known = networks.emulator_rms[np.isfinite(networks.emulator_rms)] / networks.flux_scale.width
+    if not settings.emulator_error or not known.any():
+        return np.ones(len(overlap))
+    square = np.quantile(known**2, (np.arange(QUANTILES) + 0.5) / QUANTILES)
+    mean = np.divide(
+        fits.total_weight, fits.counts[:, USED], out=np.zeros(len(overlap)), where=fits.counts[:, USED] > 0
+    )
+    least, most = np.zeros(len(overlap)), 1.0 / np.where(mean > 0, mean, 1.0)  # of the variance that is noise
+    for _ in range(HALVINGS):
+        middle = 0.5 * (least + most)
+        too_small = (1.0 / (middle[:, None] + square)).mean(axis=1) > mean
+        least, most = np.where(too_small, middle, least), np.where(too_small, most, middle)
+    weight = 1.0 / (most[:, None] + square)
+    return 1.0 + (overlap - 1.0) * (square * weight**2).mean(axis=1) / weight.mean(axis=1)
 
 
 def _lopsided(networks: PixelNetworks, fits: Fits, formal, error, used, good) -> np.ndarray:

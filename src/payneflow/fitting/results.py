@@ -67,7 +67,8 @@ def results_text(table: Table | StoredRows) -> str:
     """
     failed = _failure(table)
     lines = [f"FAILED: {failed}"] if failed else []
-    lines += [f"{len(table)} spectra fitted"]
+    n_piece = int(np.sum(table["n_piece"])) if "n_piece" in table.colnames else None
+    lines += [f"{len(table)} spectra fitted" if n_piece is None else f"{len(table)} stars of {n_piece} pieces fitted"]
     lines += [
         f"  {flag.name:<14}{count:6d}  {meaning}"
         for flag, meaning in FLAG_MEANINGS.items()

@@ -16,7 +16,9 @@ BROADENING_MEANINGS = {"vsini": "projected velocity of rotation", "vmac": "veloc
 OF_WIDTHS = LabelFlag.AT_BOUND, LabelFlag.UPPER_LIMIT
 
 
-def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, quality: Quality, n_data: int) -> Table:
+def results_table(
+    networks: PixelNetworks, settings: FitSettings, fits: Fits, quality: Quality, n_data: int | np.ndarray
+) -> Table:
     """The fits, one row a spectrum of `n_data` pixels, in the labels' own units.
 
     Columns: `spectrum` (its row in the flux); each label and its 1 sigma error (`Teff`, `Teff_error`, ...) in its unit,
@@ -37,37 +39,41 @@ def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, qu
     table["spectrum"].description = "row of the spectrum in the flux"
     of_labels = ", ".join(f"{int(flag)} {flag.name}" for flag in LabelFlag if flag != LabelFlag.UPPER_LIMIT)
     for j, (name, unit) in enumerate(zip(networks.label_names, networks.label_units, strict=True)):
-        _add(table, name, labels[:, j], f"fitted {name}", unit)
-        _add(table, f"{name}_error", np.sqrt(covariance[:, j, j]), f"1 sigma error of {name}", unit)
-        _add(table, f"{name}{FLAGS}", quality.label_flags[:, j], f"sum of the flags of {name}: {of_labels}")
+        add_column(table, name, labels[:, j], f"fitted {name}", unit)
+        add_column(table, f"{name}_error", np.sqrt(covariance[:, j, j]), f"1 sigma error of {name}", unit)
+        add_column(table, f"{name}{FLAGS}", quality.label_flags[:, j], f"sum of the flags of {name}: {of_labels}")
     widths, of_widths = quality.widths, ", ".join(f"{int(flag)} {flag.name}" for flag in OF_WIDTHS)
     for b, name in enumerate(settings.broadenings(networks.label_names)):
-        _add(table, name, widths.value[:, b], BROADENING_MEANINGS[name], VELOCITY_UNIT)
-        _add(table, f"{name}_error", widths.error[:, b], f"1 sigma error of {name}", VELOCITY_UNIT)
-        _add(table, f"{name}_limit", widths.limit[:, b], f"95 % upper limit of {name}, where it is one", VELOCITY_UNIT)
-        _add(table, f"{name}{FLAGS}", widths.flags[:, b], f"sum of the flags of {name}: {of_widths}")
+        add_column(table, name, widths.value[:, b], BROADENING_MEANINGS[name], VELOCITY_UNIT)
+        add_column(table, f"{name}_error", widths.error[:, b], f"1 sigma error of {name}", VELOCITY_UNIT)
+        add_column(
+            table, f"{name}_limit", widths.limit[:, b], f"95 % upper limit of {name}, where it is one", VELOCITY_UNIT
+        )
+        add_column(table, f"{name}{FLAGS}", widths.flags[:, b], f"sum of the flags of {name}: {of_widths}")
     if settings.velocity:
-        _add(table, VELOCITY, quality.velocity, "radial velocity, positive away from the observer", VELOCITY_UNIT)
-        _add(table, f"{VELOCITY}_error", quality.velocity_error, f"1 sigma error of {VELOCITY}", VELOCITY_UNIT)
-    _add(table, "covariance", covariance, "covariance of the labels, in the order and units of the label columns")
-    _add(table, "SNR", fits.snr, "median of flux / flux_error over the used pixels")
-    _add(table, "chi2", np.where(failed, np.nan, fits.chi2), "sum of (flux - model)^2 / variance over the used pixels")
-    _add(table, "dof", quality.dof, "degrees of freedom: used pixels less fitted parameters")
-    _add(table, "iterations", passes, "passes over the spectrum, in single and double precision")
-    _add(table, "n_pixel", used, "pixels used")
-    _add(table, "n_masked", n_data - used, "pixels not used: masked, bad, outliers, or without a network")
+        add_column(table, VELOCITY, quality.velocity, "radial velocity, positive away from the observer", VELOCITY_UNIT)
+        add_column(table, f"{VELOCITY}_error", quality.velocity_error, f"1 sigma error of {VELOCITY}", VELOCITY_UNIT)
+    add_column(table, "covariance", covariance, "covariance of the labels, in the order and units of the label columns")
+    add_column(table, "SNR", fits.snr, "median of flux / flux_error over the used pixels")
+    add_column(
+        table, "chi2", np.where(failed, np.nan, fits.chi2), "sum of (flux - model)^2 / variance over the used pixels"
+    )
+    add_column(table, "dof", quality.dof, "degrees of freedom: used pixels less fitted parameters")
+    add_column(table, "iterations", passes, "passes over the spectrum, in single and double precision")
+    add_column(table, "n_pixel", used, "pixels used")
+    add_column(table, "n_masked", n_data - used, "pixels not used: masked, bad, outliers, or without a network")
     described = "outliers left out, such as cosmic rays: beyond 5 sigma of the model; their neighbours not counted"
-    _add(table, "n_outlier", fits.counts[:, OUTLIERS], described)
+    add_column(table, "n_outlier", fits.counts[:, OUTLIERS], described)
     scatter = np.where(failed, np.nan, fits.extra_scatter)
     described = "scatter of the flux, beyond its errors, that makes chi2 / dof 1; 0 where none is needed"
-    _add(table, "extra_scatter", scatter, described)
+    add_column(table, "extra_scatter", scatter, described)
     described = "sigma by which the spectrum differs from every model, beyond noise and the networks' own errors"
-    _add(table, "mismatch", quality.mismatch_sigma, described)
+    add_column(table, "mismatch", quality.mismatch_sigma, described)
     described = f"what the difference looks like where MODEL_MISMATCH is set: {', '.join([*KINDS, SCATTER])}; else none"
     kind = np.array(quality.mismatch_kind.tolist(), dtype=str)  # as wide as its longest text, as it is read back
-    _add(table, "mismatch_kind", kind, described)
+    add_column(table, "mismatch_kind", kind, described)
     meanings = "; ".join(f"{int(flag)} {flag.name}: {meaning}" for flag, meaning in FLAG_MEANINGS.items())
-    _add(table, "flags", quality.flags, f"sum of {meanings}")
+    add_column(table, "flags", quality.flags, f"sum of {meanings}")
     table.meta["label_names"] = list(networks.label_names)
     table.meta["flags"] = {flag.name: int(flag) for flag in FitFlag}
     table.meta["label_flags"] = {flag.name: int(flag) for flag in LabelFlag}
@@ -75,7 +81,8 @@ def results_table(networks: PixelNetworks, settings: FitSettings, fits: Fits, qu
     return table
 
 
-def _add(table: Table, name: str, values: np.ndarray, description: str, unit: str = "") -> None:
+def add_column(table: Table, name: str, values: np.ndarray, description: str, unit: str = "") -> None:
+    """Put values (n_row, ...) into a table, with their meaning."""
     table[name] = values
     table[name].description = description
     table[name].unit = unit or None
@@ -86,4 +93,4 @@ def add_true_labels(table: Table, networks: PixelNetworks, labels: np.ndarray, s
     table["spectrum"] = spectrum
     table["spectrum"].description = "index of the spectrum in the grid"
     for j, (name, unit) in enumerate(zip(networks.label_names, networks.label_units, strict=True)):
-        _add(table, f"{name}_true", labels[:, j], f"{name} the spectrum was computed with", unit)
+        add_column(table, f"{name}_true", labels[:, j], f"{name} the spectrum was computed with", unit)

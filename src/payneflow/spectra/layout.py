@@ -14,7 +14,7 @@ WITHOUT_ERRORS = ("mask", "none")  # each pixel has the error `constant_error`
 WAVELENGTH_UNITS = ("Angstrom", "nm", "um", "m", "log10_Angstrom", "log10_nm")
 MEDIA = ("vacuum", "air")
 ROWS = ("spectra", "one_star")
-ROLES = ("wavelength", "flux", "flux_error", "ivar", "mask", "identifier")
+ROLES = ("wavelength", "flux", "flux_error", "ivar", "mask", "identifier", "barycentric")
 MOST_BITS = 63  # of a mask, which is read as a signed 64-bit number
 
 _ARRAY = {"min_length": 1, "expected": "the name of an array"}
@@ -33,8 +33,9 @@ class SpectraLayout:
 
     The arrays' names: `wavelength` (n_pixel,), or (n_spectrum, n_pixel) where each spectrum has its own; `flux`,
     `flux_error`, `ivar`, `mask` (n_spectrum, n_pixel), or (n_pixel,) where there is one spectrum; `flux_error`, `ivar`
-    and `mask` may be (n_pixel,) for all spectra; `identifier` (n_spectrum,), text or whole numbers. In a fits file a
-    name is the HDU's name or number, with a column of its table after a colon ("COADD:flux"), for the identifier also
+    and `mask` may be (n_pixel,) for all spectra; `identifier` (n_spectrum,), text or whole numbers; `barycentric`
+    (n_spectrum,), what is to be added to an observed velocity, km/s, of pieces of stars; "": there is none. In a fits
+    file a name is the HDU's name or number, with a column of its table after a colon ("COADD:flux"), for these two also
     a keyword of its header ("0:OBJECT"); the wavelength may be "header": what the keywords of the flux's HDU say. In a
     text file it is a column's name, or its number from 1. A row of an array, or of several axes, counted from 0, stands
     in brackets: "0[1]", "0[3,0]". `mask` and `identifier` may be absent while they have their usual names.
@@ -68,6 +69,9 @@ class SpectraLayout:
     wavelength_unit: Literal[WAVELENGTH_UNITS] = setting("Angstrom", f"{', '.join(WAVELENGTH_UNITS[:-1])} or log10_nm")
     medium: Literal[MEDIA] = setting("vacuum", "vacuum or air")
     rows: Literal[ROWS] = setting("spectra", "spectra, or one_star: chips or orders, pieces of one spectrum a file")
+    barycentric: str = setting(
+        "", "(n_spectrum,), km/s to add to observed velocities of stars in pieces; a keyword will do", in_config=False
+    )
     hdu: str = setting(
         "",
         "of mwmStar, mwmVisit and specutils: which HDU, by number or name",

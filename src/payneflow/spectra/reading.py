@@ -34,6 +34,7 @@ class Spectra:
 
     `identifier` (n,), text; `wavelength` (n_pixel,), Angstrom in vacuum, increasing; `flux` (n, n_pixel), as the file
     has it; `flux_error` (n, n_pixel), 1 sigma, inf where a pixel takes no part; `path` (n,), the file of each;
+    `barycentric` (n,) km/s, what the layout names so; None: nothing.
     `problem` (n,), why a spectrum could not be read at all, "" for the others; `on_networks_axis`, whether the
     wavelengths are the networks' own; `n_left_out`, pixels that take no part, by reason.
     """
@@ -46,6 +47,7 @@ class Spectra:
     problem: np.ndarray
     on_networks_axis: bool
     n_left_out: dict[str, int]
+    barycentric: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.flux)
@@ -226,9 +228,10 @@ def _on_one_axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, net
     flux_error, n_left_out = flux_errors(flux, cut(stored.uncertainty), cut(stored.mask), file.layout)
     if isinstance(pixels, np.ndarray):
         n_left_out = _added([n_left_out, _padding(stored, pixels, file.layout)])
-    return _spectra(
+    found = _spectra(
         file, stored.identifier, wavelength[columns], flux, flux_error, n_left_out, networks, on_networks_axis
     )
+    return replace(found, barycentric=stored.barycentric)
 
 
 def _padding(stored: StoredSpectra, kept: np.ndarray, layout: SpectraLayout) -> dict[str, int]:
@@ -272,7 +275,8 @@ def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray, sa
     taken = slice(None) if columns is None else columns
     flux, flux_error = flux[None, taken], flux_error[None, taken]
     name = stored.identifier[:1]
-    return _spectra(file, name, wavelength[taken], flux, flux_error, n_left_out, networks, columns is not None)
+    found = _spectra(file, name, wavelength[taken], flux, flux_error, n_left_out, networks, columns is not None)
+    return found if stored.barycentric is None else replace(found, barycentric=stored.barycentric[:1])
 
 
 def _by_rows(stored: StoredSpectra) -> tuple:
@@ -388,6 +392,9 @@ def _joined(pieces: list[Spectra]) -> Spectra:
         return pieces[0]
     per_spectrum = ("identifier", "flux", "flux_error", "path", "problem")
     arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in per_spectrum}
+    known = [np.full(len(piece), np.nan) if piece.barycentric is None else piece.barycentric for piece in pieces]
+    if any(piece.barycentric is not None for piece in pieces):  # of files that could not be read nothing is known
+        arrays["barycentric"] = np.concatenate(known)
     return replace(pieces[0], **arrays, n_left_out=_added([piece.n_left_out for piece in pieces]))
 
 

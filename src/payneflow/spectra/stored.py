@@ -21,6 +21,7 @@ from payneflow.spectra.names import as_text, names_of_rows
 from payneflow.spectra.rows import NamedRows, split
 from payneflow.swelling import refuse_many_pixels, refuse_unstored
 
+_OF_SPECTRA = ("identifier", "barycentric")  # of which there is one a spectrum, not one a pixel
 _MEANING = {
     "wavelength": "the wavelengths",
     "flux": "the flux",
@@ -28,6 +29,7 @@ _MEANING = {
     "ivar": "its inverse variance, because uncertainty is ivar",
     "mask": "the mask of bad pixels",
     "identifier": "the name of each spectrum",
+    "barycentric": "the barycentric correction of each spectrum",
 }
 
 
@@ -48,13 +50,15 @@ class Store(Protocol):
 @dataclass(frozen=True, eq=False)
 class StoredSpectra:
     """Some rows of a file as they are stored: `wavelength` (n_pixel,) or (n, n_pixel) in the unit of the layout,
-    `flux` (n, n_pixel), `uncertainty` and `mask` (n, n_pixel) or None, `identifier` (n,)."""
+    `flux` (n, n_pixel), `uncertainty` and `mask` (n, n_pixel) or None, `identifier` (n,), `barycentric` (n,) in km/s or
+    None."""
 
     identifier: np.ndarray
     wavelength: np.ndarray
     flux: np.ndarray
     uncertainty: np.ndarray | None
     mask: np.ndarray | None
+    barycentric: np.ndarray | None = None
 
 
 class SpectraFile:
@@ -103,13 +107,26 @@ class SpectraFile:
             flux=arrays["flux"].reshape(shape),
             uncertainty=None if uncertainty is None else np.broadcast_to(uncertainty, shape),
             mask=np.broadcast_to(arrays["mask"], shape) if "mask" in arrays else None,
+            barycentric=self._velocities(arrays.get("barycentric"), first, last),
         )
 
     def _read(self, role: str, first: int, last: int) -> np.ndarray:
         key = self.layout.key(role)
-        by_rows = len(self._shapes[role]) == (1 if role == "identifier" else 2)
+        by_rows = len(self._shapes[role]) == (1 if role in _OF_SPECTRA else 2)
         array = self._store.rows(key, first, last) if by_rows else self._store.whole(key)
-        return array if role == "identifier" or array.dtype.kind in "biu" else np.asarray(array, dtype=float)
+        return array if role in _OF_SPECTRA or array.dtype.kind in "biu" else np.asarray(array, dtype=float)
+
+    def _velocities(self, stored: np.ndarray | None, first: int, last: int) -> np.ndarray | None:
+        """Barycentric corrections, km/s; a keyword of a header is text."""
+        if stored is None:
+            return None
+        values = np.atleast_1d(stored)
+        try:
+            return np.array([float(as_text(value)) for value in values])
+        except ValueError:
+            raise SpectraError(
+                f"{self.place('barycentric')} holds {as_text(values[0])[:60]!r}; expected a velocity in km/s."
+            ) from None
 
     def _identifiers(self, stored: np.ndarray | None, first: int, last: int) -> np.ndarray:
         """Names as stored; without any the file's own, with the number of the spectrum where there are several."""
@@ -121,7 +138,7 @@ class SpectraFile:
     def _present_roles(self) -> list[str]:
         """The roles that are read; refuses keys that the file should hold and does not, all in one message."""
         other = {"flux_error", "ivar"} - {self.layout.uncertainty}
-        wanted = [role for role in ROLES if role not in other]
+        wanted = [role for role in ROLES if role not in other and self.layout.key(role)]
         present = [role for role in wanted if self._store.header(self.layout.key(role)) is not None]
         missing = [role for role in wanted if role not in present and not self.layout.is_optional(role)]
         bits = self.layout.mask_bits
@@ -158,6 +175,8 @@ class SpectraFile:
         kinds, expected = ("fiub", "numbers") if role == "mask" else ("fiu", "real numbers")
         if role == "identifier":
             kinds, expected = "USiu", "text or whole numbers"
+        if role == "barycentric" and not shape:  # a keyword
+            kinds = "fiuUS"
         if dtype.kind not in kinds:
             raise SpectraError(f"{self.place(role)} has dtype {dtype}; expected {expected}.")
         if role == "mask":
@@ -212,7 +231,8 @@ class SpectraFile:
     def _check_shapes(self) -> None:
         one, many = (self.n_pixel,), (self.n_row, self.n_pixel)
         allowed = dict.fromkeys(("wavelength", "flux", "flux_error", "ivar", "mask"), (one, many))
-        allowed["identifier"] = ((self.n_row,), *([(), (1,)] if self.n_spectrum == 1 else []))
+        for role in _OF_SPECTRA:
+            allowed[role] = ((self.n_row,), *([(), (1,)] if self.n_spectrum == 1 else []))
         if self.is_one_star and self.n_row > 1:
             allowed["wavelength"] = (many,)
         for role, shape in self._shapes.items():

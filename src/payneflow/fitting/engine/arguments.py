@@ -57,6 +57,18 @@ class Written(NamedTuple):
     pull: np.ndarray  # (n, n_parameter) minus half the derivative of chi2 by what a bound holds; else 0
 
 
+class Kept(NamedTuple):
+    """What the fit of each piece of a star leaves for the fit of all of them together; without rows: nothing is kept.
+
+    Such fits alone are only a beginning: they are not scored.
+    """
+
+    y: np.ndarray  # (n, n_place) flux, over its mean where a continuum is fitted; 0 where a pixel takes no part
+    weight: np.ndarray  # (n, n_place) inverse variance of it, 0 likewise, and for outliers
+    n_solved: np.ndarray  # (n, n_segment) int64 continuum terms of each segment
+    delta: np.ndarray  # (n,) given: places at which a search of the shift begins; NaN: where correlation finds it
+
+
 class Noise(NamedTuple):
     """Of each place, for a fit of labels alone."""
 

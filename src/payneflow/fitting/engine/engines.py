@@ -13,6 +13,7 @@ from payneflow.fitting.engine.arguments import (
     Axes,
     DataMemory,
     GeneralMemory,
+    Kept,
     LabelMemory,
     Limits,
     MovedMemory,
@@ -32,7 +33,8 @@ from payneflow.fitting.engine.emulator import LINE, Emulator, PaddedAxis, emulat
 from payneflow.fitting.engine.general_fit import build_general_fit
 from payneflow.fitting.engine.general_pass import RESAMPLE, SHIFT, STAY
 from payneflow.fitting.engine.label_fit import build_label_fit
-from payneflow.fitting.engine.minimiser import Box
+from payneflow.fitting.engine.minimiser import ROUGH_END, Box
+from payneflow.fitting.engine.piece_pass import build_piece_pass
 from payneflow.fitting.engine.shift import NOWHERE, RestAxis, tap_table, to_places
 from payneflow.fitting.engine.starts import SAMPLES, LabelEstimate, predicted, spread
 from payneflow.fitting.engine.widths import to_parameter
@@ -94,7 +96,7 @@ class LabelEngine:
         noise, limits = Noise(variance, usable), Limits(END_WITHIN * settings.tolerance, settings.most_iterations, 0.0)
         alternatives = _alternatives(self.axis, networks.wavelength, 0, usable)
         self._given = (
-            _weights(emulator), noise, estimate.tables, own_start, _box(networks, settings), limits, alternatives
+            _weights(emulator), noise, estimate.tables, own_start, box_of(networks, settings), limits, alternatives
         )  # fmt: skip
 
     def no_fits(self, n: int) -> Fits:
@@ -125,7 +127,9 @@ class GeneralEngine:
         wavelength: np.ndarray | None,
         own_start: bool,
         broadening: LineBroadening | None = None,
+        end: float | None = None,
     ):
+        """`end`: sigma from the minimum where fits end; None: that of the settings."""
         emulator = emulator_of(networks)
         self._layout = Parameters.of(networks, settings).layout
         self.n_label = emulator.n_label
@@ -168,8 +172,8 @@ class GeneralEngine:
             self._correlation.templates,
             self._correlation.lags,
             own_start,
-            _box(networks, settings, rest.log_step),
-            Limits(END_WITHIN * settings.tolerance, settings.most_iterations, window),
+            box_of(networks, settings, rest.log_step),
+            Limits(END_WITHIN * settings.tolerance if end is None else end, settings.most_iterations, window),
             _alternatives(self.axis, data_wavelength, self._n_term, usable * around),
             NOTHING if broadening is None else broadening.given(rest),
         )
@@ -180,18 +184,26 @@ class GeneralEngine:
         self._n_rest, self._n_place_own = rest.n_place, emulator.axis.n_place
         self._n_slope = self._layout.n - self._layout.has_velocity
         self._columns = rest.n_place * -(-(self._n_slope + 1) // LANES) * LANES if move == RESAMPLE else LANES
-        self._kernel = build_general_fit(
-            emulator.n_label,
-            emulator.n_neurons,
-            estimate.n_projection,
-            self._n_term,
-            n_flat,
-            move,
-            settings.velocity,
-            rest.uneven,
-            NO_BROADENING if broadening is None else self._layout.n_broad,
-            emulator.kind,
-        )
+        size, n_broad = (emulator.n_label, emulator.n_neurons), self._layout.n_broad
+        mode = move, settings.velocity, rest.uneven, NO_BROADENING if broadening is None else n_broad, emulator.kind
+        self._kernel = build_general_fit(*size, estimate.n_projection, self._n_term, n_flat, *mode)
+        self._look = build_piece_pass(*size, self._n_term, *mode)
+        self._nothing_kept = self.keep(0)
+
+    @classmethod
+    def of(
+        cls,
+        networks: PixelNetworks,
+        settings: FitSettings,
+        wavelength: np.ndarray | None,
+        resolution: np.ndarray | float | None = None,
+    ) -> "GeneralEngine":
+        """The engine for pieces of stars, whatever is fitted; arguments as those of `engine_for`.
+
+        Its fits end where single precision does: pieces are not at the minimum of their star, anyway.
+        """
+        broadening = LineBroadening.of(networks, settings, wavelength, resolution)
+        return cls(networks, settings, wavelength, True, broadening, ROUGH_END)
 
     def no_fits(self, n: int) -> Fits:
         """Room for the fits of n spectra."""
@@ -224,11 +236,30 @@ class GeneralEngine:
             GeneralMemory(data, _outlier_memory(n), alternatives, single, moved, self._correlation.working()),
         )
 
-    def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working) -> None:
-        """Fit a block of spectra (n, n_data), n <= SPECTRA_A_BLOCK, into the rows of `fits`."""
+    def keep(self, n: int) -> Kept:
+        """Room for what the fits of n pieces of stars leave."""
+        shape = n, self.axis.n_place
+        y, weight = (aligned(n * self.axis.n_place // LANES).reshape(shape) for _ in range(2))
+        n_solved = np.zeros((n, len(self.axis.segments)), np.int64)
+        return Kept(y, weight, n_solved, np.full(n, np.nan))
+
+    def fit(
+        self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working, kept: Kept | None = None
+    ) -> None:
+        """Fit a block of spectra (n, n_data), n <= SPECTRA_A_BLOCK, into the rows of `fits`.
+
+        `kept`: where the spectra are pieces of stars, which are not scored; of n rows.
+        """
         *block, memory = working
         spectra = _laid(self.axis, block, flux, error, self._layout.joined(starts, broadenings=self._start))
-        self._kernel(*self._given, spectra, fits.written(), memory)
+        self._kernel(*self._given, spectra, self._nothing_kept if kept is None else kept, fits.written(), memory)
+
+    def look(self, rows: np.ndarray, x: np.ndarray, dof: np.ndarray, gradient: np.ndarray, fits: Fits, kept, working):
+        """Look at pieces of stars at given parameters, see `build_piece_pass`; `kept` as `fit` left it."""
+        weights, terms, taps, axes, *_, alternatives, broadening = self._given
+        memory = working[-1]
+        given = weights, terms, taps, axes, alternatives, broadening
+        self._look(*given, kept, rows, x, dof, gradient, fits.written(), memory)
 
 
 def _laid(axis: PaddedAxis, block: list[np.ndarray], flux: np.ndarray, error: np.ndarray, starts) -> Spectra:
@@ -280,7 +311,7 @@ def _ones(n_row: int) -> np.ndarray:
     return ones
 
 
-def _box(networks: PixelNetworks, settings: FitSettings, log_step: float = 1.0) -> Box:
+def box_of(networks: PixelNetworks, settings: FitSettings, log_step: float = 1.0) -> Box:
     """What a search needs of the parameters; `log_step`: of the rest axis, in places of which broadenings are."""
     given = Parameters.of(networks, settings)
     own = given.layout.broadenings

@@ -132,22 +132,22 @@ def build_general_fit(
     @kernel
     def fit_all(
         weights, terms, taps, axes, rest, label_tables, templates, lags, own_start, box, limits, alternatives,
-        broadening, spectra, written, memory,
+        broadening, spectra, kept, written, memory,
     ):  # fmt: skip
         """Fit a block of spectra into `written`.
 
         `weights`: Precisions of Emulator.weights; `terms`: Terms; `taps`: Precisions of shift.tap_table, flat;
         `axes`: Axes; `rest`: Rest; `label_tables`: EstimateTables; `templates`, `lags`: of the Correlation;
         `own_start`: bool, whether the first start is estimated from the spectrum; `box`: Box; `limits`: Limits;
-        `alternatives`: Alternatives; `broadening`: Broadening; `spectra`: Spectra; `written`: Written; `memory`:
-        GeneralMemory.
+        `alternatives`: Alternatives; `broadening`: Broadening; `spectra`: Spectra; `kept`: Kept, for pieces
+        of stars; `written`: Written; `memory`: GeneralMemory.
         """
         x, matrix, chi2, counts = written.x, written.matrix, written.chi2, written.counts
         scatter, shifts, continua = written.extra_scatter, written.shifts, written.continua
         starts, ranges, places = spectra.starts, axes.ranges, axes.places
         y, weight, continuum, ones = memory.data.y, memory.data.weight, memory.data.continuum, memory.data.ones
         flat, flat_weight, n_solved = memory.data.flat, memory.data.flat_weight, memory.data.n_solved
-        single = memory.single
+        single, keeps = memory.single, len(kept.y) > 0
         lowest, highest, gradient = np.empty(n_parameter), np.empty(n_parameter), np.empty(n_parameter)
         again = np.empty((1, n_parameter))
         square, held = np.empty((n_parameter, n_parameter)), box.held.sum()
@@ -174,10 +174,13 @@ def build_general_fit(
                     flat, flat_weight, rest.left, rest.fraction, single.flat_rest, single.weight_rest,
                     single.product_rest,
                 )  # fmt: skip
-            if velocity:
+            if velocity and keeps and np.isfinite(kept.delta[i]):
+                delta = kept.delta[i]
+            elif velocity:
                 delta, shifts[i, SCORE], shifts[i, SECOND_SCORE] = correlate(
                     templates, lags, single.product_rest, single.weight_rest, memory.correlation
                 )
+            if velocity:
                 lowest[n_slope], highest[n_slope] = delta - limits.window, delta + limits.window
                 for s in range(starts.shape[1]):
                     starts[i, s, n_slope] = delta
@@ -245,6 +248,12 @@ def build_general_fit(
             chi2[i] = without_priors(least, own_box, x[i])
             counts[i, PASSES], counts[i, ENDED], counts[i, DISAGREE] = passes, ended, disagree
             scatter[i] = 0.0
+            if keeps:
+                for k in range(len(y)):
+                    kept.y[i, k], kept.weight[i, k] = y[k], weight[k]
+                for s in range(len(ranges)):
+                    kept.n_solved[i, s] = n_solved[s]
+                continue
             dof = counts[i, USED] - n_parameter + held - linear
             if is_needed(chi2[i], dof):
                 evaluate(problem.double, x[i], gradient, square)

@@ -35,6 +35,8 @@ def build_search(evaluate, n):
             for stage in range(2):
                 rough = stage == 0
                 near = rough_end if rough else limits.tolerance
+                if not rough and not near < rough_end:  # a piece of a star, for which that is near enough
+                    break
                 chi2, more, ended, last = minimise(
                     problem, box, trial, near, limits.most_passes, rough, last, trial_matrix, trial_pull
                 )

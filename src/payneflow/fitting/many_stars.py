@@ -1,0 +1,114 @@
+"""Observed spectra in batches -> stars: all spectra with one identifier are pieces of one star, wherever they lie."""
+
+import warnings
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from astropy.table import Table
+
+from payneflow.errors import SpectraError, SpectraWarning
+from payneflow.fitting.many import made_with, which_spectra
+from payneflow.fitting.pieces import Pieces
+from payneflow.fitting.run_meta import summed, united
+from payneflow.fitting.settings import FASTEST, FitSettings
+from payneflow.fitting.star_fits import COMMON
+from payneflow.fitting.stars import fit_stars
+from payneflow.network import PixelNetworks
+from payneflow.spectra import Spectra
+
+MOST_PIXELS = 2**27  # of all pieces together, which memory holds at once: 2 GB
+
+
+def fit_stars_of_batches(
+    networks: PixelNetworks,
+    batches: Iterable[Spectra],
+    settings: FitSettings,
+    *,
+    velocity: str = COMMON,
+    label_errors=None,
+    n_all: int | None = None,
+    processes: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Table, Table]:
+    """Fit all spectra of the batches, those with the same identifier as one star; the tables of `fit_stars`.
+
+    The pieces may lie in any order, files and axes. The table of stars has the meta of `fit_into`; that of pieces has
+    `spectrum`, the number of each, counted from 0 through all batches, and `path`, its file, in place of `part` and
+    `row`. Raises SpectraError where there is no spectrum, or where there are more pixels than MOST_PIXELS; what
+    `fit_stars` raises. Gives a SpectraWarning where no two spectra have the same identifier.
+    """
+    groups: list[list[Spectra]] = []
+    numbers: list[list[np.ndarray]] = []
+    begin, n_pixel = 0, 0
+    for batch in batches:
+        n_pixel += batch.flux.size
+        if n_pixel > MOST_PIXELS:
+            raise SpectraError(
+                f"{batch.path[0]}: more than {MOST_PIXELS} pixels, and pieces of stars are held in memory together. "
+                "Fit fewer files at a time, all pieces of a star among them."
+            )
+        own = next((k for k, group in enumerate(groups) if _same_axis(group[0], batch)), len(groups))
+        if own == len(groups):
+            groups.append([])
+            numbers.append([])
+        groups[own].append(batch)
+        numbers[own].append(np.arange(begin, begin + len(batch)))
+        begin += len(batch)
+    if not begin:
+        raise SpectraError("no spectrum to fit: expected files of observed spectra.")
+    every = [batch for group in groups for batch in group]
+    parts = [_pieces(networks, group, label_errors) for group in groups]
+    stars, pieces = fit_stars(parts, settings=settings, velocity=velocity, processes=processes, progress=progress)
+    if begin > 1 and len(stars) == begin:
+        said = (
+            "no two spectra have the same identifier: each is a star of one piece. Name the array that says which star"
+        )
+        warnings.warn(SpectraWarning(f"{every[0].path[0]}: {said} a spectrum is of as identifier."), stacklevel=2)
+    number = [np.concatenate(own) for own in numbers]
+    path = [np.concatenate([batch.path for batch in group]) for group in groups]
+    where = list(zip(pieces["part"], pieces["row"], strict=True))
+    pieces.replace_column("part", np.array([number[part][row] for part, row in where]))
+    pieces.replace_column("row", np.array([path[part][row] for part, row in where]))
+    pieces.rename_columns(["part", "row"], ["spectrum", "path"])
+    pieces["spectrum"].description = "number of the spectrum, counted from 0 through all files"
+    pieces["path"].description = "file that the spectrum was read from"
+    bad = [batch for batch in every if (batch.problem != "").any()]
+    unread = [
+        [(name, said) for name, said in zip(batch.identifier.tolist(), batch.problem.tolist(), strict=True) if said]
+        for batch in bad
+    ]
+    said = {"unreadable": united(unread), "left_out": summed(batch.n_left_out for batch in every)}
+    of_run = made_with(networks, settings, label_errors)
+    stars.meta |= said | of_run | which_spectra(stars, None, n_all)
+    pieces.meta |= of_run | {"n_row": len(pieces)}
+    return stars, pieces
+
+
+def _same_axis(one: Spectra, other: Spectra) -> bool:
+    return one.on_networks_axis == other.on_networks_axis and np.array_equal(one.wavelength, other.wavelength)
+
+
+def _pieces(networks: PixelNetworks, group: list[Spectra], label_errors) -> Pieces:
+    """All batches on one axis. A spectrum whose barycentric correction is no velocity takes no part."""
+    flux, flux_error, identifier, path = (
+        np.concatenate([getattr(batch, name) for batch in group])
+        for name in ("flux", "flux_error", "identifier", "path")
+    )
+    barycentric = _barycentric(group)
+    if barycentric is not None:
+        wrong = np.flatnonzero(~(np.abs(barycentric) < FASTEST))
+        for row in wrong:
+            said = f"{path[row]}: barycentric of {identifier[row]} is {barycentric[row]:g}, expected a velocity in km/s"
+            warnings.warn(SpectraWarning(f"{said} below {FASTEST:g}. Recorded as failed."), stacklevel=2)
+        barycentric[wrong], flux_error[wrong] = 0.0, np.inf
+    axis = None if group[0].on_networks_axis else group[0].wavelength
+    return Pieces(networks, flux, flux_error, identifier, axis, barycentric=barycentric, label_errors=label_errors)
+
+
+def _barycentric(group: list[Spectra]) -> np.ndarray | None:
+    """Corrections of all spectra of a group; 0 of those that could not be read. None: the layout names none."""
+    if all(batch.barycentric is None for batch in group):
+        return None
+    known = [np.zeros(len(batch)) if batch.barycentric is None else batch.barycentric for batch in group]
+    unread = np.concatenate([batch.problem for batch in group]) != ""
+    return np.where(unread, 0.0, np.concatenate(known))
