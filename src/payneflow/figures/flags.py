@@ -22,6 +22,7 @@ _MARKERS = {
     "STARTS_DISAGREE": ("h", GREEN),
     "MANY_OUTLIERS": ("P", SKY),
     "POOR_NETWORKS": ("X", INK),
+    "DOUBLE_LINED": ("H", VERMILION),
 }
 _MARKERS_OF_LABELS = {
     "AT_BOUND": ("d", SKY),

@@ -18,6 +18,7 @@ class FitFlag(IntFlag):
     STARTS_DISAGREE = 512
     MANY_OUTLIERS = 1024
     POOR_NETWORKS = 2048
+    DOUBLE_LINED = 8192
 
 
 FLAG_MEANINGS = {
@@ -33,6 +34,7 @@ FLAG_MEANINGS = {
     FitFlag.STARTS_DISAGREE: "another start ended at labels more than 1 sigma away with a chi2 less than 9 higher",
     FitFlag.MANY_OUTLIERS: "more than 1 % of the pixels are outliers (cosmic rays, dead columns), and were left out",
     FitFlag.POOR_NETWORKS: "most networks explain less than half of how their grid's spectra differ: training failed",
+    FitFlag.DOUBLE_LINED: "the light of two stars: RV1, RV2 and light_ratio; the labels are those of neither",
 }
 
 
