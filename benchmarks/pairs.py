@@ -90,12 +90,12 @@ def pairs(networks, stars: Stars, label_errors, n: int) -> None:
     flux, error, signal_to_noise = stars.observed((flux[0] + ratio[:, None] * flux[1]) / (1.0 + ratio[:, None]))
     table = fit_spectra(networks, flux, error, settings=SETTINGS, label_errors=label_errors)
     found = double_lined(table)
-    print(f"{'found of pairs, S/N':22}" + "".join(f"{one:>12}" for one in SIGNAL_TO_NOISE))
+    print(f"{'found of pairs, S/N':22}" + "".join(f"{one:>15}" for one in SIGNAL_TO_NOISE))
     for least, most in pairwise(SEPARATIONS):
         for low, high in pairwise(RATIOS):
             here = (separation >= least) & (separation < most) & (ratio >= low) & (ratio < high)
             cells = [share(found[here & (signal_to_noise == one)]) for one in SIGNAL_TO_NOISE]
-            print(f"{least:>4}-{most:<4} km/s {low:.2f}-{high:<5.2f}" + "".join(f"{cell:>12}" for cell in cells))
+            print(f"{least:>4}-{most:<4} km/s {low:.2f}-{high:<5.2f}" + "".join(f"{cell:>15}" for cell in cells))
     target = (separation > TARGET[0]) & (ratio > TARGET[1])
     beyond = f"beyond {TARGET[0]:g} km/s and a ratio of {TARGET[1]:g}"
     print(f"{beyond}: {share(found[target])}; the others {share(found[~target])}")

@@ -1,6 +1,7 @@
 """Two stars in one spectrum: pairs that were put in are found with their velocities, and single stars are not pairs."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from known_networks import line_networks
 from payneflow import fit_spectra
 from payneflow.fitting import FitFlag, FitSettings, SpectralModel
 from payneflow.fitting.engine.shift import to_places
-from payneflow.fitting.pairs import brighter_of, broad_as, is_better, spikes
+from payneflow.fitting.pairs import brighter_of, broad_as, candidates, is_better, spikes
 from payneflow.fitting.second_lines import LineSearch
 from payneflow.fitting.star_light import StarLight
 from payneflow.fitting.two_stars import Found, Observed, OneStar, TwoStars, projected, search
@@ -134,6 +135,19 @@ def test_neither_threads_nor_the_spectra_beside_it_change_a_bit(networks, pairs)
 
 
 # ------------------------------------------------------------------------------------------------------- its pieces
+
+
+def test_a_score_makes_a_candidate_unless_much_else_is_wrong():
+    """Of four spectra: chi2/dof 1, the same with a score of 4, and chi2/dof 9 with scores of 20 and 80."""
+    chi2 = np.array([1000.0, 1000.0, 9000.0, 9000.0])
+    fits = SimpleNamespace(chi2=chi2)
+    companion = np.array([1.0, 4.0, 10.0, 40.0])
+    quality = SimpleNamespace(dof=np.full(4, 1000), flags=np.zeros(4, int), companion=companion, grown=np.ones(4))
+    assert candidates(fits, quality).tolist() == [1, 3]  # 10^2 is less than 2 % of 8000, 40^2 is more
+    quality.flags[:] = FitFlag.MODEL_MISMATCH
+    assert candidates(fits, quality).tolist() == [0, 1, 3]
+    quality.flags[:] = FitFlag.FAILED
+    assert not len(candidates(fits, quality))
 
 
 @pytest.mark.parametrize("axis", ["own", "other"])

@@ -27,11 +27,13 @@ from payneflow.network import PixelNetworks
 from payneflow.spectra.bad_pixels import good_pixels
 
 COMPANION = 3.0  # sigma of a companion's score, of noise and the networks' errors; wider where chi2/dof is above 1
-POOR = 2.0  # chi2/dof: of a spectrum that is described no better, only a companion's score counts
+POOR = 2.0  # chi2/dof: of a spectrum that is described no better, only a companion's score counts, and only where its
+PART = 0.02  # square, by which chi2 would fall, is this part of what chi2 has beyond noise
 LINES = 4.0  # the same of lines in what the fit has left over
 LINES_OF_ONE = 3.5  # and in what one star with broad lines has left over
-LEAST, EACH = 25.0, 2.0  # by how much chi2 must fall, and for each parameter more, times chi2/dof
-SHARE = 0.25  # and of what two stars leave unexplained
+SHARE = 0.25  # of what two stars leave unexplained, by which chi2 must fall
+LIKELY = SHARE / 4.0  # that part of a score: two stars explain up to four times as much once all is searched for
+LEAST, EACH = 25.0, 2.0  # by how much it must fall besides, and for each parameter more, times chi2/dof
 MORE_TERMS = 3  # of the continuum, beside those of the fit: what is bent is no second star
 BLENDED = 12.0  # km/s, half the separation of a pair whose lines are one
 FIRST_SHARE = 0.15  # of the light, that a search gives to a second star
@@ -78,10 +80,12 @@ class Pair:
 
 def candidates(fits: Fits, quality: Quality) -> np.ndarray:
     """Rows (n,) of fits that may be of two stars, by what is known of them anyway."""
-    reduced = np.maximum(np.nan_to_num(fits.chi2, nan=1.0) / np.maximum(quality.dof, 1), 1.0)
-    flags = np.asarray(quality.flags)
-    stands_out = quality.companion > COMPANION * np.sqrt(reduced)
-    differs = ((flags & FitFlag.MODEL_MISMATCH) > 0) & (reduced < POOR)
+    chi2, dof = np.nan_to_num(fits.chi2, nan=1.0), np.maximum(quality.dof, 1)
+    reduced, flags = np.maximum(chi2 / dof, 1.0), np.asarray(quality.flags)
+    explains = (np.nan_to_num(quality.companion) * quality.grown) ** 2
+    poor = reduced > POOR
+    stands_out = (quality.companion > COMPANION * np.sqrt(reduced)) & ~(poor & (explains < PART * (chi2 - dof)))
+    differs = ((flags & FitFlag.MODEL_MISMATCH) > 0) & ~poor
     return np.flatnonzero((stands_out | differs) & ((flags & FitFlag.FAILED) == 0))
 
 
@@ -123,7 +127,7 @@ class PairSearch:
         bad = spikes(residual)
         seen, residual = seen.without(bad), np.where(bad, 0.0, residual)
         lines = self._lines.strongest(residual, level * seen.root, shift, labels)
-        if lines.score < LINES * grown * np.sqrt(_reduced(float((residual**2).sum()), seen, 0)):
+        if not _stands_out(lines.score, LINES * grown, float((residual**2).sum()), seen):
             return None
         return self._compare(light, seen, np.concatenate([labels, [rotation, 0.0, shift, 0.0]]), grown)
 
@@ -139,7 +143,7 @@ class PairSearch:
         labels, shift = one.x[:n], one.x[n + 2]
         factor = continuum_of(light, one_star.at(one.x)[0], seen) * seen.root
         lines = self._lines.strongest(one.residual, factor, shift, labels)
-        if lines.score < LINES_OF_ONE * grown * np.sqrt(_reduced(one.chi2, seen, len(start))):
+        if not _stands_out(lines.score, LINES_OF_ONE * grown, one.chi2, seen):
             return None
         seen = seen.without(~light.inside(lines.shift))
         half = to_places(BLENDED, light.log_step)
@@ -169,6 +173,12 @@ class PairSearch:
         if ratio > 1.0:
             velocity, errors, ratio, ratio_error = velocity[::-1], errors[::-1], 1.0 / ratio, ratio_error / ratio**2
         return Pair(tuple(velocity.tolist()), tuple(errors.tolist()), float(ratio), float(ratio_error))
+
+
+def _stands_out(score: float, limit: float, chi2: float, seen: Observed) -> bool:
+    """Are lines of this score beyond a limit in sigma, and a part of what chi2 has beyond noise that matters?"""
+    beyond = chi2 - np.count_nonzero(seen.root)
+    return score > limit * np.sqrt(_reduced(chi2, seen, 0)) and score**2 > LIKELY * beyond
 
 
 def is_better(one: Found, two: Found, seen: Observed, n_two: int, n_one: int) -> bool:
