@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 # of a table of fits (fitting/table.py, fitting/many.py), beside those of the labels
 COLUMNS = ("spectrum", "identifier", "path", "RV", "RV_error", "covariance", "SNR", "chi2", "dof", "iterations")
+COLUMNS += ("RV1", "RV1_error", "RV2", "RV2_error", "light_ratio", "light_ratio_error")
 COLUMNS += ("n_pixel", "n_masked", "n_outlier", "mismatch", "mismatch_kind", "extra_scatter", "flags")
 COLUMNS += ("n_piece", "n_fitted", "RV_scatter", "RV_chance")  # of stars in pieces (fitting/star_tables.py)
 ERROR, TRUE, FLAGS = "_error", "_true", "_flags"  # what follows a label's name in the names of its columns

@@ -23,6 +23,7 @@ _MARKERS = {
     "MANY_OUTLIERS": ("P", SKY),
     "POOR_NETWORKS": ("X", INK),
     "RV_VARIABLE": ("*", VERMILION),
+    "DOUBLE_LINED": ("H", VERMILION),
 }
 _MARKERS_OF_LABELS = {
     "AT_BOUND": ("d", SKY),

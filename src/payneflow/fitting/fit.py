@@ -11,7 +11,9 @@ from astropy.table import Column, Table
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, engine_for
 from payneflow.fitting.engine.starts import spread
+from payneflow.fitting.flags import FitFlag
 from payneflow.fitting.flux_units import check_continuum, in_own_units, in_shares, networks_of_shares
+from payneflow.fitting.pairs import Pairs, PairSearch, candidates
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
 from payneflow.fitting.quality import Fits, quality_of
 from payneflow.fitting.sampling import check_sampling
@@ -87,7 +89,11 @@ def fit_spectra(
         progress=progress,
     )
     quality = quality_of(networks, settings, fits, label_errors, exclude)
-    table = results_table(networks, settings, fits, quality, np.shape(flux)[-1])
+    pairs = None
+    if settings.velocity:
+        pairs = _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes)
+        quality.flags[pairs.found] |= FitFlag.DOUBLE_LINED
+    table = results_table(networks, settings, fits, quality, np.shape(flux)[-1], pairs)
     table.meta["errors"] = "formal" if label_errors is None else "calibrated"
     if spectrum is not None:
         table["spectrum"][:] = spectrum
@@ -142,6 +148,21 @@ def search_spectra(
         done += len(part.chi2)
     in_own_units(networks, fits, *shares)
     return fits
+
+
+def _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes) -> Pairs:
+    """Which of the spectra are two stars; arguments as those of `fit_spectra`."""
+    pairs, rows = Pairs.none(len(fits.chi2)), candidates(fits, quality)
+    if not len(rows):
+        return pairs
+    axis = _checked_axis(wavelength)
+    flux, flux_error = in_shares(networks, *_checked(networks, flux, flux_error, axis))
+    for own, of_group in groups_of(resolution, *flux.shape):
+        here = rows if of_group is None else np.intersect1d(rows, of_group)
+        if len(here):
+            pair_search = PairSearch(networks, settings, axis, own)
+            pairs.put(here, pair_search.find(here, flux, flux_error, fits, quality, processes))
+    return pairs
 
 
 def groups_of(resolution, n: int, n_data: int) -> list[tuple[np.ndarray | float | None, np.ndarray | None]]:

@@ -19,6 +19,7 @@ class FitFlag(IntFlag):
     MANY_OUTLIERS = 1024
     POOR_NETWORKS = 2048
     RV_VARIABLE = 4096
+    DOUBLE_LINED = 8192
 
 
 FLAG_MEANINGS = {
@@ -35,6 +36,7 @@ FLAG_MEANINGS = {
     FitFlag.MANY_OUTLIERS: "more than 1 % of the pixels are outliers (cosmic rays, dead columns), and were left out",
     FitFlag.POOR_NETWORKS: "most networks explain less than half of how their grid's spectra differ: training failed",
     FitFlag.RV_VARIABLE: "velocities of the pieces of a star differ by more than their errors: a chance below 0.1 %",
+    FitFlag.DOUBLE_LINED: "the light of two stars: RV1, RV2 and light_ratio; the labels are those of neither",
 }
 
 

@@ -192,13 +192,16 @@ class Mismatch:
     """Of n fits: is the star another than the model describes, by how many sigma, of which kind, and what it may do.
 
     `found` (n,) bool; `sigma` (n,) of the test it fails most clearly; `kind` (n,) text, NONE where none is found;
-    `covariance` (n, n_parameter, n_parameter) to be added to the formal one.
+    `covariance` (n, n_parameter, n_parameter) to be added to the formal one. `companion` (n,): sigma of that test;
+    `grown` (n,): by how much the networks' errors widen what noise alone would make of a companion.
     """
 
     found: np.ndarray
     sigma: np.ndarray
     kind: np.ndarray
     covariance: np.ndarray
+    companion: np.ndarray
+    grown: np.ndarray
 
 
 def find_mismatch(
@@ -241,7 +244,9 @@ def find_mismatch(
     added += found[:, None, None] * (scale[:, None, None] * spread + (scale - 1.0)[:, None, None] * formal)
     explained = np.einsum("na,na->n", scores.score, scores.amplitudes(scores.present))
     named = explained > EXPLAINED * (chi2 - dof)
-    return Mismatch(found, _sigma(smallest), _kinds(alone, named, found), added)
+    return Mismatch(
+        found, _sigma(smallest), _kinds(alone, named, found), added, alone[:, COMPANION], _grown(scores, alone)
+    )
 
 
 def _alone(scores: Scores, emulator: EmulatorScatter, grown: np.ndarray) -> np.ndarray:
@@ -251,6 +256,13 @@ def _alone(scores: Scores, emulator: EmulatorScatter, grown: np.ndarray) -> np.n
     safe = np.where(present, information, 1.0)
     variance = grown[:, None] / safe + np.einsum("nii->ni", emulator.covariance)
     return np.where(present, scores.score / safe / np.sqrt(variance), 0.0)
+
+
+def _grown(scores: Scores, alone: np.ndarray) -> np.ndarray:
+    """(n,), by how much the standard deviation of a companion's score exceeds that of noise."""
+    information = np.einsum("nii->ni", scores.information)[:, COMPANION]
+    of_noise = scores.score[:, COMPANION] / np.sqrt(np.where(information > 0.0, information, 1.0))
+    return np.divide(of_noise, alone[:, COMPANION], out=np.ones(len(alone)), where=np.abs(alone[:, COMPANION]) > 0.0)
 
 
 def _most_harmful(scores: Scores, alone: np.ndarray, formal: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ class Quality:
     """Of each fit, NaN where it failed: scaled labels (n, n_label), their covariance (n, n_label, n_label), the radial
     velocity and its error in km/s (n,), NaN where none is fitted; the degrees of freedom and the flags (n,); the flags
     of each label (n, n_label). By how many sigma the star is another than the model describes, and of which kind
-    (mismatch.py), (n,). `widths`: of the broadenings.
+    (mismatch.py), (n,). `widths`: of the broadenings. `companion`, `grown`: of its score, as a Mismatch has it, (n,).
     """
 
     scaled: np.ndarray
@@ -125,6 +125,8 @@ class Quality:
     mismatch_sigma: np.ndarray
     mismatch_kind: np.ndarray
     widths: Widths
+    companion: np.ndarray
+    grown: np.ndarray
 
 
 def quality_of(
@@ -214,9 +216,11 @@ def quality_of(
     labels = layout.labels
     sigma, kind = np.full(len(x), np.nan), np.full(len(x), NONE, dtype="U10")
     sigma[good], kind[good] = mismatch.sigma, mismatch.kind
+    companion, grown = np.full(len(x), np.nan), np.ones(len(x))
+    companion[good], grown[good] = mismatch.companion, mismatch.grown
     return Quality(
         x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, label_flags, sigma, kind,
-        widths,
+        widths, companion, grown,
     )  # fmt: skip
 
 

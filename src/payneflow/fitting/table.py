@@ -6,6 +6,7 @@ from astropy.table import Table
 from payneflow.fitting.engine.arguments import OUTLIERS, PASSES, USED
 from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag, LabelFlag
 from payneflow.fitting.mismatch import KINDS, SCATTER
+from payneflow.fitting.pairs import Pairs
 from payneflow.fitting.parameters import VELOCITY, VELOCITY_UNIT
 from payneflow.fitting.quality import Fits, Quality
 from payneflow.fitting.settings import FitSettings
@@ -17,7 +18,12 @@ OF_WIDTHS = LabelFlag.AT_BOUND, LabelFlag.UPPER_LIMIT
 
 
 def results_table(
-    networks: PixelNetworks, settings: FitSettings, fits: Fits, quality: Quality, n_data: int | np.ndarray
+    networks: PixelNetworks,
+    settings: FitSettings,
+    fits: Fits,
+    quality: Quality,
+    n_data: int | np.ndarray,
+    pairs: Pairs | None = None,
 ) -> Table:
     """The fits, one row a spectrum of `n_data` pixels, in the labels' own units.
 
@@ -25,7 +31,8 @@ def results_table(
     0 the error of a label that is held, and its flags (`Teff_flags`, sum of LabelFlag); of a broadening that is fitted
     or held `vsini`, `vsini_error` and `vsini_limit` in km/s, the last NaN unless `vsini_flags` has UPPER_LIMIT, and
     `vmac` alike; with a velocity `RV`,
-    `RV_error` in km/s; `covariance` (n_label, n_label) of the labels in those units; `SNR`, `chi2`, `dof`,
+    `RV_error` in km/s, and of two stars (`pairs`) `RV1`, `RV2`, their errors, `light_ratio` and its error, else NaN;
+    `covariance` (n_label, n_label) of the labels in those units; `SNR`, `chi2`, `dof`,
     `iterations`, `n_pixel`, `n_masked`, `n_outlier`, `extra_scatter`, `mismatch` and `mismatch_kind` (mismatch.py),
     `flags` (sum of FitFlag). A failed fit is NaN.
     Meta: `label_names`, `flags` and `label_flags` (name: bit), `mode` (FitSettings.mode).
@@ -53,6 +60,8 @@ def results_table(
     if settings.velocity:
         add_column(table, VELOCITY, quality.velocity, "radial velocity, positive away from the observer", VELOCITY_UNIT)
         add_column(table, f"{VELOCITY}_error", quality.velocity_error, f"1 sigma error of {VELOCITY}", VELOCITY_UNIT)
+    if pairs is not None:
+        _add_pairs(table, pairs)
     add_column(table, "covariance", covariance, "covariance of the labels, in the order and units of the label columns")
     add_column(table, "SNR", fits.snr, "median of flux / flux_error over the used pixels")
     add_column(
@@ -79,6 +88,15 @@ def results_table(
     table.meta["label_flags"] = {flag.name: int(flag) for flag in LabelFlag}
     table.meta["mode"] = settings.mode(networks.label_names)
     return table
+
+
+def _add_pairs(table: Table, pairs: Pairs) -> None:
+    for k, (name, which) in enumerate((("RV1", "brighter"), ("RV2", "fainter"))):
+        described = f"radial velocity of the {which} of two stars, where DOUBLE_LINED is set"
+        add_column(table, name, pairs.velocity[:, k], described, VELOCITY_UNIT)
+        add_column(table, f"{name}_error", pairs.velocity_error[:, k], f"1 sigma error of {name}", VELOCITY_UNIT)
+    add_column(table, "light_ratio", pairs.ratio, "light of the fainter of two stars over that of the brighter one")
+    add_column(table, "light_ratio_error", pairs.ratio_error, "1 sigma error of light_ratio")
 
 
 def add_column(table: Table, name: str, values: np.ndarray, description: str, unit: str = "") -> None:
