@@ -155,8 +155,8 @@ def _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, r
     pairs, rows = Pairs.none(len(fits.chi2)), candidates(fits, quality)
     if not len(rows):
         return pairs
-    axis = _checked_axis(wavelength)
-    flux, flux_error = in_shares(networks, *_checked(networks, flux, flux_error, axis))
+    axis = checked_axis(wavelength)
+    flux, flux_error = in_shares(networks, *checked_flux(networks, flux, flux_error, axis))
     for own, of_group in groups_of(resolution, *flux.shape):
         here = rows if of_group is None else np.intersect1d(rows, of_group)
         if len(here):

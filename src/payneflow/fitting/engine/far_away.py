@@ -22,6 +22,15 @@ from payneflow.simd import (
 from payneflow.weights import LINEAR, LOGISTIC
 
 
+@inlined
+def through_pair(z, z_a, z_b, w_a, w_b):
+    """`z` with what two neurons of the arguments z_a and z_b add to it; they share one division."""
+    one = like(z, 1.0)
+    e_a, e_b = one + power_of_two(z_a), one + power_of_two(z_b)
+    inverse = one / (e_a * e_b)
+    return z + w_a * inverse * e_b + w_b * inverse * e_a
+
+
 @cache
 def build_changes(n_label, n_neurons, kind=LOGISTIC):
     """The kernel for networks of this size; `kind`: of the Emulator."""
@@ -33,26 +42,30 @@ def build_changes(n_label, n_neurons, kind=LOGISTIC):
     offset, span, linear = OFFSET, SPAN, kind == LINEAR
 
     @inlined
-    def network(weights, group, labels):
-        """Flux of a group of pixels."""
+    def network(weights, group, labels, others, fluxes):
+        """Flux of a group of pixels for two vectors of labels into `fluxes`: the weights are read once for both."""
         width = CACHE_LINE // weights.itemsize
         first = group * n_row * width
         z = load_line(weights, first + (n_row - 1) * width)
+        z_other = z
         one = like(z, 1.0)
         for pair in range(n_pair):
             a = first + 2 * pair * stride * width
             b = a + stride * width
             z_a, z_b = load_line(weights, a + n_label * width), load_line(weights, b + n_label * width)
+            other_a, other_b = z_a, z_b
             for j in range(n_label):
-                z_a = z_a + load_line(weights, a + j * width) * get(labels, j)
-                z_b = z_b + load_line(weights, b + j * width) * get(labels, j)
-            e_a, e_b = one + power_of_two(z_a), one + power_of_two(z_b)
-            inverse = one / (e_a * e_b)
-            z = z + load_line(weights, a + (n_label + 1) * width) * inverse * e_b
-            z = z + load_line(weights, b + (n_label + 1) * width) * inverse * e_a
-        if linear:
-            return z
-        return (one / (one + power_of_two(z)) - like(z, offset)) * like(z, 1.0 / span)
+                w_a, w_b = load_line(weights, a + j * width), load_line(weights, b + j * width)
+                z_a, z_b = z_a + w_a * get(labels, j), z_b + w_b * get(labels, j)
+                other_a, other_b = other_a + w_a * get(others, j), other_b + w_b * get(others, j)
+            w_a, w_b = load_line(weights, a + (n_label + 1) * width), load_line(weights, b + (n_label + 1) * width)
+            z = through_pair(z, z_a, z_b, w_a, w_b)
+            z_other = through_pair(z_other, other_a, other_b, w_a, w_b)
+        if not linear:
+            z = (one / (one + power_of_two(z)) - like(z, offset)) * like(z, 1.0 / span)
+            z_other = (one / (one + power_of_two(z_other)) - like(z, offset)) * like(z, 1.0 / span)
+        put(fluxes, 0, z)
+        put(fluxes, 1, z_other)
 
     @kernel
     def changes(weights, variance, noise, x, first, places, squares):
@@ -61,26 +74,30 @@ def build_changes(n_label, n_neurons, kind=LOGISTIC):
 
         `weights`: of Emulator, float32; `variance`: (n_pixel of the padded axis,) float32; `noise`: (n_star,) variance
         to be added; `x`: (n_star, n_label) scaled labels; `places`: (n_place, n_label) scaled labels to look at, those
-        of star i from first[i] to first[i + 1]. A group of pixels is done for all places of a star, while its weights
-        are at hand.
+        of star i from first[i] to first[i + 1], an even number. A group of pixels is done for all places of a star,
+        while its weights are at hand.
         """
         width = CACHE_LINE // weights.itemsize
         base = load_line(weights, 0)
-        labels = registers_like(base, n_label)
+        labels, others = registers_like(base, n_label), registers_like(base, n_label)
+        fluxes = registers_like(base, 2)
         squares[:] = 0.0
         for star in range(len(x)):
             if first[star] == first[star + 1]:
                 continue
             for group in range(len(variance) // width):
-                for place in range(first[star] - 1, first[star + 1]):
-                    of_star = place < first[star]
+                for j in range(n_label):
+                    put(labels, j, like(base, x[star, j]))
+                network(weights, group, labels, labels, fluxes)
+                base = get(fluxes, 0)
+                both = load_line(variance, group * width) + like(base, noise[star])
+                for place in range(first[star], first[star + 1], 2):
                     for j in range(n_label):
-                        put(labels, j, like(base, x[star, j] if of_star else places[place, j]))
-                    flux = network(weights, group, labels)
-                    if of_star:
-                        base = flux
-                    else:
-                        away, both = flux - base, load_line(variance, group * width) + like(base, noise[star])
-                        squares[place] += total(away * away / both)
+                        put(labels, j, like(base, places[place, j]))
+                        put(others, j, like(base, places[place + 1, j]))
+                    network(weights, group, labels, others, fluxes)
+                    for of_two in range(2):
+                        away = get(fluxes, of_two) - base
+                        squares[place + of_two] += total(away * away / both)
 
     return changes

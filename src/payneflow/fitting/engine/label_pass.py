@@ -11,6 +11,7 @@ of one cache line of the padded axis, see emulator.py. A neuron's activation is 
 from functools import cache
 from math import log
 
+from payneflow.fitting.engine.products import GROUPS, build_products, place_of
 from payneflow.fitting.engine.whole_pass import WHOLE, build_whole_predict
 from payneflow.scaling import OFFSET, SPAN
 from payneflow.simd import (
@@ -29,13 +30,16 @@ from payneflow.simd import (
 )
 from payneflow.weights import LINEAR, LOGISTIC
 
+MOST_IN_REGISTERS = 6  # labels up to which the sums of a pass fit into the CPU's registers
+
 
 @cache
 def build_network(n_label, n_neurons, output=LOGISTIC):
     """The part of every pass that computes the flux of one group of pixels and its derivatives by the labels."""
     n_pair = -(-n_neurons // 2)
     stride = n_label + 2
-    n_row = 2 * n_pair * stride + 1
+    n_down, n_row = 2 * n_pair, 2 * n_pair * stride + 1
+    n_fours = n_label // 4 * 4
     slope_scale = log(2.0) ** 2 / SPAN  # w1 and w0 both carry a factor -log2(e)
     offset, span = OFFSET, SPAN
     linear, linear_scale = output == LINEAR, -log(2.0)  # w1 carries none
@@ -47,8 +51,7 @@ def build_network(n_label, n_neurons, output=LOGISTIC):
         first = group * n_row * width
         z = load_line(weights, first + (n_row - 1) * width)
         one = like(z, 1.0)
-        for j in range(n_label):
-            put(slopes, j, like(z, 0.0))
+        downs = registers_like(z, n_down)  # what the output's argument owes to that of each neuron
         for pair in range(n_pair):
             a = first + 2 * pair * stride * width
             b = a + stride * width
@@ -62,19 +65,32 @@ def build_network(n_label, n_neurons, output=LOGISTIC):
             q_a = load_line(weights, a + (n_label + 1) * width) * h_a
             q_b = load_line(weights, b + (n_label + 1) * width) * h_b
             z = z + q_a + q_b
-            q_a, q_b = q_a - q_a * h_a, q_b - q_b * h_b
-            for j in range(n_label):
-                slope = get(slopes, j) + q_a * load_line(weights, a + j * width)
-                put(slopes, j, slope + q_b * load_line(weights, b + j * width))
+            put(downs, 2 * pair, q_a - q_a * h_a)
+            put(downs, 2 * pair + 1, q_b - q_b * h_b)
         if linear:
-            for j in range(n_label):
-                put(slopes, j, get(slopes, j) * like(z, linear_scale))
-            return z
-        output = one / (one + power_of_two(z))
-        slope = output * (one - output) * like(z, slope_scale)
-        for j in range(n_label):
-            put(slopes, j, get(slopes, j) * slope)
-        return (output - like(z, offset)) * like(z, 1.0 / span)
+            flux, slope_of_output = z, like(z, linear_scale)
+        else:
+            output = one / (one + power_of_two(z))
+            flux, slope_of_output = (output - like(z, offset)) * like(z, 1.0 / span), output * (one - output) * like(z, slope_scale)
+        zero = like(z, 0.0)
+        for j in range(0, n_fours, 4):
+            s_0, s_1, s_2, s_3 = zero, zero, zero, zero
+            for neuron in range(n_down):
+                down, at = get(downs, neuron), first + (neuron * stride + j) * width
+                s_0 = s_0 + down * load_line(weights, at)
+                s_1 = s_1 + down * load_line(weights, at + width)
+                s_2 = s_2 + down * load_line(weights, at + 2 * width)
+                s_3 = s_3 + down * load_line(weights, at + 3 * width)
+            put(slopes, j, s_0 * slope_of_output)
+            put(slopes, j + 1, s_1 * slope_of_output)
+            put(slopes, j + 2, s_2 * slope_of_output)
+            put(slopes, j + 3, s_3 * slope_of_output)
+        for j in range(n_fours, n_label):
+            slope = zero
+            for neuron in range(n_down):
+                slope = slope + get(downs, neuron) * load_line(weights, first + (neuron * stride + j) * width)
+            put(slopes, j, slope * slope_of_output)
+        return flux
 
     return network
 
@@ -124,7 +140,14 @@ def build_subtract(n_label, n_neurons):
 
 @cache
 def build_label_pass(n_label, n_neurons):
-    """The pass of a fit of labels alone, flux on the networks' own pixels: everything in registers."""
+    """The pass of a fit of labels alone, flux on the networks' own pixels."""
+    if n_label > MOST_IN_REGISTERS:
+        return _build_pass_of_many(n_label, n_neurons)
+    return _build_pass_of_few(n_label, n_neurons)
+
+
+def _build_pass_of_few(n_label, n_neurons):
+    """The pass with all sums in registers."""
     network = build_network(n_label, n_neurons)
     n_sum = 1 + n_label + n_label * (n_label + 1) // 2
 
@@ -160,5 +183,54 @@ def build_label_pass(n_label, n_neurons):
             for k in range(j + 1):
                 matrix[j, k] = matrix[k, j] = total(get(sums, 1 + n_label + j * (j + 1) // 2 + k))
         return total(get(sums, 0))
+
+    return evaluate
+
+
+def _build_pass_of_many(n_label, n_neurons):
+    """The pass whose sums are formed tile by tile (products.py); the residual is a row beside the derivatives."""
+    network = build_network(n_label, n_neurons)
+    n_row, n_sum, add = build_products(n_label + 1)
+    groups, n_collected = GROUPS, GROUPS * n_row
+
+    @part
+    def collect(problem, first, stop, labels, slopes, rows, row_weights):
+        """Rows of the groups from `first` on; those from `stop` on have no weight."""
+        weights, flux, inverse_variance = problem.weights, problem.flux, problem.inverse_variance
+        width = CACHE_LINE // weights.itemsize
+        for count in range(groups):
+            group = first + count
+            if group < stop:
+                prediction = network(weights, group, labels, slopes)
+                for j in range(n_label):
+                    put(rows, count * n_row + j, get(slopes, j))
+                put(rows, count * n_row + n_label, load_line(flux, group * width) - prediction)
+                put(row_weights, count, load_line(inverse_variance, group * width))
+            else:
+                put(row_weights, count, like(get(labels, 0), 0.0))
+
+    @part
+    def evaluate(problem, x, gradient, matrix):
+        """As that of few labels."""
+        zero = like(load_line(problem.weights, 0), 0.0)
+        labels, slopes = registers_like(zero, n_label), registers_like(zero, n_label)
+        sums, rows, row_weights = (
+            registers_like(zero, n_sum), registers_like(zero, n_collected), registers_like(zero, groups)
+        )  # fmt: skip
+        for j in range(n_label):
+            put(labels, j, like(zero, x[j]))
+        for m in range(n_sum):
+            put(sums, m, zero)
+        for m in range(n_collected):
+            put(rows, m, zero)
+        n_group = problem.flux.size * problem.flux.itemsize // CACHE_LINE
+        for group in range(0, n_group, groups):
+            collect(problem, group, n_group, labels, slopes, rows, row_weights)
+            add(rows, row_weights, sums)
+        for j in range(n_label):
+            gradient[j] = total(get(sums, place_of(n_label, j)))
+            for k in range(j + 1):
+                matrix[j, k] = matrix[k, j] = total(get(sums, place_of(j, k)))
+        return total(get(sums, place_of(n_label, n_label)))
 
     return evaluate

@@ -1,9 +1,9 @@
 """The least chi2 of one spectrum in a box of parameters: damped Gauss-Newton steps, first in single precision.
 
-A step solves (S + damping diag S) step = gradient in the box (bounded_step.py). In single precision S is the
-Gauss-Newton matrix H = sum w J J'; it stops when a step is shorter than ROUGH_END sigma. In double precision S = H + B,
-where B is an estimate of what H leaves out (curvature.py). A step that raises chi2 is not taken, but B learns from it;
-damping grows where that is not enough.
+A step solves (S + damping diag S) step = gradient in the box (bounded_step.py). S = H + B, where H is the Gauss-Newton
+matrix sum w J J' and B an estimate of what it leaves out (curvature.py). A step that raises chi2 is not taken, but B
+learns from it; damping grows where that is not enough. In single precision it stops when a step is shorter than
+ROUGH_END sigma, or when steps shrink no more, because they are rounding.
 
 The length of a step is in sigma: (step' H step)^(1/2). Steps of a converging search shrink by a nearly constant factor,
 so the last two lengths predict the next: a fit ends when what is left to go is below the tolerance, and its last step
@@ -16,15 +16,17 @@ from typing import NamedTuple
 import numpy as np
 
 from payneflow.fitting.engine.bounded_step import bounded_step
-from payneflow.fitting.engine.curvature import learn
+from payneflow.fitting.engine.curvature import learn, positive
 from payneflow.fitting.engine.widths import SOFT, floored_width
 from payneflow.simd import part
 
-ROUGH_END = 0.1  # sigma: single precision has brought the fit so near
+ROUGH_END = 0.001  # sigma: single precision brings the fit so near
 FIRST_DAMPING, DAMPING_UP, DAMPING_DOWN = 0.01, 10.0, 0.1
 NO_DAMPING, MOST_DAMPING = 1e-4, 1e8  # below the first there is none; above the second no step lowers chi2
 LONGEST_LAST = 0.3  # sigma: a longer step is never taken without another pass
-ROUNDING_STEP = 1e-3  # sigma: chi2 of so short a step differs by rounding alone
+ROUNDING_STEP, ROUGH_ROUNDING_STEP = 1e-3, 0.03  # sigma: chi2 of so short a step differs by rounding alone
+LEAST_SHRINKING = 0.8  # of the step before: short steps in single precision that stay longer are rounding
+LONGEST_LEARNT = 3.0  # sigma: over a longer step in single precision, H changes more than B can tell
 
 CONVERGED, ROUNDED, STUCK, TOO_MANY = range(4)  # how a search ended
 
@@ -61,21 +63,25 @@ def build_minimiser(evaluate, n):
         return chi2
 
     @part
-    def minimise(problem, box, x, tolerance, most, rough, last, matrix, pull):
+    def minimise(problem, box, x, tolerance, most, rough, last, beyond, matrix, pull):
         """Move x (n,) to the least chi2 in the box.
 
         `problem`: Precisions; `rough`: in the single one, and only until it is near.
-        `box`: Box. `tolerance` in sigma; `most` passes; `last`: length of the step before, in sigma. `matrix` (n, n) is
-        that of the last pass, priors included; `pull` (n,): see bounded_step.
+        `box`: Box. `tolerance` in sigma; `most` passes; `last`: length of the step before, in sigma; `beyond` (n, n) is
+        B, which is known from the single precision in the double one. `matrix` (n, n) is that of the last pass, priors
+        included; `pull` (n,): see bounded_step.
         Returns chi2 with priors at the end, as the last pass predicts it, the number of passes, how the search ended
         (CONVERGED, ROUNDED, STUCK, TOO_MANY), and the length of the last step.
         """
         gradient, step, x_new, gradient_new = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-        matrix_new, hessian, beyond = np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+        matrix_new, hessian = np.empty((n, n)), np.empty((n, n))
         chi2 = measure(problem, rough, box, x, gradient, matrix)
+        if not positive(matrix, 1.0, beyond):
+            beyond[:] = 0.0
         for i in range(n):
             for j in range(n):
-                hessian[i, j], beyond[i, j] = matrix[i, j], 0.0
+                hessian[i, j] = matrix[i, j] + beyond[i, j]
+        rounding, longest = (ROUGH_ROUNDING_STEP, LONGEST_LEARNT) if rough else (ROUNDING_STEP, np.inf)
         passes, damping, failed = 1, 0.0, 0
         while True:
             length, lower = bounded_step(hessian, gradient, damping, x, box, step, pull)
@@ -87,30 +93,26 @@ def build_minimiser(evaluate, n):
             for i in range(n):
                 x_new[i] = min(max(x[i] + step[i], box.lowest[i]), box.highest[i])
             if damping < FIRST_DAMPING:
-                if rough:
-                    near = length < tolerance
-                else:
-                    near = length < tolerance or (length < LONGEST_LAST and length * length < tolerance * last)
-                if near:
+                if length < tolerance or (length < LONGEST_LAST and length * length < tolerance * last):
                     for i in range(n):
                         x[i] = x_new[i]
                     return chi2 - lower, passes, CONVERGED, length
+                if rough and length < rounding and length > LEAST_SHRINKING * last > 0.0:
+                    return chi2, passes, ROUNDED, last
             if passes >= most:
                 return chi2, passes, TOO_MANY, last
             chi2_new = measure(problem, rough, box, x_new, gradient_new, matrix_new)
             passes += 1
-            if chi2_new < chi2 or (length < ROUNDING_STEP and not rough):
-                known = not rough and learn(matrix_new, gradient, gradient_new, step, length, box.held, beyond)
+            if chi2_new < chi2 or length < rounding:
+                known = length < longest and learn(matrix_new, gradient, gradient_new, step, length, box.held, beyond)
                 chi2, last, failed = chi2_new, length, 0
                 for i in range(n):
                     x[i], gradient[i] = x_new[i], gradient_new[i]
                     for j in range(n):
                         matrix[i, j] = matrix_new[i, j]
                 damping = damping * DAMPING_DOWN if damping > NO_DAMPING else 0.0
-            elif rough and length < 1.0:
-                return chi2, passes, ROUNDED, last
             else:
-                known = not rough and learn(matrix, gradient, gradient_new, step, length, box.held, beyond)
+                known = length < longest and learn(matrix, gradient, gradient_new, step, length, box.held, beyond)
                 last, failed = 0.0, failed + 1
                 if not known or failed > 1:
                     damping = max(DAMPING_UP * damping, FIRST_DAMPING)

@@ -26,19 +26,20 @@ def build_search(evaluate, n):
         1 sigma away with a chi2 as good.
         """
         trial, trial_matrix = np.empty(n), np.empty((n, n))
-        trial_pull = np.empty(n)
+        trial_pull, beyond = np.empty(n), np.empty((n, n))
         best, best_ended, passes, disagree = np.inf, 0, 0, False
         for s in range(len(starts)):
             for i in range(n):
                 trial[i] = min(max(starts[s, i], box.lowest[i]), box.highest[i])
             chi2, ended, last = np.inf, 0, 0.0
+            beyond[:] = 0.0
             for stage in range(2):
                 rough = stage == 0
-                near = rough_end if rough else limits.tolerance
-                if not rough and not near < rough_end:  # a piece of a star, for which that is near enough
+                near = max(rough_end, limits.tolerance) if rough else limits.tolerance
+                if not rough and near > rough_end:  # a piece of a star, for which single precision is near enough
                     break
                 chi2, more, ended, last = minimise(
-                    problem, box, trial, near, limits.most_passes, rough, last, trial_matrix, trial_pull
+                    problem, box, trial, near, limits.most_passes, rough, last, beyond, trial_matrix, trial_pull
                 )
                 passes += more
             apart = 0.0
