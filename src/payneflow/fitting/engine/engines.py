@@ -33,7 +33,7 @@ from payneflow.fitting.engine.emulator import LINE, Emulator, PaddedAxis, emulat
 from payneflow.fitting.engine.general_fit import build_general_fit
 from payneflow.fitting.engine.general_pass import RESAMPLE, SHIFT, STAY
 from payneflow.fitting.engine.label_fit import build_label_fit
-from payneflow.fitting.engine.minimiser import Box
+from payneflow.fitting.engine.minimiser import END_OF_PIECE, Box
 from payneflow.fitting.engine.piece_pass import build_piece_pass
 from payneflow.fitting.engine.shift import NOWHERE, RestAxis, tap_table, to_places
 from payneflow.fitting.engine.starts import SAMPLES, LabelEstimate, predicted, spread
@@ -46,7 +46,6 @@ from payneflow.simd import LANES, aligned
 from payneflow.weights import LOGISTIC
 
 END_WITHIN = 0.05  # a fit ends so many tolerances from the minimum, as it predicts it: predictions err
-END_OF_PIECE = 0.1  # sigma from the minimum, where the fit of a piece of a star ends
 SPECTRA_A_BLOCK = 32  # spectra that a thread takes at a time
 FLAT_TERMS = 4  # of the continuum that spectra are divided by before correlation, where none is fitted
 

@@ -71,7 +71,8 @@ def build_network(n_label, n_neurons, output=LOGISTIC):
             flux, slope_of_output = z, like(z, linear_scale)
         else:
             output = one / (one + power_of_two(z))
-            flux, slope_of_output = (output - like(z, offset)) * like(z, 1.0 / span), output * (one - output) * like(z, slope_scale)
+            flux = (output - like(z, offset)) * like(z, 1.0 / span)
+            slope_of_output = output * (one - output) * like(z, slope_scale)
         zero = like(z, 0.0)
         for j in range(0, n_fours, 4):
             s_0, s_1, s_2, s_3 = zero, zero, zero, zero

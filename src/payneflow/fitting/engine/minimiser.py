@@ -21,6 +21,7 @@ from payneflow.fitting.engine.widths import SOFT, floored_width
 from payneflow.simd import part
 
 ROUGH_END = 0.001  # sigma: single precision brings the fit so near
+END_OF_PIECE = 0.1  # sigma: where the fit of a piece of a star alone ends, before the star is fitted
 FIRST_DAMPING, DAMPING_UP, DAMPING_DOWN = 0.01, 10.0, 0.1
 NO_DAMPING, MOST_DAMPING = 1e-4, 1e8  # below the first there is none; above the second no step lowers chi2
 LONGEST_LAST = 0.3  # sigma: a longer step is never taken without another pass

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from payneflow.fitting.engine.minimiser import ROUGH_END, build_minimiser
+from payneflow.fitting.engine.minimiser import END_OF_PIECE, ROUGH_END, build_minimiser
 from payneflow.fitting.engine.widths import floored_width
 from payneflow.simd import part
 
@@ -15,7 +15,7 @@ AS_GOOD = 9.0  # a chi2 less than this above the best (3 sigma) may be the truth
 def build_search(evaluate, n):
     """The search over the starts of `n` parameters, whose passes are `evaluate(problem, x, gradient, matrix)`."""
     minimise = build_minimiser(evaluate, n)
-    rough_end, as_good = ROUGH_END, AS_GOOD
+    rough_end, end_of_piece, as_good = ROUGH_END, END_OF_PIECE, AS_GOOD
 
     @part
     def search(problem, box, starts, limits, x, matrix, pull):
@@ -36,7 +36,9 @@ def build_search(evaluate, n):
             for stage in range(2):
                 rough = stage == 0
                 near = max(rough_end, limits.tolerance) if rough else limits.tolerance
-                if not rough and near > rough_end:  # a piece of a star, for which single precision is near enough
+                if (
+                    not rough and not near < end_of_piece
+                ):  # a piece of a star, for which single precision is near enough
                     break
                 chi2, more, ended, last = minimise(
                     problem, box, trial, near, limits.most_passes, rough, last, beyond, trial_matrix, trial_pull
