@@ -38,7 +38,7 @@ def build_search(evaluate, n):
                 near = max(rough_end, limits.tolerance) if rough else limits.tolerance
                 if (
                     not rough and not near < end_of_piece
-                ):  # a piece of a star, for which single precision is near enough
+                ):  # of a piece single precision is near enough
                     break
                 chi2, more, ended, last = minimise(
                     problem, box, trial, near, limits.most_passes, rough, last, beyond, trial_matrix, trial_pull
