@@ -7,7 +7,7 @@ scaled flux (scaling.py).
 import hashlib
 import json
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -218,12 +218,18 @@ class PixelNetworks:
     def _flux(self, output: np.ndarray) -> np.ndarray:
         return self.flux_scale.flux(unscale_flux(output))
 
+    def rounded(self) -> "PixelNetworks":
+        """These networks with weights rounded to single precision, whose file is half as large."""
+        return replace(self, **{key: getattr(self, key).astype(np.float32).astype(float) for key in PUBLISHED_KEYS})
+
     def write(self, path: str | Path) -> None:
         """Write the network file (npz). The six published keys keep their published names and shapes.
 
+        Weights that single precision holds without loss, as `rounded` leaves them, are stored in it.
         Raises NetworkFileError where `resolution_of_pixels` and the provenance both say a resolution.
         """
         arrays = {key: getattr(self, key) for key in _ARRAYS}
+        arrays |= {key: _as_stored(arrays[key]) for key in PUBLISHED_KEYS}
         names = {"label_names": np.array(self.label_names), "label_units": np.array(self.label_units)}
         provenance = json.dumps(self.provenance, sort_keys=True)
         split = {} if self.split is None else {"trains": self.split.trains, "split_name": self.split.name}
@@ -240,6 +246,13 @@ class PixelNetworks:
 
 
 _ARRAYS = (*PUBLISHED_KEYS, "x_min", "x_max", "wavelength", "emulator_rms")
+
+
+def _as_stored(weights: np.ndarray) -> np.ndarray:
+    """In single precision where that loses nothing."""
+    with np.errstate(over="ignore"):
+        single = weights.astype(np.float32)
+    return single if np.array_equal(single, weights, equal_nan=True) else weights
 
 
 # ------------------------------------------------------------------------------------------------- what a file may be
@@ -357,7 +370,7 @@ def read_networks(path: str | Path) -> PixelNetworks:
     """
     stored = _FILE.read(path)
     return PixelNetworks(
-        **{key: stored[key] for key in _ARRAYS},
+        **{key: stored[key].astype(float, copy=False) for key in _ARRAYS},  # predicted with in double precision
         label_names=tuple(str(name) for name in stored["label_names"]),
         label_units=tuple(str(unit) for unit in stored["label_units"]),
         provenance=json.loads(str(stored["provenance"])),

@@ -68,7 +68,7 @@ def gather(given: argparse.Namespace) -> None:
 
     trained = options.listed(given, given.trained)
     check_outputs([given.network, given.record], [*trained, given.list])
-    networks, record = gather_chunks(trained)
+    networks, record = gather_chunks(trained, given.single)
     networks.write(given.network)
     write_record(record, given.record)
     remove_checkpoints(trained)
@@ -142,6 +142,8 @@ def add_subcommands(add) -> None:
     options.add_list(one)
     one.add_argument("--network", required=True, metavar="FILE", help="network file to write (npz)")
     one.add_argument("--record", required=True, metavar="FILE", help="training record to write (ecsv)")
+    rounded = "round the weights to single precision: half the file, to hand on; flux changes by 1e-6 at most"
+    one.add_argument("--single", action="store_true", help=rounded)
 
     one = add(evaluate, "neural_network.npz resources/hband_grid.npz --output evaluation.npz")
     options.add_network(one)
