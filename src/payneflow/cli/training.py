@@ -142,7 +142,7 @@ def add_subcommands(add) -> None:
     options.add_list(one)
     one.add_argument("--network", required=True, metavar="FILE", help="network file to write (npz)")
     one.add_argument("--record", required=True, metavar="FILE", help="training record to write (ecsv)")
-    rounded = "round the weights to single precision: half the file, to hand on; flux changes by 1e-6 at most"
+    rounded = "round the weights to single precision: half the file, to hand on; flux changes by some 1e-7"
     one.add_argument("--single", action="store_true", help=rounded)
 
     one = add(evaluate, "neural_network.npz resources/hband_grid.npz --output evaluation.npz")
