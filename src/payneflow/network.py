@@ -282,12 +282,17 @@ class PixelNetworks(Networks):
     def _flux(self, output: np.ndarray) -> np.ndarray:
         return self.flux_scale.flux(output if self.output == LINEAR else unscale_flux(output))
 
+    def rounded(self) -> "PixelNetworks":
+        """These networks with weights rounded to single precision, whose file is half as large."""
+        return replace(self, **{key: getattr(self, key).astype(np.float32).astype(float) for key in PUBLISHED_KEYS})
+
     def write(self, path: str | Path) -> None:
         """Write the network file (npz). The six published keys keep their published names and shapes.
 
+        Weights that single precision holds without loss, as `rounded` leaves them, are stored in it.
         Raises NetworkFileError where `resolution_of_pixels` and the provenance both say a resolution.
         """
-        stored = {key: getattr(self, key) for key in PUBLISHED_KEYS} | self._facts()
+        stored = {key: _as_stored(getattr(self, key)) for key in PUBLISHED_KEYS} | self._facts()
         version = WITHOUT_RESOLUTION if self.resolution_of_pixels is None else OF_LOGISTIC
         if self.output != LOGISTIC:
             stored["output"], version = self.output, FORMAT_VERSION
@@ -311,6 +316,13 @@ def write_stored(file: FileOf, path: str | Path, stored: Arrays, version: int | 
     if said:
         raise NetworkFileError(f"{path}: {said}. Leave out resolution_of_pixels, or that of the provenance.")
     file.write(path, stored, version)
+
+
+def _as_stored(weights: np.ndarray) -> np.ndarray:
+    """In single precision where that loses nothing."""
+    with np.errstate(over="ignore"):
+        single = weights.astype(np.float32)
+    return single if np.array_equal(single, weights, equal_nan=True) else weights
 
 
 # ------------------------------------------------------------------------------------------------- what a file may be
@@ -445,7 +457,9 @@ def read_networks(path: str | Path) -> Networks:
         return read_whole_spectrum(path)
     stored = _FILE.read(path)
     networks = PixelNetworks(
-        **{key: stored[key] for key in PUBLISHED_KEYS}, output=str(stored.get("output", LOGISTIC)), **facts_in(stored)
+        **{key: stored[key].astype(float, copy=False) for key in PUBLISHED_KEYS},  # predicted with in double precision
+        output=str(stored.get("output", LOGISTIC)),
+        **facts_in(stored),
     )
     check_fingerprint(path, networks, stored)
     return networks

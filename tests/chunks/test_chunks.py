@@ -321,6 +321,24 @@ def test_the_order_of_the_chunks_does_not_matter(pieces):
     assert (a[1]["pixel"] == b[1]["pixel"]).all()
 
 
+def test_weights_rounded_to_single_precision_are_stored_and_read_without_loss(pieces, tmp_path):
+    files = {name: (tmp_path / f"{name}.npz", tmp_path / f"{name}.ecsv") for name in ("double", "single")}
+    for name, (network, record) in files.items():
+        options = ["--single"] if name == "single" else []
+        paths = [*map(str, pieces), "--network", str(network), "--record", str(record)]
+        assert cli.main(["gather", *paths, *options]) == 0
+    double, single = (read_networks(network) for network, _ in files.values())
+    for key in ("w_array_0", "b_array_0", "w_array_1", "b_array_1"):
+        weights, rounded = getattr(double, key), getattr(single, key)
+        assert rounded.dtype == float and (rounded == weights.astype(np.float32)).all()
+        with np.load(files["double"][0]) as before, np.load(files["single"][0]) as after:
+            assert before[key].dtype == np.float64 and after[key].dtype == np.float32
+    assert single.digest == single.rounded().digest == Table.read(files["single"][1]).meta["networks"]
+    assert single.digest != double.digest
+    labels = double.x_min + np.linspace(0, 1, 5)[:, None] * (double.x_max - double.x_min)
+    assert 0 < np.abs(single.predict(labels) - double.predict(labels)).max() < 1e-6
+
+
 def test_the_versions_listed_are_those_that_trained(pieces):
     """Not those of the process that gathers; chunks of the format before say none."""
     ours = gather_chunks(pieces)[0].provenance["versions"]

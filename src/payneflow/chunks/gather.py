@@ -33,9 +33,10 @@ _SAME = {
 }
 
 
-def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
+def gather_chunks(paths: list[str | Path], single: bool = False) -> tuple[PixelNetworks, Table]:
     """All networks, in the order of their pixels, and the training record (record.py) of trained chunks.
 
+    `single`: with weights rounded to single precision. The record is that of training, before.
     Raises ChunkError naming the chunk where they do not cover each requested pixel exactly once with one scaling, one
     grid and one set of settings.
     """
@@ -76,6 +77,8 @@ def gather_chunks(paths: list[str | Path]) -> tuple[PixelNetworks, Table]:
             "failed": record.meta["failed"],
         },
     )
+    if single:
+        networks = networks.rounded()
     record.meta |= {"grid": first.grid_sha256, "networks": networks.digest}
     return networks, record
 

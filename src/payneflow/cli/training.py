@@ -68,7 +68,7 @@ def gather(given: argparse.Namespace) -> None:
 
     trained = options.listed(given, given.trained)
     check_outputs([given.network, given.record], [*trained, given.list])
-    networks, record = gather_chunks(trained)
+    networks, record = gather_chunks(trained, given.single)
     networks.provenance.update(options.about_of(given))
     networks.write(given.network)
     write_record(record, given.record)
@@ -165,6 +165,8 @@ def add_subcommands(add) -> None:
     one.add_argument("--network", required=True, metavar="FILE", help="network file to write (npz)")
     one.add_argument("--record", required=True, metavar="FILE", help="training record to write (ecsv)")
     options.add_about(one)
+    rounded = "round the weights to single precision: half the file, to hand on; flux changes by some 1e-7"
+    one.add_argument("--single", action="store_true", help=rounded)
 
     one = add(evaluate, "neural_network.npz resources/hband_grid.npz --output evaluation.npz")
     options.add_network(one)

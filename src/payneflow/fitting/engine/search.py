@@ -36,9 +36,7 @@ def build_search(evaluate, n):
             for stage in range(2):
                 rough = stage == 0
                 near = max(rough_end, limits.tolerance) if rough else limits.tolerance
-                if (
-                    not rough and not near < end_of_piece
-                ):  # of a piece single precision is near enough
+                if not rough and not near < end_of_piece:  # of a piece single precision is near enough
                     break
                 chi2, more, ended, last = minimise(
                     problem, box, trial, near, limits.most_passes, rough, last, beyond, trial_matrix, trial_pull
