@@ -39,7 +39,8 @@ class Visits:
         flux = moved_stars(grid.flux[TEST][self.star].astype(float), grid.wavelength, self.velocity, columns)
         level = np.ones(flux.shape)
         for first, stop in segments(wavelength):
-            unit = np.linspace(-1.0, 1.0, stop - first)
+            own = wavelength[first:stop]
+            unit = 2.0 * (own - own[0]) / (own[-1] - own[0]) - 1.0
             shape = np.column_stack([np.ones(len(flux)), rng.normal(0, [0.12, 0.06, 0.03], (len(flux), 3))])
             level[:, first:stop] = shape @ np.polynomial.chebyshev.chebvander(unit, 3).T
         self.error = np.where(np.isfinite(flux), level / signal_to_noise, np.inf)

@@ -27,7 +27,7 @@ from payneflow.fitting.engine.star_search import (
     advance,
     to_pieces,
 )
-from payneflow.fitting.engine.widths import to_parameter, to_width
+from payneflow.fitting.engine.widths import SOFT, to_parameter, to_width
 from payneflow.fitting.parameters import Parameters
 from payneflow.fitting.pieces import BINS, Run
 from payneflow.fitting.quality import CERTAIN, VELOCITY_WINDOW, Fits
@@ -412,8 +412,7 @@ class _Block:
             scale[:, -1] = self.ratio
         if not self.of.layout.n_broad or (self.ratio == 1.0).all():
             return scale
-        broad, step = self.of.layout.broadenings, 1e-6
-        q = self.stars.x[self.star, broad]
-        up, here = (to_parameter(to_width(one) * self.ratio[:, None]) for one in (q + step, q))
-        scale[:, broad] = (up - here) / step
+        broad = self.of.layout.broadenings
+        q, own = self.stars.x[self.star, broad], self.pieces.x[:, broad]
+        scale[:, broad] = self.ratio[:, None] ** 2 * (q + SOFT) / (own + SOFT)
         return scale
