@@ -324,7 +324,7 @@ def test_the_minimiser_ends_where_scipy_does(box):
     fit = least_squares(residuals, [0.2, 0.2], bounds=(box.lowest, box.highest), xtol=1e-14, ftol=1e-14, gtol=1e-14)
     x, matrix = np.array([0.2, 0.2]), np.empty((2, 2))
     problem = Precisions(data.astype(np.float32), data)
-    chi2, _, ended, _ = build_minimiser(bent, 2)(problem, box, x, 1e-6, 100, False, 0.0, matrix, np.empty(2))
+    chi2, _, ended, _ = build_minimiser(bent, 2)(problem, box, x, 1e-6, 100, False, 0.0, np.zeros((2, 2)), matrix, np.empty(2))
     assert ended == CONVERGED and x == pytest.approx(fit.x, abs=1e-5) and chi2 == pytest.approx(2 * fit.cost, rel=1e-6)
     best, found, pull, limits = np.full(2, np.nan), np.empty((2, 2)), np.empty(2), Limits(1e-6, 100, 0.0)
     search = build_search(bent, 2)
