@@ -270,6 +270,36 @@ def test_a_label_that_is_held_or_has_a_prior_is_so_once_for_a_star(networks):
     assert np.median(stars["label0_error"] / expected) == pytest.approx(1.0, abs=0.05)
 
 
+def test_arms_whose_axes_have_other_steps_share_velocity_and_rotation():
+    """Widths and shifts are in places of an axis: those of the second arm are other places, and other parameters."""
+    settings = FitSettings(velocity=True, max_velocity=60.0, vsini=True, max_vsini=60.0, emulator_error=False)
+    first = line_networks(2, 3, n_pixel=1600, seed=4)  # as in test_broadening.py
+    second = line_networks(2, 3, n_pixel=1600, seed=5)
+    logarithm = np.log(second.wavelength)
+    second = replace(second, wavelength=np.exp(logarithm[0] + 1.5 * (logarithm - logarithm[0])))
+    rng = np.random.default_rng(2)
+    labels, vsini = first.scaler.unscale(rng.uniform(0.3, 0.7, (24, 2))), np.repeat([0.0, 12.0, 30.0], 8)
+    arms, alone = [], []
+    for arm in (first, second):
+        flux = SpectralModel(arm, settings).predict(labels, -8.0, broadening={"vsini": vsini})
+        error = np.where(np.isfinite(flux), 0.003, np.inf)
+        flux = np.where(np.isfinite(flux), flux, 1.0) + 0.003 * rng.normal(size=flux.shape)
+        arms.append(Pieces(arm, flux, error, np.arange(24)))
+        alone.append(fit_spectra(arm, flux, error, settings=settings))
+    for velocity in ("common", "each"):
+        stars, pieces = fit_stars(arms, settings=settings, velocity=velocity)
+        told = vsini > 0.0
+        information = sum(one["vsini_error"] ** -2.0 for one in alone)
+        assert np.median((stars["vsini_error"] * np.sqrt(information))[told]) == pytest.approx(1.0, abs=0.15)
+        assert np.abs((stars["vsini"] - vsini) / stars["vsini_error"])[told].max() < 4.5
+        assert (stars["vsini_limit"][~told] > 0.0).sum() >= 6, "upper limits"
+        assert np.abs((stars["RV"] + 8.0) / stars["RV_error"]).max() < 4.5
+        assert np.abs((pieces["RV"] + 8.0) / pieces["RV_error"]).max() < 4.5
+        other, _ = fit_stars(arms[::-1], settings=settings, velocity=velocity)
+        for name in ("label0", "label1", "RV", "vsini"):
+            assert np.abs((stars[name] - other[name]) / stars[f"{name}_error"])[told].max() < 5e-3, name
+
+
 def measured(networks):
     """Label errors of a few hundredths of the training range, and of velocities, as a calibration finds them."""
     rng = np.random.default_rng(0)
