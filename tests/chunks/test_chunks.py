@@ -592,3 +592,26 @@ def test_progress_on_a_terminal_is_one_line_and_in_a_log_timestamped_lines(long_
     shown = os.read(terminal, 100_000).decode()
     assert shown.count("\r\x1b[K") >= 2, "the line was renewed"
     assert "20 of 20 pixels done, 0 converged" in shown.splitlines()[-1]
+
+
+def test_gather_is_told_a_resolution_that_the_grid_does_not_say(pieces, tmp_path, capsys):
+    """`pieces` are chunks of a grid without one; fits with broadening ask for it."""
+    network, record = tmp_path / "net.npz", tmp_path / "record.ecsv"
+
+    def gathered(*options):
+        return cli.main(["gather", *map(str, pieces), "--network", str(network), "--record", str(record), *options])
+
+    assert gathered() == 0 and read_networks(network).resolution == 0.0
+    assert gathered("--grid-resolution", "22500") == 0 and read_networks(network).resolution == 22500.0
+    for wrong in ("-3", "inf", "nan"):
+        assert gathered("--grid-resolution", wrong) == 2
+        assert "expected R = wavelength / FWHM" in capsys.readouterr().err
+
+
+def test_gather_refuses_another_resolution_than_the_grids(small_grid, tmp_path):
+    stored = dict(np.load(small_grid)) | {"resolution": np.array(22500.0)}
+    np.savez(tmp_path / "told.npz", **stored)
+    paths = trained(tmp_path / "told.npz", tmp_path / "chunks")
+    assert gather_chunks(paths, grid_resolution=22500.0)[0].resolution == 22500.0
+    with pytest.raises(SettingsError, match="grid_resolution is 20000, but the grid of these chunks said .* 22500"):
+        gather_chunks(paths, grid_resolution=20000.0)

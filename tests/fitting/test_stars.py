@@ -242,6 +242,12 @@ def test_what_cannot_be_one_star_is_refused(networks):
             [given, replace(given, networks=replace(networks, x_min=networks.x_min - 1.0))],
             {},
         ),
+        (
+            SettingsError,
+            "kind linear, those of the first pieces logistic: .* Give all pieces the same networks file",
+            [given, replace(given, networks=replace(networks, output="linear"))],
+            {},
+        ),
         (SettingsError, "one for all of its pieces", [given], {"settings": replace(SETTINGS, fixed={"label0": None})}),
         (SpectraError, "barycentric has shape", [replace(given, barycentric=np.zeros(3))], {}),
         (SpectraError, "barycentric of piece 1", [replace(given, barycentric=np.array([0.0, np.nan]))], {}),

@@ -9,7 +9,7 @@ from astropy.table import Table
 
 from payneflow.chunks.record import COLUMNS, record_table
 from payneflow.chunks.trained import TrainedChunk
-from payneflow.errors import ChunkError
+from payneflow.errors import ChunkError, SettingsError
 from payneflow.grid import Split
 from payneflow.network import PixelNetworks
 from payneflow.scaling import FluxScale
@@ -33,12 +33,15 @@ _SAME = {
 }
 
 
-def gather_chunks(paths: list[str | Path], single: bool = False) -> tuple[PixelNetworks, Table]:
+def gather_chunks(
+    paths: list[str | Path], single: bool = False, grid_resolution: float = 0.0
+) -> tuple[PixelNetworks, Table]:
     """All networks, in the order of their pixels, and the training record (record.py) of trained chunks.
 
-    `single`: with weights rounded to single precision. The record is that of training, before.
+    `single`: with weights rounded to single precision. The record is that of training, before. `grid_resolution`: R of
+    the grid's spectra, where the grid did not say it; 0: as it said.
     Raises ChunkError naming the chunk where they do not cover each requested pixel exactly once with one scaling, one
-    grid and one set of settings.
+    grid and one set of settings; SettingsError where `grid_resolution` is none, or not what the grid said.
     """
     if not paths:
         raise ChunkError("no trained chunks given: nothing to gather.")
@@ -51,7 +54,8 @@ def gather_chunks(paths: list[str | Path], single: bool = False) -> tuple[PixelN
     order = np.argsort(columns["pixel"], kind="stable")
     weights = {key: np.concatenate([chunk.networks[key] for chunk in chunks.values()])[order] for key in PUBLISHED_KEYS}
     record = record_table(columns, settings)
-    one_resolution = np.ndim(first.resolution) == 0
+    resolution = _resolution_of(first, grid_resolution)
+    one_resolution = np.ndim(resolution) == 0
     networks = PixelNetworks(
         **weights,
         emulator_rms=np.concatenate([chunk.emulator_rms for chunk in chunks.values()])[order],
@@ -72,7 +76,7 @@ def gather_chunks(paths: list[str | Path], single: bool = False) -> tuple[PixelN
             "preparation": first.preparation_note,
             "split": first.split_name,
             "grid_medium": first.grid_medium,
-            **({"resolution": first.resolution} if one_resolution and first.resolution else {}),
+            **({"resolution": resolution} if one_resolution and resolution else {}),
             "versions": _versions(chunks),
             "failed": record.meta["failed"],
         },
@@ -81,6 +85,18 @@ def gather_chunks(paths: list[str | Path], single: bool = False) -> tuple[PixelN
         networks = networks.rounded()
     record.meta |= {"grid": first.grid_sha256, "networks": networks.digest}
     return networks, record
+
+
+def _resolution_of(chunk: TrainedChunk, told: float) -> float | np.ndarray:
+    """R of the grid's spectra, as the chunk says, or as told where it says nothing."""
+    if not 0.0 <= told < np.inf:
+        raise SettingsError(f"grid_resolution is {told:g}, expected R = wavelength / FWHM, a number above 0.")
+    if told and np.any(chunk.resolution) and not np.all(chunk.resolution == told):
+        said = f"{chunk.resolution:g}" if np.ndim(chunk.resolution) == 0 else "one for each pixel"
+        raise SettingsError(
+            f"grid_resolution is {told:g}, but the grid of these chunks said its resolution: {said}. Leave it out."
+        )
+    return chunk.resolution if np.any(chunk.resolution) else float(told)
 
 
 def _versions(chunks: dict[str, TrainedChunk]) -> dict[str, str]:

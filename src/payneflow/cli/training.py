@@ -68,7 +68,7 @@ def gather(given: argparse.Namespace) -> None:
 
     trained = options.listed(given, given.trained)
     check_outputs([given.network, given.record], [*trained, given.list])
-    networks, record = gather_chunks(trained, given.single)
+    networks, record = gather_chunks(trained, given.single, given.grid_resolution)
     networks.provenance.update(options.about_of(given))
     networks.write(given.network)
     write_record(record, given.record)
@@ -167,6 +167,8 @@ def add_subcommands(add) -> None:
     options.add_about(one)
     rounded = "round the weights to single precision: half the file, to hand on; flux changes by some 1e-7"
     one.add_argument("--single", action="store_true", help=rounded)
+    told = "R of the grid's spectra, where the grid did not say it: fits with broadening ask for it"
+    one.add_argument("--grid-resolution", type=float, default=0.0, metavar="R", help=told)
 
     one = add(evaluate, "neural_network.npz resources/hband_grid.npz --output evaluation.npz")
     options.add_network(one)

@@ -12,7 +12,9 @@ import numpy as np
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.fitting.engine.arguments import Kept
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, GeneralEngine
+from payneflow.fitting.engine.emulator import emulator_of
 from payneflow.fitting.engine.shift import to_places
+from payneflow.fitting.engine.whole_pass import WHOLE
 from payneflow.fitting.fit import check_names, checked_axis, checked_flux, groups_of, starts_of
 from payneflow.fitting.flux_units import check_continuum, in_shares, networks_of_shares
 from payneflow.fitting.quality import Fits
@@ -131,6 +133,12 @@ def _runs_of_part(p: int, part: Pieces, first: PixelNetworks, settings: FitSetti
 
 def _check_same_labels(networks: PixelNetworks, first: PixelNetworks) -> None:
     """Raise SettingsError where two networks files cannot describe one star."""
+    kind, other_kind = emulator_of(networks).kind, emulator_of(first).kind
+    if networks.digest != first.digest and (kind != other_kind or kind == WHOLE):
+        raise SettingsError(
+            f"the networks are of the kind {kind}, those of the first pieces {other_kind}: several networks files of one "
+            "star are to be of one kind, a network for each pixel. Give all pieces the same networks file."
+        )
     for name, what in (("label_names", "labels"), ("label_units", "units")):
         one, other = getattr(networks, name), getattr(first, name)
         if tuple(one) != tuple(other):

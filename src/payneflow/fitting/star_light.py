@@ -22,6 +22,7 @@ from payneflow.fitting.engine.widths import FLOOR, to_parameter, to_width
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks, logistic
 from payneflow.scaling import unscale_flux, unscale_slope
+from payneflow.weights import LOGISTIC
 
 WINDOW = 60.0  # km/s that a star may move from where its search starts
 VARIANCE = 0.2  # of a rotation profile, times the square of its width; a little less for strong limb darkening
@@ -69,11 +70,12 @@ class StarLight:
         self._half_square = 0.5 * (2.0 * np.pi * np.arange(self._n_fft // 2 + 1) / self._n_fft) ** 2
         self._varied = self._varied_matrix()
         self._by_fourier = wavelength is None and not self.rest.uneven and self._varied is None
-        self._w0 = np.ascontiguousarray(np.nan_to_num(networks.w_array_0).transpose(2, 1, 0), np.float32)
-        self._b0 = np.ascontiguousarray(np.nan_to_num(networks.b_array_0).T, np.float32)
-        self._w1 = np.ascontiguousarray(np.nan_to_num(networks.w_array_1).T, np.float32)
-        self._b1 = np.nan_to_num(networks.b_array_1).astype(np.float32)
-        self._known = np.isfinite(networks.b_array_1)
+        if emulator.kind == LOGISTIC:
+            self._w0 = np.ascontiguousarray(np.nan_to_num(networks.w_array_0).transpose(2, 1, 0), np.float32)
+            self._b0 = np.ascontiguousarray(np.nan_to_num(networks.b_array_0).T, np.float32)
+            self._w1 = np.ascontiguousarray(np.nan_to_num(networks.w_array_1).T, np.float32)
+            self._b1 = np.nan_to_num(networks.b_array_1).astype(np.float32)
+        self._logistic, self._known = emulator.kind == LOGISTIC, networks.has_network
         self._place = 1.0 / self.step
         most = settings.max_vsini * self._place if self.rotates else 0.0
         self._profile, self._knots = rotation(max(most, FLOOR), settings.epsilon), {}
@@ -111,6 +113,10 @@ class StarLight:
 
     def emitted(self, labels: np.ndarray, slopes: bool = True) -> np.ndarray:
         """Flux and, if asked, its derivatives by scaled labels (n_label,), (1 + n_label, n_place) on the rest axis."""
+        if not self._logistic:
+            flux, by_labels = self.networks.jacobian_scaled(labels)
+            rows = np.vstack([flux, by_labels.T]) if slopes else flux[None]
+            return self.on_rest(np.where(self._known, rows, 0.0))
         z = self._b0.copy()
         for w, label in zip(self._w0, labels.astype(np.float32), strict=True):
             z += w * label

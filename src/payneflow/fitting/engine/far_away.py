@@ -74,7 +74,7 @@ def build_changes(n_label, n_neurons, kind=LOGISTIC):
 
         `weights`: of Emulator, float32; `variance`: (n_pixel of the padded axis,) float32; `noise`: (n_star,) variance
         to be added; `x`: (n_star, n_label) scaled labels; `places`: (n_place, n_label) scaled labels to look at, those
-        of star i from first[i] to first[i + 1], an even number. A group of pixels is done for all places of a star,
+        of star i from first[i] to first[i + 1]. A group of pixels is done for all places of a star,
         while its weights are at hand.
         """
         width = CACHE_LINE // weights.itemsize
@@ -92,12 +92,13 @@ def build_changes(n_label, n_neurons, kind=LOGISTIC):
                 base = get(fluxes, 0)
                 both = load_line(variance, group * width) + like(base, noise[star])
                 for place in range(first[star], first[star + 1], 2):
+                    other = min(place + 1, first[star + 1] - 1)  # the last one of an odd number is done twice
                     for j in range(n_label):
                         put(labels, j, like(base, places[place, j]))
-                        put(others, j, like(base, places[place + 1, j]))
+                        put(others, j, like(base, places[other, j]))
                     network(weights, group, labels, others, fluxes)
-                    for of_two in range(2):
-                        away = get(fluxes, of_two) - base
-                        squares[place + of_two] += total(away * away / both)
+                    for at in range(place, other + 1):
+                        away = get(fluxes, at - place) - base
+                        squares[at] += total(away * away / both)
 
     return changes
