@@ -11,8 +11,8 @@ import numpy as np
 
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.fitting.engine.arguments import Kept
-from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, GeneralEngine
 from payneflow.fitting.engine.emulator import emulator_of
+from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, GeneralEngine
 from payneflow.fitting.engine.shift import to_places
 from payneflow.fitting.engine.whole_pass import WHOLE
 from payneflow.fitting.fit import check_names, checked_axis, checked_flux, groups_of, starts_of
@@ -136,8 +136,8 @@ def _check_same_labels(networks: PixelNetworks, first: PixelNetworks) -> None:
     kind, other_kind = emulator_of(networks).kind, emulator_of(first).kind
     if networks.digest != first.digest and (kind != other_kind or kind == WHOLE):
         raise SettingsError(
-            f"the networks are of the kind {kind}, those of the first pieces {other_kind}: several networks files of one "
-            "star are to be of one kind, a network for each pixel. Give all pieces the same networks file."
+            f"the networks are of the kind {kind}, those of the first pieces {other_kind}: several networks files of "
+            "one star are to be of one kind, a network for each pixel. Give all pieces the same networks file."
         )
     for name, what in (("label_names", "labels"), ("label_units", "units")):
         one, other = getattr(networks, name), getattr(first, name)
