@@ -20,7 +20,7 @@ from payneflow.scaling import OFFSET, SPAN
 from payneflow.stored_arrays import Array, Arrays, FileOf
 from payneflow.wavelength import LOWEST_IN_AIR, air_to_vacuum
 from payneflow.weights import LINEAR, LOGISTIC, PUBLISHED_KEYS
-from payneflow.whole_spectrum import OF_PIXELS, WEIGHTS, WholeSpectrumNetworks
+from payneflow.whole_spectrum import OF_PIXELS, WEIGHTS, WEIGHTS_OF_WHOLE, WholeSpectrumNetworks
 
 PUBLISHED, CENTRED = "published", "centred"
 SCALES = {
@@ -68,15 +68,7 @@ _OF_PIXELS = _layout(
     Array("w_array_1", "f", ("n_pixel", "n_neurons")),
     Array("b_array_1", "f", ("n_pixel",)),
 )
-_WHOLE = _layout(
-    "one network of two hidden layers for all pixels",
-    Array("w_array_0", "f", ("n_first", "n_label"), finite=True),
-    Array("b_array_0", "f", ("n_first",), finite=True),
-    Array("w_array_1", "f", ("n_second", "n_first"), finite=True),
-    Array("b_array_1", "f", ("n_second",), finite=True),
-    Array("w_array_2", "f", ("n_pixel", "n_second")),
-    Array("b_array_2", "f", ("n_pixel",)),
-)
+_WHOLE = _layout("one network of two hidden layers for all pixels", *WEIGHTS_OF_WHOLE)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,15 @@ def _problem_of_pixels(stored: Arrays) -> str:
     return problem_of_weights(stored, ("b_array_2", "w_array_2"))
 
 
+WEIGHTS_OF_WHOLE = (
+    Array("w_array_0", "f", ("n_first", "n_label"), finite=True),
+    Array("b_array_0", "f", ("n_first",), finite=True),
+    Array("w_array_1", "f", ("n_second", "n_first"), finite=True),
+    Array("b_array_1", "f", ("n_second",), finite=True),
+    Array("w_array_2", "f", ("n_pixel", "n_second")),
+    Array("b_array_2", "f", ("n_pixel",)),
+)
+
 _FILE = FileOf(
     what=WHAT,
     again=AGAIN,
@@ -110,12 +119,7 @@ _FILE = FileOf(
     checksum_since=FORMAT_VERSION,
     oldest=FORMAT_VERSION,
     arrays=(
-        Array("w_array_0", "f", ("n_first", "n_label"), finite=True),
-        Array("b_array_0", "f", ("n_first",), finite=True),
-        Array("w_array_1", "f", ("n_second", "n_first"), finite=True),
-        Array("b_array_1", "f", ("n_second",), finite=True),
-        Array("w_array_2", "f", ("n_pixel", "n_second")),
-        Array("b_array_2", "f", ("n_pixel",)),
+        *WEIGHTS_OF_WHOLE,
         Array("wavelength", "f", ("n_pixel",), finite=True, positive=True, increasing=True),
         Array("emulator_rms", "f", ("n_pixel",), least=0.0),
         *LABELS_OF_NETWORKS,
