@@ -20,10 +20,21 @@ STOREYS = [
     ["run"],
     ["chunks"],
     ["training", "fitting", "evaluation", "figures"],
-    ["spectra", "grid", "network", "whole_spectrum", "fingerprint", "adopt"],
+    ["spectra", "grid", "network", "whole_spectrum", "fingerprint", "adopt", "shipped"],
     ["kriging"],
     ["simd", "stored_arrays", "stored_tables", "files", "swelling"],
-    ["errors", "declaration", "progress", "scaling", "weights", "wavelength", "statistics", "settings", "label_names"],
+    [
+        "errors",
+        "declaration",
+        "progress",
+        "scaling",
+        "weights",
+        "wavelength",
+        "statistics",
+        "settings",
+        "label_names",
+        "hull",
+    ],
 ]
 HEIGHT = {room: -storey for storey, rooms in enumerate(STOREYS) for room in rooms}
 

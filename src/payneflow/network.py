@@ -19,6 +19,7 @@ from payneflow.grid import GridKeys, GridReading, SpectralGrid, Split, grid_spli
 from payneflow.grid.layout import PUBLISHED
 from payneflow.grid.reading import AIR, AS_PUBLISHED, OF_GRID, VACUUM
 from payneflow.grid.sets import MIN_TEST, MIN_TRAINING
+from payneflow.hull import distances
 from payneflow.scaling import PUBLISHED_FLUX, FluxScale, LabelScaler, unscale_flux, unscale_slope
 from payneflow.stored_arrays import Array, Arrays, FileOf
 from payneflow.weights import LINEAR, LOGISTIC, PUBLISHED_KEYS
@@ -65,7 +66,8 @@ class Networks(ABC):
     (settings, seed, SHA-256 of the grid, versions).
     `split`: which spectra of their grid they were trained on; None where nothing is known of it. `flux_scale`: the
     flux that is 0.1 and 0.9 to the networks. `resolution_of_pixels` (n_pixel,): R of the grid's spectra where that
-    differs along the axis, else None.
+    differs along the axis, else None. `hull` (n_corner, n_label): training labels that span their hull, in their units;
+    None where they are not known.
     """
 
     x_min: np.ndarray
@@ -78,6 +80,7 @@ class Networks(ABC):
     split: Split | None = None
     flux_scale: FluxScale = PUBLISHED_FLUX
     resolution_of_pixels: np.ndarray | None = None
+    hull: np.ndarray | None = None
 
     @abstractmethod
     def predict_scaled(self, scaled: np.ndarray) -> np.ndarray:
@@ -146,6 +149,20 @@ class Networks(ABC):
             raise ValueError(f"labels of shape {labels.shape}: expected {expected}: {names}")
         self._warn_outside(np.atleast_2d(labels))
         return self.predict_scaled(self.scaler.scale(labels))
+
+    def outside_hull(self, labels: np.ndarray) -> np.ndarray:
+        """(n_spectrum,): how far labels (n_spectrum, n_label) are outside the hull of the training labels; 0: inside.
+
+        The distance is in scaled labels, in which the range of each training label is 0.8 wide. It takes milliseconds a
+        spectrum. Raises NetworkFileError where these networks do not know their hull, as older and adopted ones do not.
+        """
+        if self.hull is None:
+            raise NetworkFileError(
+                "these networks do not know the hull of their training labels. Gather the chunks again; of adopted "
+                "ones nothing is known but the ranges, x_min and x_max."
+            )
+        scale = self.scaler.scale
+        return distances(scale(np.atleast_2d(np.asarray(labels, dtype=float))), scale(self.hull))
 
     def _warn_outside(self, labels: np.ndarray) -> None:
         for i, name in enumerate(self.label_names):
@@ -219,6 +236,8 @@ class Networks(ABC):
         stored["provenance"] = json.dumps(self.provenance, sort_keys=True)
         if self.resolution_of_pixels is not None:
             stored["resolution"] = self.resolution_of_pixels
+        if self.hull is not None:
+            stored["hull"] = self.hull
         return {**stored, **fingerprint_of(self)}
 
 
@@ -337,6 +356,20 @@ def problem_of_range(stored: Arrays) -> str:
     return f"x_max of label {empty[0]} is {high}, expected more than its x_min, {low}"
 
 
+def problem_of_hull(stored: Arrays) -> str:
+    """Its corners are training labels."""
+    if "hull" not in stored:
+        return ""
+    beyond = (stored["hull"] < stored["x_min"]) | (stored["hull"] > stored["x_max"])
+    if not beyond.any():
+        return ""
+    corner, label = np.argwhere(beyond)[0]
+    return (
+        f"hull has {stored['hull'][corner, label]} for label {label} of corner {corner}, expected a value between "
+        f"{stored['x_min'][label]} and {stored['x_max'][label]}, the range of the training labels"
+    )
+
+
 def problem_of_flux_scale(stored: Arrays) -> str:
     lowest, highest = stored.get("flux_scale", (0.0, 1.0))
     return "" if highest > lowest else f"flux_scale is ({lowest}, {highest}), expected the lower one first"
@@ -412,16 +445,19 @@ LABELS_OF_NETWORKS = (
     Array("x_max", "f", ("n_label",), finite=True),
     *NAMES_OF_LABELS,
 )
+HULL = Array("hull", "f", ("n_corner", "n_label"), finite=True, optional=True)
 FACTS_OF_TRAINING = (
     Array("provenance", "U", json=True),
     Array("trains", "b", ("n_spectrum",), since=3, optional=True),
     Array("split_name", "U", since=3, optional=True),
     Array("flux_scale", "f", (2,), finite=True, since=3),
     Array("resolution", "f", ("n_pixel",), finite=True, positive=True, since=5, optional=True),
+    HULL,
     *FINGERPRINT,
 )
 RELATIONS_OF_FACTS = (
     problem_of_range,
+    problem_of_hull,
     problem_of_flux_scale,
     _problem_of_provenance,
     _problem_of_resolution,
@@ -475,4 +511,5 @@ def facts_in(stored: Arrays) -> dict[str, object]:
         "split": Split(str(stored["split_name"]), stored["trains"]) if "trains" in stored else None,
         "flux_scale": FluxScale(*map(float, stored["flux_scale"])) if "flux_scale" in stored else PUBLISHED_FLUX,
         "resolution_of_pixels": stored.get("resolution"),
+        "hull": stored.get("hull"),
     }

@@ -69,6 +69,7 @@ def gather_chunks(
         resolution_of_pixels=None
         if one_resolution
         else np.concatenate([chunk.resolution for chunk in chunks.values()])[order],
+        hull=next((chunk.hull for chunk in chunks.values() if chunk.hull is not None), None),
         provenance={
             "settings": settings,
             "grid_sha256": first.grid_sha256,

@@ -19,6 +19,7 @@ from payneflow.chunks.chunk import Chunk, read_chunk
 from payneflow.chunks.progress_file import JobState, ProgressFile, progress_path
 from payneflow.chunks.trained import TrainedChunk, versions_here
 from payneflow.errors import PayneflowError
+from payneflow.hull import spanning
 from payneflow.network import PixelNetworks, explained
 from payneflow.progress import LOG_EVERY, Counter, say
 from payneflow.settings import settings_record
@@ -162,6 +163,7 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
         "explained_test": explained(square, _variance(chunk.flux[chunk.split.test])),
         "end": _ends(progress, largest, chunk.kriging, settings["trunc_diff"]),
     }
+    labels = chunk.labels[chunk.split.training]
     return TrainedChunk(
         name=chunk.name,
         pixels=chunk.pixels,
@@ -178,6 +180,7 @@ def _trained(chunk: Chunk, settings: dict, policy: Policy, progress: list[PixelP
         split_name=chunk.split_name,
         grid_medium=chunk.grid_medium,
         resolution=chunk.resolution,
+        hull=labels[spanning(labels)],
         settings=json.dumps(settings, sort_keys=True),
         networks=networks,
         emulator_rms=np.sqrt(square),

@@ -22,9 +22,11 @@ from payneflow.chunks.origin import (
 from payneflow.chunks.record import COLUMNS
 from payneflow.errors import ChunkError
 from payneflow.network import (
+    HULL,
     LABELS_OF_NETWORKS,
     PIXELS_OF_NETWORKS,
     problem_of_flux_scale,
+    problem_of_hull,
     problem_of_range,
     problem_of_trains,
     problem_of_weights,
@@ -57,6 +59,7 @@ _FILE = FileOf(
         *ORIGIN_OF_CHUNK,
         *PIXELS_OF_NETWORKS,
         *LABELS_OF_NETWORKS,
+        HULL,
         Array("settings", "U", json=True),
         Array("pixel", "i", ("n_pixel",), least=0),
         Array("trainer", "U", ("n_pixel",), choices=TRAINERS),
@@ -71,6 +74,7 @@ _FILE = FileOf(
     ),
     relations=(
         problem_of_range,
+        problem_of_hull,
         problem_of_flux_scale,
         problem_of_weights,
         problem_of_requested,
@@ -95,7 +99,8 @@ class TrainedChunk:
     `split_name`, `grid_medium` and `resolution` are those of its `Chunk`. `settings`: trainer,
     settings and seed, as JSON. `networks`: the four weight arrays by published key, n networks each, NaN where a pixel
     failed; `emulator_rms` (n,) in normalised flux; `columns`: those of the training record (record.py) that training
-    fills, (n,) each. `versions`: of what trained them, by name; empty where an earlier version did.
+    fills, (n,) each. `versions`: of what trained them, by name; empty where an earlier version did. `hull`
+    (n_corner, n_label): as of `Networks`; None where an earlier version trained them.
     """
 
     name: str
@@ -118,6 +123,7 @@ class TrainedChunk:
     columns: dict[str, np.ndarray]
     versions: dict[str, str]
     resolution: float | np.ndarray = 0.0
+    hull: np.ndarray | None = None
 
     @property
     def grid_resolution(self) -> str:
@@ -132,7 +138,7 @@ class TrainedChunk:
         about = {"chunk": self.name, "pixel": self.pixels}
         columns = {name: self.columns[name] for name in _COLUMNS}
         versions = {"versions": json.dumps(self.versions, sort_keys=True)}
-        own |= stored_resolution(self.resolution)
+        own |= stored_resolution(self.resolution) | ({} if self.hull is None else {"hull": self.hull})
         _FILE.write(path, {**about, **own, **self.networks, **columns, **versions})
 
     @classmethod
@@ -148,6 +154,7 @@ class TrainedChunk:
             columns={name: stored[name] for name in _COLUMNS},
             versions=json.loads(str(stored.get("versions", "{}"))),
             resolution=resolution_of(stored),
+            hull=stored.get("hull"),
         )
 
     def column(self, name: str) -> np.ndarray:

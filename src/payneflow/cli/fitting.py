@@ -7,6 +7,7 @@ from pathlib import Path
 from payneflow.cli import options
 from payneflow.declaration import settings_of
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
+from payneflow.shipped import NAMES, shipped
 from payneflow.spectra import SpectraLayout, make_layout
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import MEDIA, ROLES, ROWS, UNCERTAINTIES, WAVELENGTH_UNITS
@@ -54,6 +55,7 @@ def fit(given: argparse.Namespace) -> None:
     from payneflow.network import read_networks
 
     _check_parquet(given)
+    given.network, *given.files = _inputs_of_fit(given)
     check_outputs(_outputs_of_fit(given), [given.network, given.grid, given.label_errors])
     if bool(given.grid) == bool(given.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
@@ -68,6 +70,18 @@ def fit(given: argparse.Namespace) -> None:
         (_fit_test_set if given.grid else _fit_observed)(given, networks, settings, common, rows)
         write_results(rows, given.output, given.parquet)
         print(results_text(rows))
+
+
+def _inputs_of_fit(given: argparse.Namespace) -> list[str]:
+    """The network file, and files of spectra."""
+    if not given.networks:
+        return given.inputs
+    if given.grid:
+        raise SettingsError(
+            f"--networks {given.networks} --grid {given.grid}: the grid of these networks does not come with payneflow."
+            " Give files of observed spectra, or the network file in place of --networks."
+        )
+    return [str(shipped(given.networks).networks), *given.inputs]
 
 
 def _outputs_of_fit(given: argparse.Namespace) -> list[str | None]:
@@ -90,6 +104,8 @@ def _label_errors(given: argparse.Namespace, networks, settings):
     """What a calibration measured, refused where it was of other networks or another mode; None where none is given."""
     from payneflow.fitting.calibration import read_label_errors
 
+    if given.networks and given.label_errors is None:
+        return _shipped_errors(given.networks, networks, settings)
     if given.label_errors is None:
         print(
             "warning: without --label-errors the errors are formal ones, photon noise alone: too small at high S/N. "
@@ -103,6 +119,22 @@ def _label_errors(given: argparse.Namespace, networks, settings):
     except CalibrationError as error:
         raise CalibrationError(f"{given.label_errors}: {error}") from error
     return errors
+
+
+def _shipped_errors(name: str, networks, settings):
+    """Label errors that come with networks; None, with a warning, where they are of another mode."""
+    from payneflow.fitting.calibration import read_label_errors
+
+    errors = read_label_errors(shipped(name).label_errors)
+    asked = settings.mode(networks.label_names)
+    if errors.mode == asked:
+        return errors
+    print(
+        f"warning: the label errors that come with {name} are of the mode: {errors.mode}. This one is: {asked}. So the "
+        "errors are formal ones, photon noise alone: too small at high S/N.",
+        file=sys.stderr,
+    )
+    return None
 
 
 def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict, rows) -> None:
@@ -234,9 +266,21 @@ def add_subcommands(add) -> None:
     one = add(
         fit,
         "neural_network.npz spectra.npz --uncertainty flux_error --label-errors label_errors.npz --output fits\n"
-        "  payneflow fit neural_network.npz --grid resources/hband_grid.npz --output fits",
+        "  payneflow fit neural_network.npz --grid resources/hband_grid.npz --output fits\n"
+        "  payneflow fit --networks hband spectra.npz --uncertainty flux_error --velocity --continuum 4 --output fits",
     )
-    options.add_network(one)
+    one.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="FILE",
+        help="NETWORK, the network file made by payneflow gather, and right after it files of observed spectra: paths, "
+        'quoted patterns ("spectra/*.fits") or @LIST, one a line',
+    )
+    one.add_argument(
+        "--networks",
+        choices=NAMES,
+        help="networks that come with payneflow, and their label errors, in place of NETWORK",
+    )
     _add_layout(one)
     options.add_grid(one, "--grid")
     _add_tables(one)
@@ -295,13 +339,7 @@ def _add_tables(subcommand: argparse.ArgumentParser) -> None:
 
 
 def _add_layout(subcommand: argparse.ArgumentParser) -> None:
-    """Files of observed spectra and how they are stored."""
-    subcommand.add_argument(
-        "files",
-        nargs="*",
-        metavar="FILE",
-        help='observed spectra, files, quoted patterns ("spectra/*.fits") or @LIST, one a line; right after NETWORK',
-    )
+    """How observed spectra are stored."""
     group = subcommand.add_argument_group("layout of observed spectra", "nothing of it is guessed")
     group.add_argument("--format", choices=list(FORMATS), default=_DEFAULT.format, help="default: %(default)s")
     group.add_argument(
