@@ -9,7 +9,7 @@ from payneflow.errors import SettingsError
 
 def explore(given: argparse.Namespace) -> None:
     """Write a page to play with: one HTML file with sliders, in which the networks are evaluated, without a server."""
-    from payneflow.explore import write_page
+    from payneflow.explore.write import write_page
     from payneflow.files import check_outputs
     from payneflow.network import read_networks
 
@@ -26,7 +26,9 @@ def explore(given: argparse.Namespace) -> None:
         record=given.record,
         best_fits=given.best_fits,
     )
-    print(f"{given.output}: {page.size / 1e6:.1f} MB, weights in {page.bits} bits, flux off by {page.error:.1e} at most")
+    print(
+        f"{given.output}: {page.size / 1e6:.1f} MB, weights in {page.bits} bits, flux off by {page.error:.1e} at most"
+    )
     for note in page.notes:
         print(note)
 

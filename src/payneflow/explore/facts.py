@@ -27,7 +27,7 @@ def facts_of(
     record: dict | None,
     stars: list[Stars],
 ) -> dict:
-    """The facts of the page. `name`: what the network file is called; `training` (n, n_label): scaled training labels."""
+    """The facts of the page. `name`: of the network file; `training` (n, n_label): scaled labels that trained."""
     weights, bits, error = packed_weights(networks)
     coverage, notes = _coverage(training)
     points, more = _points(networks, grid)
@@ -53,7 +53,9 @@ def facts_of(
         "record": record,
         "stars": [one.facts() for one in stars],
         "notes": [*notes, *more, *(note for one in stars for note in one.notes)],
-        "about": {key: networks.provenance[key] for key in ("abundances", "licence", "citation") if _said(networks, key)},
+        "about": {
+            key: networks.provenance[key] for key in ("abundances", "licence", "citation") if _said(networks, key)
+        },
     }
 
 

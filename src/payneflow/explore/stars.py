@@ -83,9 +83,6 @@ def _observed(row: dict, bits: list[tuple[str, int]]) -> dict:
     }
 
 
-
-
-
 def test_stars(networks: Networks, grid: SpectralGrid) -> Stars:
     """Some test spectra of the grid, which training never saw, with their true labels."""
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)

@@ -1,6 +1,6 @@
 """The weights of networks as the page holds them, and by how much their flux is off there.
 
-Only the largest arrays are in 16 bits. Where that costs more than ALLOWED of the flux scale, all are in single precision.
+Only the largest arrays are in 16 bits. Where that costs more than ALLOWED of the flux scale, all have single precision.
 What the hidden weights of pixels are rounded by at the middle of the labels is given to their biases, which halves it.
 """
 
@@ -27,7 +27,7 @@ def kind_of(networks: Networks) -> str:
     if isinstance(networks, WholeSpectrumNetworks):
         return WHOLE
     raise NetworkFileError(
-        f"networks of the kind {type(networks).__name__}: the page can evaluate PixelNetworks and WholeSpectrumNetworks."
+        f"networks of the kind {type(networks).__name__}: a page can evaluate PixelNetworks and WholeSpectrumNetworks."
     )
 
 

@@ -1,6 +1,5 @@
 """The one file: page.html with the style, the scripts, uPlot and the facts in it, and a checksum at its end."""
 
-import hashlib
 import html
 import re
 from dataclasses import dataclass
@@ -9,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from payneflow.errors import PayneflowError
 from payneflow.explore.facts import as_json, facts_of
 from payneflow.explore.record import read_record_of
+from payneflow.explore.sealed import sealed
 from payneflow.explore.stars import Stars, observed_stars, test_stars
 from payneflow.files import whole_file
 from payneflow.grid import SpectralGrid
@@ -20,8 +19,6 @@ from payneflow.network import Networks
 # In the order in which one needs what is in another
 SCRIPTS = ("arrays", "networks", "moves", "coverage", "numbers", "plots", "pixel", "controls", "main")
 BUDGET = 15_000_000  # bytes: more is said, not refused
-_SEAL = b"<!-- SHA-256 of all before this: "
-_END = b" -->\n"
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,9 @@ def write_page(
     """Write the page of `networks` to `path`, whole or not at all.
 
     `name`: what they are called in it. `grid`: that they were trained on. `training` (n, n_label): scaled labels of the
-    training spectra, where the grid is not given. `record`: the training record; `best_fits`: a file of best-fit spectra
-    (`payneflow fit --best-fits`). Raises NetworkFileError where the networks are of a kind that no page can evaluate, or
-    of another grid, and PayneflowError where a file is not of these networks.
+    training spectra, where the grid is not given. `record`: the training record. `best_fits`: best-fit spectra (npz, of
+    `payneflow fit --best-fits`). Raises NetworkFileError where the networks are of a kind that no page can evaluate,
+    or of another grid, and PayneflowError where a file is not of these networks.
     """
     stars: list[Stars] = []
     if best_fits is not None:
@@ -62,13 +59,13 @@ def write_page(
         networks, name, training, grid, None if record is None else read_record_of(networks, record), stars
     )
     content = page_of(facts, networks.digest, "" if grid is None else grid.sha256).encode("utf-8", "backslashreplace")
-    sealed = content + _SEAL + hashlib.sha256(content).hexdigest().encode() + _END
+    whole = sealed(content)
     with whole_file(path) as temporary:
-        temporary.write_bytes(sealed)
+        temporary.write_bytes(whole)
     notes = tuple(facts["notes"])
-    if len(sealed) > BUDGET:
-        notes += (f"the page has {len(sealed) / 1e6:.1f} MB, more than {BUDGET / 1e6:.0f}: browsers open it slowly",)
-    return Page(len(sealed), facts["bits"], facts["error"], notes)
+    if len(whole) > BUDGET:
+        notes += (f"the page has {len(whole) / 1e6:.1f} MB, more than {BUDGET / 1e6:.0f}: browsers open it slowly",)
+    return Page(len(whole), facts["bits"], facts["error"], notes)
 
 
 def page_of(facts: dict, networks: str, grid: str) -> str:
@@ -91,16 +88,6 @@ def joined_scripts() -> str:
     modules = [_text(f"{name}.js") for name in SCRIPTS]
     without = [re.sub(r"^import [^;]*;\n", "", text, flags=re.MULTILINE) for text in modules]
     return "\n".join(re.sub(r"^export ", "", text, flags=re.MULTILINE) for text in without)
-
-
-def read_digests(path: Path) -> dict[str, str]:
-    """Digests of `networks` and `grid` that a page was made of. Raises PayneflowError where it is not whole."""
-    content = path.read_bytes()
-    body, seal, rest = content.rpartition(_SEAL)
-    if not seal or rest != hashlib.sha256(body).hexdigest().encode() + _END:
-        raise PayneflowError(f"{path}: not a whole page of payneflow explore. Make it again.")
-    found = dict(re.findall(rb'<meta name="payneflow-(networks|grid)" content="(\w*)">', body))
-    return {key.decode(): value.decode() for key, value in found.items() if value}
 
 
 def _text(name: str) -> str:

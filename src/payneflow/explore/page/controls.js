@@ -19,8 +19,8 @@ class Control {
     this.slider = made("input", { type: "range", id, min: low, max: high, step, "aria-label": `${name} slider` });
     this.box = made("input", { type: "number", id: `${id}-value`, step: 10 ** -this.decimals, "aria-label": name });
     const title = made("label", { for: this.box.id }, name, made("span", { class: "unit" }, unit ? ` [${unit}]` : ""));
-    this.row = made("div", { class: isLabel ? "control label" : "control" }, title, this.box, this.slider,
-      made("small", {}, hint));
+    this.row = made("div", { class: isLabel ? "control label" : "control" }, title, made("small", {}, hint),
+      this.box, this.slider);
     this.slider.addEventListener("input", () => this.take(Number(this.slider.value), this.slider));
     this.box.addEventListener("input", () => this.box.value !== "" && this.take(Number(this.box.value), this.box));
     this.box.addEventListener("change", () => this.set(this.value));
@@ -46,17 +46,18 @@ export function labelControls(facts, onChange) {
   return facts.labels.map(({ name, unit, low, high, start }, j) => {
     const room = BEYOND * (high - low);
     const decimals = decimalsOf(high - low);
-    const hint = `trained from ${low.toFixed(decimals)} to ${high.toFixed(decimals)}`.replaceAll("-", "−");
+    const shown = [low, high].map((end) => String(Number(end.toFixed(decimals))).replace("-", "−"));
+    const hint = shown.join(" … ");
     const place = { low: low - room, high: high + room, value: start, hint };
     return new Control({ id: `label-${j}`, name, unit, isLabel: true, ...place }, onChange);
   });
 }
 
 const MOVES = [
-  { id: "velocity", name: "Radial velocity", high: 500, hint: "moves the lines" },
-  { id: "vsini", name: "v sin i", hint: "rotation, limb darkening 0.6" },
-  { id: "vmac", name: "Macroturbulence", hint: "radial-tangential" },
-  { id: "fwhm", name: "Gaussian FWHM", hint: "an instrument less sharp than the grid" },
+  { id: "velocity", name: "Radial velocity", high: 500, hint: "" },
+  { id: "vsini", name: "v sin i", hint: "rotation" },
+  { id: "vmac", name: "Macroturbulence", hint: "" },
+  { id: "fwhm", name: "Gaussian FWHM", hint: "" },
 ];
 
 // Sliders of what moves and broadens; none that the networks have as a label

@@ -23,9 +23,9 @@ function dot(a, at, b) {
   return sum;
 }
 
-function squaredDistance(a, at, b, from) {
+function squaredDistance(a, at, b, from, length) {
   let sum = 0;
-  for (let j = 0; j < b.length; j += 1) sum += (a[at + j] - b[from + j]) ** 2;
+  for (let j = 0; j < length; j += 1) sum += (a[at + j] - b[from + j]) ** 2;
   return sum;
 }
 
@@ -70,7 +70,8 @@ export class Coverage {
     const at = (i) => i * nLabel;
     let first = 0;
     for (let i = 1; i < n; i += 1) {
-      if (squaredDistance(points, at(i), point, 0) < squaredDistance(points, at(first), point, 0)) first = i;
+      const square = (one) => squaredDistance(points, at(one), point, 0, nLabel);
+      if (square(i) < square(first)) first = i;
     }
     share[first] = 1;
     const gap = Float64Array.from(point, (value, j) => points[at(first) + j] - value);
@@ -84,7 +85,7 @@ export class Coverage {
       }
       const parted = length ? (least - dot(point, 0, gap)) / length : 0; // no point of the hull is nearer than this
       if (length < CLOSE || length - Math.max(parted, 0) < CLOSE) break;
-      const square = squaredDistance(points, at(toward), points, at(from));
+      const square = squaredDistance(points, at(toward), points, at(from), nLabel);
       if (square === 0) break;
       const moved = Math.min((most - least) / square, share[from]);
       share[toward] += moved;

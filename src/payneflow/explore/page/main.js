@@ -82,6 +82,7 @@ class Page {
   // The sliders go to the labels of the star
   toFit() {
     if (this.star) {
+      Object.values(this.moves).forEach((control) => control.set(0));
       this.star.labels.forEach((value, j) => value !== null && this.controls[j].set(value));
       if (this.moves.velocity) this.moves.velocity.set(this.star.velocity ?? 0);
     }
@@ -98,13 +99,13 @@ class Page {
     this.target = this.mover.target(wavelength);
     this.axis = new Axis(Array.from(wavelength));
     this.isNewAxis = true;
-    if (this.kept) this.keep(this.keptValues);
+    if (this.held) this.kept = this.spectrumOf(this.held.flux, this.held);
   }
 
   // Keep a spectrum to compare others with: that of the sliders
-  keep(values = this.values) {
-    this.keptValues = values;
-    this.kept = this.spectrumOf(this.networks.flux(this.labels.scale(values)));
+  keep() {
+    this.held = { flux: this.networks.flux(this.labels.scale(this.values)), velocity: this.velocity, widths: this.widths };
+    this.kept = this.spectrumOf(this.held.flux);
   }
 
   choosePixel(wavelength) {
@@ -116,8 +117,8 @@ class Page {
 
   // ------------------------------------------------------------------------------------------------------ the spectrum
 
-  spectrumOf(flux) {
-    return this.mover.moved(flux, this.target, this.velocity, this.widths);
+  spectrumOf(flux, { velocity, widths } = this) {
+    return this.mover.moved(flux, this.target, velocity, widths);
   }
 
   update() {
@@ -171,7 +172,7 @@ class Page {
     new ResizeObserver(() => {
       panels.resize();
       if (this.panel.chart) this.showPixel();
-    }).observe(at("plots"));
+    }).observe(at("spectrum"));
   }
 
   draw() {
@@ -264,11 +265,12 @@ class Page {
     const label = facts.labels[this.slopeLabel];
     const isKnown = this.rms.some(Number.isFinite);
     at("legend-star").hidden = !star;
+    at("what-star").textContent = star && star.model ? "observed" : "of the grid";
     at("legend-fit").hidden = !(star && star.model);
     at("legend-kept").hidden = Boolean(star);
     at("legend-band").hidden = !isKnown;
     at("residual-title").textContent = star
-      ? `Observed − networks${star.sigma ? ", with ±1σ of the difference" : isKnown ? ", with the emulator's error" : ""}`
+      ? `${star.model ? "Observed" : "Grid"} − networks${star.sigma ? ", with ±1σ of the difference" : isKnown ? ", with the emulator's error" : ""}`
       : `Networks − kept spectrum${isKnown ? ", with the emulator's error" : ""}`;
     at("slope-title").textContent = `Change of the flux for +${shown(this.step)}${label.unit ? ` ${label.unit}` : ""} of`;
     at("star-said").textContent = star ? star.said.join("; ") : "";
@@ -326,7 +328,8 @@ class Page {
       lines.push(found.outward.length
         ? `${shown(found.distance, 2)} of the ranges outside the convex hull of the training labels, mostly in ${names(found.outward)}.`
         : "Within the convex hull of the training labels.");
-      lines.push(`The nearest training spectrum is ${shown(found.nearest, 2)} of the ranges away; these are ` +
+      lines.push(found.nearest < 1e-4 ? "These are the labels of a training spectrum."
+        : `The nearest training spectrum is ${shown(found.nearest, 2)} of the ranges away; these are ` +
         `${shown(found.typical, 2)} from each other, at most ${shown(found.largest, 2)}.`);
     }
     const word = at("verdict");

@@ -14,7 +14,7 @@ export function decimalsOf(range) {
 
 export function shown(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  const isSmall = value !== 0 && Math.abs(value) < 1e-3;
+  const isSmall = value !== 0 && Math.abs(value) < 1e-4;
   return (isSmall ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits)))).replace("-", "−");
 }
 

@@ -32,13 +32,13 @@ export class PixelPanel {
     const label = facts.labels[labelNumber];
     this.element.hidden = false;
     this.element.querySelector("h2").textContent = `Pixel ${pixel} at ${this.rest[pixel].toFixed(3)} Å`;
-    const facts_ = [
+    const said = [
       ["flux of these labels", shown(flux[pixel], 5)],
       [`change for +${shown(step)} ${label.unit} of ${label.name}`, shown(slope[pixel] * step)],
       ["rms error of the emulator, test set", shown(this.rms[pixel])],
       ...this.recordOf(pixel),
     ];
-    this.list.replaceChildren(...facts_.flatMap(([name, value]) => [["dt", name], ["dd", value]]).map(([tag, text]) => {
+    this.list.replaceChildren(...said.flatMap(([name, value]) => [["dt", name], ["dd", value]]).map(([tag, text]) => {
       const one = document.createElement(tag);
       one.textContent = text;
       return one;
@@ -51,7 +51,7 @@ export class PixelPanel {
     const { ends, trunc_diff: wanted } = this.facts.record;
     const numbers = Object.entries(WORDS).filter(([name]) => this.record[name])
       .map(([name, words]) => [words, shown(this.record[name][pixel])]);
-    return [["training ended", `${ends[this.record.end[pixel]]} (wanted: deviation ${shown(wanted)})`], ...numbers];
+    return [["training ended", ends[this.record.end[pixel]]], ["deviation that was wanted", shown(wanted)], ...numbers];
   }
 
   draw(pixel, j, values, here, fluxAt) {

@@ -13,6 +13,7 @@ const LEAST_SHOWN = 6; // pixels that can be zoomed to
 function axis(label, size) {
   return {
     label, labelFont: FONT, font: FONT, size, labelSize: 22, labelGap: 2, stroke: COLOURS.ink,
+    values: (_, ticks) => ticks.map((tick) => String(Number(tick.toPrecision(10))).replace("-", "−")),
     grid: { stroke: "#eeeeee", width: 1 }, ticks: { stroke: COLOURS.faint, width: 1, size: 5 },
   };
 }
@@ -21,7 +22,10 @@ export function chartOptions(width, height, xLabel, yLabel, series, more) {
   return {
     width, height, legend: { show: false }, series: [{}, ...series],
     scales: { x: { time: false }, y: { range: (_, low, high) => padded(low, high) } },
-    axes: [{ ...axis(xLabel, xLabel ? 44 : 24), labelSize: xLabel ? 20 : 0 }, axis(yLabel, 58)],
+    axes: [
+      { ...axis(xLabel, 24), labelSize: xLabel ? 20 : 0, space: 70 },
+      { ...axis(yLabel, 64), space: 26 },
+    ],
     ...more,
   };
 }
