@@ -42,6 +42,7 @@ FACTS = {
     "neural_network.npz": {**OF_GRID, "settings": SETTINGS, "digest": "n"},
     "training_record.ecsv": {**OF_GRID, **WITH_NETWORKS},
     "evaluation.npz": {**OF_GRID, **WITH_NETWORKS},
+    "explore.html": {**OF_GRID, **WITH_NETWORKS},
     "label_errors.npz": {**OF_GRID, **WITH_NETWORKS, "digest": "e"},
     "figures": {},
 }
@@ -95,14 +96,14 @@ def test_files_of_another_grid_or_other_settings_are_stale(results):
     assert said[TRAINED] == "trained with seed 7, the run's is 0"
     assert said["evaluation.npz"].startswith("made from another grid: SHA-256 hhhhhhhhhhhh...")
     with pytest.raises(
-        PayneflowError, match=f"{2 + len(drawn)} stale of 17 files. `make run`, or snakemake, makes them again"
+        PayneflowError, match=f"{2 + len(drawn)} stale of 18 files. `make run`, or snakemake, makes them again"
     ):
         check_whole(results, list(found(results).values()))
 
 
 def test_files_made_with_others_than_those_beside_them_are_stale(results):
     say(results / "neural_network.npz", digest="m")
-    made_with = {"training_record.ecsv", "evaluation.npz", "label_errors.npz"}
+    made_with = {"training_record.ecsv", "evaluation.npz", "explore.html", "label_errors.npz"}
     tables = {
         "fits.ecsv",
         "fits.fits",

@@ -99,6 +99,12 @@ def _evaluation(path: Path) -> Facts:
     return {key: str(stored[key]) for key in ("grid", "networks") if key in stored}
 
 
+def _page(path: Path) -> Facts:
+    from payneflow.explore.sealed import read_digests
+
+    return dict(read_digests(path))
+
+
 def _label_errors(path: Path) -> Facts:
     from payneflow.fitting.calibration import read_label_errors
 
@@ -173,6 +179,7 @@ _READERS = {
     "neural_network.npz": _networks,
     "evaluation.npz": _evaluation,
     "label_errors.npz": _label_errors,
+    "explore.html": _page,
 }
 
 

@@ -53,7 +53,7 @@ class Plan:
         chunks = [f"{folder}/{chunk}.npz" for folder in ("chunks", "trained") for chunk in self.chunks]
         shards = [f"fits/{shard}.{ending}" for ending in ("ecsv", "fits") for shard in self.shards]
         errors = ["label_errors.npz"] if self.calibrated else []
-        networks = ["neural_network.npz", "training_record.ecsv", "evaluation.npz"]
+        networks = ["neural_network.npz", "training_record.ecsv", "evaluation.npz", "explore.html"]
         figures = [f"figures/{name}.png" for name in self.figures]
         fits = ["fits.ecsv", "fits.fits", *(["fits.parquet"] if self.parquet else [])]
         return ["grid_summary.json", *chunks, *networks, *errors, *shards, *fits, *figures]

@@ -435,7 +435,14 @@ def source_options(config: Mapping, shard) -> str:
 
 def final_output(results: Path, fit: Mapping) -> list[Path]:
     """The files that a whole run ends with; of observed spectra the true labels are unknown."""
-    files = ["grid_summary.json", "neural_network.npz", "training_record.ecsv", "fits.ecsv", "fits.fits"]
+    files = [
+        "grid_summary.json",
+        "neural_network.npz",
+        "training_record.ecsv",
+        "explore.html",
+        "fits.ecsv",
+        "fits.fits",
+    ]
     files += ["fits.parquet"] if fit["parquet"] else []
     figures = [name for name, figure in REPORT_FIGURES.items() if not (fit["spectra"] and figure.needs_truth)]
     return [results / name for name in files] + [results / "figures" / f"{name}.png" for name in figures]
