@@ -11,7 +11,7 @@ __all__ = [
     "fit_spectra",
     "read_networks",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str):

@@ -16,7 +16,7 @@ try:
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error.msg}: payneflow is not installed in the Python that runs Snakemake ({sys.executable}). "
-        "Use `make run`, which installs both, or `pip install -e '.[workflow]'` in this environment."
+        "Use `make run` in a checkout, which installs both, or `pip install 'payneflow[workflow]'` in this environment."
     ) from None
 
 # Of this file, not of the main Snakefile, which may be another that uses this workflow as a module.

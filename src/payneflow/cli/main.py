@@ -86,7 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
         "wavelength pixel comes out, and with it labels for observed spectra.",
         epilog="The order of a whole run: check, split, train (each chunk), gather, evaluate, calibrate, "
         "fit (each shard), gather_fits, plot, explore. "
-        "`snakemake` in the checkout runs them all. Each subcommand has its own --help.",
+        "`snakemake`, where `payneflow init` wrote the workflow or in a checkout, runs them all. "
+        "Each subcommand has its own --help.",
     )
     parser.add_argument("--version", action="version", version=f"payneflow {__version__}")
     subcommands = parser.add_subparsers(dest="command", required=True, metavar="SUBCOMMAND")

@@ -1,4 +1,4 @@
-"""The subcommands about a run of the workflow: plan before it, status while it runs, verify after it."""
+"""The subcommands about a run of the workflow: init and plan before it, status while it runs, verify after it."""
 
 import argparse
 import functools
@@ -6,6 +6,23 @@ import os
 import sys
 
 from payneflow.cli import options
+
+
+def init(given: argparse.Namespace) -> None:
+    """Write the workflow (Snakefile, config.yaml, rules, profiles) into a directory, ready for snakemake there."""
+    import shlex
+    from importlib.util import find_spec
+
+    from payneflow.run.new_run import write_run
+
+    written = write_run(given.directory, given.demo)
+    print(f"{given.directory}: {len(written)} files written" if written else f"{given.directory}: all is there already")
+    if find_spec("snakemake") is None:
+        print("Snakemake is not installed here: pip install 'payneflow[workflow]'")
+    print(f"Next:\n  cd {shlex.quote(given.directory)}")
+    if not given.demo:
+        print("  payneflow check GRID      # then put the path of your grid into config.yaml, as `grid`")
+    print("  snakemake --workflow-profile workflow/profiles/default      # with -n it only says what it would do")
 
 
 def plan(given: argparse.Namespace) -> None:
@@ -73,6 +90,18 @@ def digest(given: argparse.Namespace) -> None:
 
 def add_subcommands(add) -> None:
     """Add them with `add`, which takes a function and an example, and returns the parser of the subcommand."""
+    one = add(init, "my_stars --demo")
+    one.description += (
+        "\n\nThe files are those of the checkout that this payneflow was made from; in the conda environments it is"
+        "\nnamed with its version. None is overwritten: files of the same content stay, others are named and end it."
+    )
+    one.add_argument("directory", metavar="DIRECTORY", help="where to; made where it is missing")
+    one.add_argument(
+        "--demo",
+        action="store_true",
+        help="also resources/: the demonstration grid of config.yaml, two APOGEE stars, and networks to fit them with",
+    )
+
     one = add(plan, "--profile slurm")
     _add_config(one)
     one.add_argument("--profile", metavar="DIRECTORY", help="as for snakemake; default: jobs on this machine")

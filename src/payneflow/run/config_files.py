@@ -27,7 +27,7 @@ PLAIN = re.compile(
 )  # text that needs no quotes in YAML, unless YAML has a meaning of its own for it
 
 _CONFIG_HEADER = """\
-# Every setting of payneflow. Edit here, then `make run`: what depends on the change runs again, and only that.
+# Every setting of payneflow. Edit here, then `make run` or snakemake: what depends on the change runs again, only that.
 # "published" is the value of The Payne's listing (Ting et al. 2019, ApJ 879, 69).
 # One run with another value: snakemake --config chunk_size=64. All settings are checked before anything runs.
 # Written from the declarations in src/payneflow by `python -m payneflow.run.config_files`: add a setting there.

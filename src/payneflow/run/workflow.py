@@ -300,7 +300,8 @@ def environment_of(trainer: str, results: Path, checkout: Path | None) -> str:
     if not (place / "bin/payneflow").exists() or not stamp.exists() or stamp.read_text() != str(checkout):
         raise SettingsError(
             f"trainer is {trainer}, but {place}, the environment that it needs, is missing, half built or made for "
-            f"another directory. Type `make {environment.name}` in {checkout}: a minute. Or choose "
+            f"another directory. Type `make {environment.name}` in {checkout}: a minute (there is no Makefile where "
+            "`payneflow init` wrote the workflow: snakemake --software-deployment-method conda). Or choose "
             f"{environment.instead}."
         )
     return f'env {scratch} PATH={shlex.quote(str(place / "bin"))}:"$PATH" '
