@@ -13,8 +13,9 @@ COLUMNS = ("spectrum", "identifier", "path", "RV", "RV_error", "covariance", "SN
 COLUMNS += ("RV1", "RV1_error", "RV2", "RV2_error", "light_ratio", "light_ratio_error")
 COLUMNS += ("n_pixel", "n_masked", "n_outlier", "mismatch", "mismatch_kind", "extra_scatter", "flags")
 COLUMNS += ("n_piece", "n_fitted", "RV_scatter", "RV_chance")  # of stars in pieces (fitting/star_tables.py)
-ERROR, TRUE, FLAGS = "_error", "_true", "_flags"  # what follows a label's name in the names of its columns
-_HOLDS = {ERROR: "error", TRUE: "truth", FLAGS: "flags"}
+# what follows a label's name in the names of its columns
+ERROR, TRUE, FLAGS, INFORMATION = "_error", "_true", "_flags", "_information"
+_HOLDS = {ERROR: "error", TRUE: "truth", FLAGS: "flags", INFORMATION: "information"}
 LONGEST = 60  # letters of a column's name in FITS, whose cards hold 68
 
 

@@ -417,6 +417,8 @@ def _add_fit_settings(subcommand: argparse.ArgumentParser) -> None:
         elif one.choices:
             said = f"{meaning} (default: {one.default})"
             group.add_argument(option, dest=one.name, choices=one.choices, default=one.default, help=said)
+        elif one.name == "windows":
+            group.add_argument(option, dest=one.name, metavar=one.metavar, help=meaning)
         else:
             group.add_argument(
                 option, dest=one.name, action="append", default=[], metavar=one.metavar, help=_ENTRIES[one.name]
@@ -433,7 +435,7 @@ _LENGTH = {"fixed": 1, "priors": 2}
 
 def _fit_settings_of(given: argparse.Namespace):
     """FitSettings of the options. Raises SettingsError naming what cannot be meant."""
-    from payneflow.fitting import FitSettings
+    from payneflow.fitting import FitSettings, read_windows
 
     values = {}
     for one in settings_of(FitSettings):
@@ -441,6 +443,8 @@ def _fit_settings_of(given: argparse.Namespace):
         if one.name in _LENGTH:
             entries = options.pairs(one.option, value, of_numbers=True).items()
             value = {label: _numbers(one.option, label, text, _LENGTH[one.name]) for label, text in entries}
+        elif one.name == "windows":
+            value = () if value is None else read_windows(value)
         values[one.name] = value
     values["fixed"] = {label: value for label, (value,) in values["fixed"].items()}
     return FitSettings(**values)

@@ -11,6 +11,7 @@ _MODULES = {
     "FitSettings": "settings",
     "Pieces": "pieces",
     "SpectralModel": "model",
+    "Window": "windows",
     "add_true_labels": "table",
     "fit_spectra": "fit",
     "fit_stars": "stars",
@@ -19,6 +20,7 @@ _MODULES = {
     "measure_label_errors": "calibration",
     "read_results": "results",
     "read_label_errors": "calibration",
+    "read_windows": "windows",
     "write_results": "results",
     "write_label_errors": "calibration",
 }

@@ -8,6 +8,7 @@ from astropy.table import Table
 from payneflow.fitting.model import SpectralModel
 from payneflow.fitting.parameters import VELOCITY
 from payneflow.fitting.settings import FitSettings
+from payneflow.fitting.windows import hidden
 from payneflow.network import PixelNetworks
 
 
@@ -48,7 +49,9 @@ def best_fits(
     names = settings.broadenings(networks.label_names)
     widths = np.stack([np.asarray(fits[name], dtype=float) for name in names], axis=1) if names else [None] * len(fits)
     for i in np.flatnonzero(np.isfinite(labels).all(axis=1)):
-        found = forward.compare(labels[i], velocity[i], flux[i], flux_error[i], None, widths[i])
+        closed = hidden(settings.windows, forward.wavelength, velocity[i])
+        error = np.where(closed, np.inf, flux_error[i]) if closed.any() else flux_error[i]
+        found = forward.compare(labels[i], velocity[i], flux[i], error, None, widths[i])
         model[i], continuum[i], sigma[i], used[i] = found
     model[~used], continuum[~used], sigma[~used] = np.nan, np.nan, np.nan
     return BestFits(model, continuum, sigma, used)

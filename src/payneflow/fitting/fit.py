@@ -10,15 +10,17 @@ from astropy.table import Column, Table
 
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, engine_for
+from payneflow.fitting.engine.shift import to_velocity
 from payneflow.fitting.engine.starts import spread
 from payneflow.fitting.flags import FitFlag
 from payneflow.fitting.flux_units import check_continuum, in_own_units, in_shares, networks_of_shares
 from payneflow.fitting.pairs import Pairs, PairSearch, candidates
-from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
-from payneflow.fitting.quality import Fits, quality_of
+from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
+from payneflow.fitting.quality import Fits, Windowed, quality_of
 from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.table import results_table
+from payneflow.fitting.windows import EVERY, STAR, hidden
 from payneflow.label_names import problems_of_names
 from payneflow.network import PixelNetworks
 from payneflow.spectra.masked import parted
@@ -116,7 +118,7 @@ def search_spectra(
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Fits:
-    """What the kernels find, before its quality is known; arguments and errors as those of `fit_spectra`.
+    """What fits find, before its quality is known; arguments and errors as those of `fit_spectra`.
 
     `held`: labels (n_spectrum, n_label) at which those that are fixed to None are held, where `start` says none.
     """
@@ -124,6 +126,55 @@ def search_spectra(
     check_continuum(networks, settings)
     axis = checked_axis(wavelength)
     flux, flux_error = checked_flux(networks, flux, flux_error, axis)
+    given = {"settings": settings, "resolution": resolution, "start": start, "held": held, "processes": processes}
+    if not settings.windows:
+        return _search_pixels(networks, flux, flux_error, axis, **given, progress=progress)
+    placed = np.zeros(len(flux))
+    if settings.velocity and any((window.label, window.frame) == (EVERY, STAR) for window in settings.windows):
+        first = _search_pixels(networks, flux, open_error(networks, settings, flux_error, axis, None), axis, **given)
+        placed = np.nan_to_num(
+            to_velocity(first.x[:, Parameters.of(networks, settings).layout.velocity], first.log_step)
+        )
+    of_open = open_error(networks, settings, flux_error, axis, placed)
+    fits = _search_pixels(networks, flux, of_open, axis, **given, progress=progress)
+    return _through_windows(networks, settings, fits, flux, flux_error, axis, resolution, placed, processes)
+
+
+def open_error(networks, settings, flux_error, axis: np.ndarray | None, placed: np.ndarray | None) -> np.ndarray:
+    """Errors (n, n_data), inf in pixels that windows of all parameters close; `axis` as `checked_axis` gives it.
+
+    `placed`: velocities (n,) of the stars in km/s; None: unknown, and windows of the star close nothing.
+    """
+    windows = [one for one in settings.windows if placed is not None or one.frame != STAR]
+    wavelength = networks.wavelength if axis is None else axis
+    if all(window.label != EVERY for window in windows):
+        return flux_error
+    velocities = np.zeros(len(flux_error)) if placed is None else placed
+    closed = np.stack([hidden(windows, wavelength, velocity) for velocity in velocities.tolist()])
+    return np.where(closed, np.inf, flux_error)
+
+
+def _through_windows(networks, settings, fits: Fits, flux, flux_error, axis, resolution, placed, processes) -> Fits:
+    """The fits once more, each label informed through its windows alone; arguments as checked by `search_spectra`."""
+    from payneflow.fitting.windowed import inform
+
+    shares, errors = in_shares(networks, flux, flux_error)
+    of_shares = networks_of_shares(networks)
+    windowed = Windowed.empty(*fits.x.shape)
+    for own, rows in groups_of(resolution, *flux.shape):
+        rows = np.arange(len(flux)) if rows is None else rows
+        given = fits[rows], shares[rows], errors[rows], axis, own, placed[rows]
+        part, of_part = inform(of_shares, settings, *given, processes)
+        fits.put(rows, part)
+        windowed.put(rows, of_part)
+    fits.windowed = windowed
+    return fits
+
+
+def _search_pixels(
+    networks, flux, flux_error, axis, *, settings, resolution, start, held, processes, progress=None
+) -> Fits:
+    """What the kernels find; arguments as checked by `search_spectra`."""
     starts, own_start = starts_of(networks, settings, start, held, len(flux))
     shares_of = networks_of_shares(networks)
     groups = groups_of(resolution, *flux.shape)
@@ -156,7 +207,10 @@ def _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, r
     if not len(rows):
         return pairs
     axis = checked_axis(wavelength)
-    flux, flux_error = in_shares(networks, *checked_flux(networks, flux, flux_error, axis))
+    flux, flux_error = checked_flux(networks, flux, flux_error, axis)
+    if fits.windowed is not None:
+        flux_error = open_error(networks, settings, flux_error, axis, fits.windowed.placed)
+    flux, flux_error = in_shares(networks, flux, flux_error)
     for own, of_group in groups_of(resolution, *flux.shape):
         here = rows if of_group is None else np.intersect1d(rows, of_group)
         if len(here):

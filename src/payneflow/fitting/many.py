@@ -137,8 +137,10 @@ def fit_into(
 def made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> dict:
     """What the table says of its making, in plain lists and numbers, and what shards of one run share."""
     priors = {name: list(prior) for name, prior in settings.priors.items()}
+    plain = {**asdict(settings), "priors": priors}
+    plain.pop("windows")  # which the mode tells apart, and the table has in its meta where there are any
     return {
-        "settings": {**asdict(settings), "priors": priors},
+        "settings": plain,
         "networks": networks.digest,
         "grid": networks.provenance.get("grid_sha256", "unknown"),
         "label_errors": "none" if label_errors is None else label_errors.digest,

@@ -11,8 +11,10 @@ from payneflow.errors import SpectraError
 from payneflow.fitting.broadening import LineBroadening
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.emulator import PaddedAxis, emulator_of
-from payneflow.fitting.engine.shift import NOWHERE, RestAxis, to_places
+from payneflow.fitting.engine.shift import C_KM_S, INTERVALS, NOWHERE, RestAxis, tap_table, to_places
 from payneflow.fitting.engine.taps import HALF, tap_weights
+from payneflow.fitting.engine.widths import to_width
+from payneflow.fitting.parameters import ParameterLayout
 from payneflow.fitting.quality import VELOCITY_WINDOW
 from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FitSettings
@@ -20,6 +22,7 @@ from payneflow.network import PixelNetworks
 from payneflow.spectra.bad_pixels import good_pixels
 from payneflow.spectra.masked import parted
 
+STEP = 1e-4  # places: of differences that stand for derivatives by a width
 SOLUTIONS = 2  # of the continuum: the emulator's error in the weights is a share of it, so a first one must be known
 DEFAULT = FitSettings()
 
@@ -162,9 +165,71 @@ class SpectralModel:
         inside = (place >= 0.0) & (rest.interior[nearest] > 0.0)
         if not self._moves:
             return flux[nearest], rest.variance[nearest], inside
-        whole = np.clip(np.floor(place).astype(int), HALF - 1, rest.n_place - HALF - 1)
-        taps = whole[:, None] + np.arange(1 - HALF, HALF + 1)
+        whole, taps = self._around(place)
         return (tap_weights(place - whole) * flux[taps]).sum(axis=1), rest.variance[nearest], inside
+
+    def _around(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The place before each of `place` (n_data,), and the eight around it (n_data, 8)."""
+        whole = np.clip(np.floor(place).astype(int), HALF - 1, self._rest.n_place - HALF - 1)
+        return whole, whole[:, None] + np.arange(1 - HALF, HALF + 1)
+
+    # --- In the parameters that a search moves (parameters.py), flux as a share of the flux scale
+
+    @property
+    def log_step(self) -> float:
+        """A place in ln(wavelength)."""
+        return self._rest.log_step
+
+    @property
+    def segments(self) -> np.ndarray:
+        """(n_segment, 2), first pixel and stop, exclusive, of what has a continuum of its own."""
+        return self._axis.segments
+
+    @property
+    def terms(self) -> np.ndarray:
+        """(n_term, n_data), the Chebyshev polynomials of the continuum."""
+        return np.zeros((0, len(self.wavelength))) if self._terms is None else self._terms
+
+    def known_at(self, shift: float) -> tuple[np.ndarray, np.ndarray]:
+        """Variance of the networks' error, and where there are networks around, (n_data,), for a shift in places."""
+        place = np.where(self._places == NOWHERE, NOWHERE, self._places - shift)
+        nearest = np.floor(place + 0.5).astype(int)
+        inside = (self._places >= 0.0) & (nearest >= 0) & (nearest < self._rest.n_place)
+        nearest = np.where(inside, nearest, 0)
+        return self._rest.variance[nearest], inside & (self._rest.interior[nearest] > 0.0)
+
+    def linearised(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Flux (n_data,) at parameters (n_parameter,), without continuum, and its derivatives (n_parameter, n_data)."""
+        layout = ParameterLayout.of(self.networks, self.settings)
+        flux, by_labels = self.networks.jacobian_scaled(x[layout.labels])
+        rest, axis = self._rest, self._emulator.axis
+        at_rest = [rest.laid(axis, axis.padded(np.nan_to_num(one))) for one in (flux, *by_labels.T)]
+        rows = self._broadened(at_rest, x[layout.broadenings])
+        place = np.where(
+            self._places == NOWHERE, NOWHERE, self._places - (x[layout.velocity] if layout.has_velocity else 0.0)
+        )
+        if not self._moves:
+            rows = rows[:, np.clip(np.floor(place + 0.5).astype(int), 0, rest.n_place - 1)]
+            return rows[0], rows[1:]
+        whole, taps = self._around(place)
+        weights, slope = interpolated_taps(place - whole)
+        moved = np.stack([np.einsum("kt,kt->k", weights, row[taps]) for row in rows])
+        if not layout.has_velocity:
+            return moved[0], moved[1:]
+        return moved[0], np.concatenate([moved[1:], [-np.einsum("kt,kt->k", slope, rows[0][taps])]])
+
+    def _broadened(self, at_rest: list[np.ndarray], widths: np.ndarray) -> np.ndarray:
+        """Flux at rest and its derivatives, each (n_place,), broadened; behind them those by the broadenings."""
+        if self._broadening is None:
+            return np.stack(at_rest)
+        rest, km_s = self._rest, C_KM_S * self._rest.log_step
+        rows = [self._broadening.broadened(rest, row, to_width(widths) * km_s) for row in at_rest]
+        for b in range(len(widths)):
+            sides, middle = np.tile(widths, (2, 1)), max(widths[b], STEP)
+            sides[:, b] = middle + STEP, middle - STEP
+            more, less = (self._broadening.broadened(rest, at_rest[0], to_width(side) * km_s) for side in sides)
+            rows.append((more - less) / (2.0 * STEP))
+        return np.stack(rows)
 
     def _widths(self, broadening: Mapping | None, n: int) -> np.ndarray:
         """Widths (n, n_broad) in km/s."""
@@ -190,6 +255,15 @@ class SpectralModel:
         if np.any(velocity) and not self.settings.velocity:
             raise SpectraError("a velocity is given, but the settings have none: FitSettings(velocity=True).")
         return rows, np.broadcast_to(np.asarray(velocity, dtype=float), len(rows))
+
+
+def interpolated_taps(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 8) weights of the eight taps for values at t (n,) in 0 ... 1, and their derivatives, as the kernels' are."""
+    scaled = t * INTERVALS
+    interval = np.clip(scaled.astype(int), 0, INTERVALS - 1)
+    u = (scaled - interval)[:, None]
+    c0, c1, c2, c3 = np.moveaxis(tap_table()[interval], 1, 0)
+    return c0 + u * (c1 + u * (c2 + u * c3)), INTERVALS * (c1 + u * (2.0 * c2 + 3.0 * u * c3))
 
 
 def _continuum(axis: PaddedAxis, terms, model, variance, flux, flux_error, used) -> np.ndarray:

@@ -30,6 +30,12 @@ class ParameterLayout:
     n_broad: int = 0
 
     @classmethod
+    def of(cls, networks: PixelNetworks, settings: FitSettings) -> "ParameterLayout":
+        """That of fits with these settings."""
+        n_broad = len(settings.broadenings(networks.label_names))
+        return cls(len(networks.x_min), settings.velocity, n_broad)
+
+    @classmethod
     def of_width(cls, n_label: int, n: int, mode: str = "") -> "ParameterLayout":
         """That of vectors of n parameters of fits in a `FitSettings.mode`, which says what broadenings there are.
 
@@ -108,7 +114,7 @@ class Parameters:
     def of(cls, networks: PixelNetworks, settings: FitSettings) -> "Parameters":
         """Those of fits with these settings."""
         broadenings = settings.broadenings(networks.label_names)
-        layout = ParameterLayout(len(networks.x_min), settings.velocity, len(broadenings))
+        layout = ParameterLayout.of(networks, settings)
         n, velocity = layout.n, settings.velocity
         free, mean, weight = np.ones(n, bool), np.zeros(n), np.zeros(n)
         lowest, highest = np.full(n, LOWEST_LABEL), np.full(n, HIGHEST_LABEL)

@@ -35,6 +35,43 @@ CERTAIN = 16.0  # a second peak whose chi2, in units of chi2/dof, is less than t
 LEAST_NOISE = 0.1  # of the mean variance of the pixels; the rest is the emulator's
 QUANTILES, HALVINGS = 64, 40  # of the emulator's variances; of an interval that has the noise of a star's pixels
 VELOCITY_WINDOW = 30.0  # km/s: how far a fitted velocity may be from that of the correlation
+NO_ROWS = "log_step", "windowed"  # of Fits what has no row for each spectrum, or is made after all of them
+
+
+@dataclass(frozen=True, eq=False)
+class Windowed:
+    """What the labels of fits with windows are worth (windowed.py), one row a spectrum.
+
+    `covariance` (n, n_parameter, n_parameter): of the noise, in the parameters of the search. `beyond` (n,
+    n_parameter): how far parameters would go without bounds. `information` (n, n_parameter): the part that the windows
+    leave of what all pixels tell, (error of all / error)^2. `untold` (n, n_parameter) bool: no pixel that may inform
+    the parameter does. `converged` (n,) bool. `placed` (n,): velocity in km/s by which windows of all parameters were
+    laid on the pixels.
+    """
+
+    covariance: np.ndarray
+    beyond: np.ndarray
+    information: np.ndarray
+    untold: np.ndarray
+    converged: np.ndarray
+    placed: np.ndarray
+
+    @classmethod
+    def empty(cls, n: int, n_parameter: int) -> "Windowed":
+        """Of n fits that have not been informed: NaN."""
+        return cls(
+            covariance=np.full((n, n_parameter, n_parameter), np.nan),
+            beyond=np.zeros((n, n_parameter)),
+            information=np.full((n, n_parameter), np.nan),
+            untold=np.zeros((n, n_parameter), dtype=bool),
+            converged=np.ones(n, dtype=bool),
+            placed=np.zeros(n),
+        )
+
+    def put(self, rows: np.ndarray | int, part: "Windowed") -> None:
+        """Take these rows from `part`."""
+        for name, values in self.__dict__.items():
+            values[rows] = getattr(part, name)
 
 
 @dataclass
@@ -48,6 +85,7 @@ class Fits:
     (n, 3), its columns the shift FOUND by correlation, its SCORE, and the SECOND_SCORE, the best at another velocity.
     `continua`: (n, n_segment, n_term) Chebyshev coefficients. `score`, `information`, `cross`, `total_weight`, `lag`:
     of alternatives, `pull`: (n, n_parameter) of bounds, see Written. The columns are constants of engine/arguments.py.
+    `windowed`: of fits with windows what their `x` is worth; all else is then of the fits of all pixels.
     """
 
     x: np.ndarray
@@ -65,6 +103,7 @@ class Fits:
     lag: np.ndarray
     pull: np.ndarray
     log_step: float
+    windowed: Windowed | None = None
 
     @classmethod
     def empty(cls, n: int, n_parameter: int, n_segment: int = 0, n_term: int = 0, log_step: float = np.nan) -> "Fits":
@@ -93,13 +132,13 @@ class Fits:
 
     def __getitem__(self, rows: slice | np.ndarray) -> "Fits":
         """Some rows: a view where they are a slice, else a copy."""
-        arrays = {name: values[rows] for name, values in self.__dict__.items() if name != "log_step"}
+        arrays = {name: values[rows] for name, values in self.__dict__.items() if name not in NO_ROWS}
         return Fits(**arrays, log_step=self.log_step)
 
     def put(self, rows: np.ndarray, part: "Fits") -> None:
         """Take the fits of these rows from `part`."""
         for name, values in self.__dict__.items():
-            if name != "log_step":
+            if name not in NO_ROWS:
                 values[rows] = getattr(part, name)
 
     def written(self) -> Written:
@@ -147,6 +186,12 @@ def quality_of(
     if label_errors is not None:
         label_errors.check(networks, settings.mode(networks.label_names))
     mismatch = _mismatch_of(networks, fits, formal, dof, good, label_errors, exclude, overlap)
+    windowed, past_bound = fits.windowed, (formal @ fits.pull[:, :, None])[:, :, 0]
+    if windowed is not None:
+        mismatch = replace(
+            mismatch, covariance=_grown_with(mismatch.covariance, formal[good], windowed.covariance[good])
+        )
+        formal, past_bound = windowed.covariance, windowed.beyond
     x, covariance = fits.x.copy(), formal.copy()
     if label_errors is not None and settings.emulator_error:
         covariance[good] *= _photons(networks, fits, used, good, label_errors)
@@ -157,7 +202,6 @@ def quality_of(
     at_bound[:, layout.labels] = at_bounds(x[:, layout.labels], free[layout.labels])
     broad = layout.broadenings
     at_bound[:, broad] = x[:, broad] <= 0.0
-    past_bound = (formal @ fits.pull[:, :, None])[:, :, 0]
     if layout.has_velocity:  # places -> km/s
         column = layout.velocity
         velocity = to_velocity(x[:, column], fits.log_step)
@@ -186,6 +230,8 @@ def quality_of(
     covariance = capped(covariance, layout.n_label)
     error = np.sqrt(np.einsum("nii->ni", covariance))
     flags[ended >= STUCK] |= FitFlag.NOT_CONVERGED
+    if windowed is not None:
+        flags[~windowed.converged] |= FitFlag.NOT_CONVERGED
     flags[of_labels.at_bound] |= FitFlag.AT_BOUND
     flags[of_labels.outside] |= FitFlag.OUTSIDE_TRAINING
     flags[good[mismatch.found]] |= FitFlag.MODEL_MISMATCH
@@ -199,6 +245,8 @@ def quality_of(
         beyond = np.abs(shift) > to_places(settings.max_velocity, fits.log_step) - EDGE
         flags[moved | beyond] |= FitFlag.RV_EDGE
         flags[score**2 - second**2 < CERTAIN * np.maximum(reduced, 1.0)] |= FitFlag.RV_UNSURE
+        if windowed is not None:
+            flags[windowed.untold[:, layout.velocity]] |= FitFlag.RV_UNSURE
     flags[failed] = FitFlag.FAILED
     of_labels.flags[failed] = 0
     widths = widths_of(
@@ -222,6 +270,13 @@ def quality_of(
         x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, label_flags, sigma, kind,
         widths, companion, grown,
     )  # fmt: skip
+
+
+def _grown_with(added: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Covariances (n, k, k) of a mismatch, each error grown as the formal one of `before` grows to that of `after`."""
+    square, wider = (np.einsum("nii->ni", one) for one in (before, after))
+    growth = np.sqrt(np.divide(wider, square, out=np.ones_like(square), where=square > 0.0))
+    return added * growth[:, :, None] * growth[:, None, :]
 
 
 def _forget(widths: Widths, failed: np.ndarray) -> None:
@@ -286,7 +341,13 @@ def _lopsided(networks: PixelNetworks, fits: Fits, formal, error, used, good) ->
 
 
 def covariance_of_noise(networks: PixelNetworks, settings: FitSettings, fits: Fits) -> np.ndarray:
-    """(n, n_parameter, n_parameter): the formal covariance of fits, in their own parameters."""
+    """(n, n_parameter, n_parameter): the formal covariance of fits, in their own parameters, windows or not."""
+    if fits.windowed is not None:
+        return fits.windowed.covariance
+    return _covariance_of_all_pixels(networks, settings, fits)
+
+
+def _covariance_of_all_pixels(networks: PixelNetworks, settings: FitSettings, fits: Fits) -> np.ndarray:
     parameters = Parameters.of(networks, settings)
     return formal_covariance(fits.matrix, parameters.free, parameters.layout.n_label)[0]
 
@@ -299,7 +360,7 @@ def emulator_amplitudes(
     These are what the emulator's own errors look like, see mismatch.py. The excess is the mean square error of the flux
     beyond the error that the emulator says of each pixel.
     """
-    formal = covariance_of_noise(networks, settings, fits)
+    formal = _covariance_of_all_pixels(networks, settings, fits)
     scores = Scores.of(fits.score, fits.information, fits.cross, formal)
     every = np.broadcast_to(LINEAR, fits.score.shape)
     amplitudes = scores.amplitudes(every)

@@ -9,6 +9,7 @@ from pydantic import Field, Strict
 
 from payneflow.declaration import declare, setting
 from payneflow.errors import SettingsError
+from payneflow.fitting.windows import FITTED_VELOCITY, Window, digest, problem_of_repeated, problems_of_windows
 from payneflow.network import PixelNetworks
 
 MOST_TERMS = 32  # of a continuum: more are unstable in single precision, and no continuum of a segment needs them
@@ -20,6 +21,7 @@ RADIAL_TANGENTIAL, GAUSSIAN = "radial-tangential", "gaussian"
 
 
 _Prior = Annotated[tuple[float, Annotated[float, Field(gt=0)]], Strict(False)]  # not strict: a list is a pair, too
+_Windows = Annotated[tuple[Window, ...], Strict(False)]
 
 
 @declare
@@ -31,6 +33,7 @@ class FitSettings:
     `priors`: Gaussian priors, {name: (mean, sigma)} in the label's unit; a broadening that has one is fitted.
     `emulator_error`: add the square of the emulator's own error (`PixelNetworks.emulator_rms`) to the variance of each
     pixel.
+    `windows`: which wavelengths may inform a label, or may not (windows.py); of a table, `read_windows(path)`.
     """
 
     fixed: dict[str, float | None] = setting(
@@ -85,11 +88,21 @@ class FitSettings:
         le=10**6,
         in_config=False,
     )
+    windows: _Windows = setting(
+        (),
+        "a table of which wavelengths may inform a label (ECSV; docs/fitting.md)",
+        expected="a list of Window, or what read_windows gives",
+        metavar="FILE",
+        in_config=False,
+    )
 
     def check(self) -> None:
         both = set(self.fixed) & set(self.priors)
         if both:
             raise ValueError(f"fixed and priors both name {min(both)}: a label that is held has no prior.")
+        repeated = problem_of_repeated(self.windows)
+        if repeated:
+            raise ValueError(repeated)
         if 0.0 < self.grid_resolution <= self.resolution:
             raise ValueError(
                 f"resolution is {self.resolution:g}, expected less than that of the grid, {self.grid_resolution:g}: "
@@ -110,6 +123,8 @@ class FitSettings:
         """Raise SettingsError where a setting names no label of the networks, or holds one beyond the bounds."""
         x_min, x_max = networks.x_min, networks.x_max
         problems = self.problems_of_labels("the networks", networks.label_names, networks.label_units, x_min, x_max)
+        known = networks.wavelength[networks.has_network]
+        problems += self.problems_of_windows("the networks", networks.label_names, known)
         if problems:
             raise SettingsError(" ".join(problems))
 
@@ -138,6 +153,14 @@ class FitSettings:
                     f"fixed {name} is {value:g} {unit}: beyond the bounds of a fit, {lowest:g} to {highest:g} {unit}."
                 )
         return problems
+
+    def problems_of_windows(self, whose: str, names: Sequence[str], wavelength: np.ndarray) -> list[str]:
+        """What windows cannot work with these labels and pixels (n_pixel,) in Angstrom, vacuum."""
+        if not self.windows or not len(wavelength):
+            return []
+        parameters = [*names, *self.broadenings(names), *([FITTED_VELOCITY] * self.velocity)]
+        away = self.max_velocity if self.velocity else 0.0
+        return problems_of_windows(self.windows, whose, parameters, list(self.fixed), wavelength, away)
 
     def _problems_of_broadenings(self, whose: str, names: Sequence[str]) -> list[str]:
         problems = []
@@ -176,4 +199,6 @@ class FitSettings:
             parts.append(f"resolution {self.resolution:g}")
         if self.continuum:
             parts.append(f"continuum {self.continuum}")
+        if self.windows:
+            parts.append(f"windows {digest(self.windows)}")
         return "; ".join(parts)

@@ -30,7 +30,7 @@ from payneflow.fitting.engine.star_search import (
 from payneflow.fitting.engine.widths import SOFT, to_parameter, to_width
 from payneflow.fitting.parameters import Parameters
 from payneflow.fitting.pieces import BINS, Run
-from payneflow.fitting.quality import CERTAIN, VELOCITY_WINDOW, Fits
+from payneflow.fitting.quality import CERTAIN, NO_ROWS, VELOCITY_WINDOW, Fits
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
 
@@ -143,7 +143,7 @@ class _Block:
         every = Fits.empty(self.n_piece, self.of.n_own, log_step=self.of.log_step)
         for k, at in self.at.items():
             for name in every.__dict__:
-                if name not in ("log_step", "continua"):
+                if name not in (*NO_ROWS, "continua"):
                     getattr(every, name)[at] = getattr(self.fits[k], name)
         return every
 

@@ -12,6 +12,7 @@ from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.fitting.fit import DEFAULT
 from payneflow.fitting.flux_units import in_own_units, networks_of_shares
 from payneflow.fitting.pieces import Pieces, Run, runs_of
+from payneflow.fitting.quality import NO_ROWS
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.star_fits import COMMON, EACH, StarFits, StarFitter
 from payneflow.fitting.star_quality import star_quality
@@ -48,6 +49,11 @@ def fit_stars(
         raise SettingsError(f'velocity is {velocity!r}, expected "{COMMON}" or "{EACH}".')
     if velocity == EACH and not settings.velocity:
         raise SettingsError(f'velocity is "{EACH}", but none is fitted: FitSettings(velocity=True).')
+    if settings.windows:
+        raise SettingsError(
+            "windows are not for stars in pieces, which are fitted to all of their pixels: mask pixels, whose error is "
+            "inf, or fit each piece alone with windows."
+        )
     pieces = list(pieces)
     label_errors = _label_errors(pieces)
     if label_errors is not None:  # as many starts as the calibration needed
@@ -195,7 +201,7 @@ def _joined(blocks: Sequence[StarFits]) -> StarFits:
         own = {
             key: np.concatenate([getattr(part, key) for part in parts])
             for key in parts[0].__dict__
-            if key != "log_step"
+            if key not in NO_ROWS
         }
         values[name] = replace(parts[0], **own)
     return StarFits(first=np.cumsum([0, *n_piece]), log_step=blocks[0].log_step, **values)

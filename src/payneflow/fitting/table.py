@@ -1,5 +1,7 @@
 """Fits as an astropy table in the labels' own units; results.py writes it."""
 
+from dataclasses import astuple
+
 import numpy as np
 from astropy.table import Table
 
@@ -7,10 +9,10 @@ from payneflow.fitting.engine.arguments import OUTLIERS, PASSES, USED
 from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag, LabelFlag
 from payneflow.fitting.mismatch import KINDS, SCATTER
 from payneflow.fitting.pairs import Pairs
-from payneflow.fitting.parameters import VELOCITY, VELOCITY_UNIT
+from payneflow.fitting.parameters import VELOCITY, VELOCITY_UNIT, Parameters
 from payneflow.fitting.quality import Fits, Quality
 from payneflow.fitting.settings import FitSettings
-from payneflow.label_names import FLAGS
+from payneflow.label_names import FLAGS, INFORMATION
 from payneflow.network import PixelNetworks
 
 BROADENING_MEANINGS = {"vsini": "projected velocity of rotation", "vmac": "velocity of macroturbulence"}
@@ -32,10 +34,11 @@ def results_table(
     or held `vsini`, `vsini_error` and `vsini_limit` in km/s, the last NaN unless `vsini_flags` has UPPER_LIMIT, and
     `vmac` alike; with a velocity `RV`,
     `RV_error` in km/s, and of two stars (`pairs`) `RV1`, `RV2`, their errors, `light_ratio` and its error, else NaN;
+    of fits with windows the part of the information that these leave (`Teff_information`, ...);
     `covariance` (n_label, n_label) of the labels in those units; `SNR`, `chi2`, `dof`,
     `iterations`, `n_pixel`, `n_masked`, `n_outlier`, `extra_scatter`, `mismatch` and `mismatch_kind` (mismatch.py),
     `flags` (sum of FitFlag). A failed fit is NaN.
-    Meta: `label_names`, `flags` and `label_flags` (name: bit), `mode` (FitSettings.mode).
+    Meta: `label_names`, `flags` and `label_flags` (name: bit), `mode` (FitSettings.mode), `windows`, where there are.
     """
     width = networks.scaler.width
     labels = networks.scaler.unscale(quality.scaled)
@@ -60,6 +63,8 @@ def results_table(
     if settings.velocity:
         add_column(table, VELOCITY, quality.velocity, "radial velocity, positive away from the observer", VELOCITY_UNIT)
         add_column(table, f"{VELOCITY}_error", quality.velocity_error, f"1 sigma error of {VELOCITY}", VELOCITY_UNIT)
+    if fits.windowed is not None:
+        _add_information(table, networks, settings, fits)
     if pairs is not None:
         _add_pairs(table, pairs)
     add_column(table, "covariance", covariance, "covariance of the labels, in the order and units of the label columns")
@@ -87,7 +92,17 @@ def results_table(
     table.meta["flags"] = {flag.name: int(flag) for flag in FitFlag}
     table.meta["label_flags"] = {flag.name: int(flag) for flag in LabelFlag}
     table.meta["mode"] = settings.mode(networks.label_names)
+    if settings.windows:
+        table.meta["windows"] = [list(astuple(window)) for window in settings.windows]
     return table
+
+
+def _add_information(table: Table, networks: PixelNetworks, settings: FitSettings, fits: Fits) -> None:
+    parameters = Parameters.of(networks, settings)
+    for j in np.flatnonzero(parameters.free):
+        name, part = parameters.names[j], np.where(np.isfinite(fits.x[:, j]), fits.windowed.information[:, j], np.nan)
+        described = f"part of the information on {name} that windows leave: (error of all pixels / error)^2, of noise"
+        add_column(table, f"{name}{INFORMATION}", part, described)
 
 
 def _add_pairs(table: Table, pairs: Pairs) -> None:
