@@ -3,6 +3,7 @@
 Of observed spectra, memory holds one batch and a block of rows of the table, however many there are.
 """
 
+import json
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from payneflow.fitting.best_fit import BestFits, best_fits
 from payneflow.fitting.best_fit_file import BEST_FITS
 from payneflow.fitting.rows import StoredRows
 from payneflow.fitting.run_meta import summed, united
+from payneflow.fitting.settings import BROADENINGS
 from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.scaling import PUBLISHED_FLUX
@@ -196,7 +198,9 @@ def write_best_fits(
     if reported is None:
         reported = vstack(tables, metadata_conflicts="silent")
         reported.meta = tables[0].meta  # vstack would join the lists in it
-    BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **_results(reported)})
+    made = made_with(networks, settings, None)
+    own = {"networks": np.array(made["networks"]), "settings": np.array(json.dumps(made["settings"]))}
+    BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **_results(reported), **own})
     return len(stacked["flux"])
 
 
@@ -205,7 +209,7 @@ def _results(fits: Table | StoredRows) -> dict[str, np.ndarray]:
     `SNR`, `chi2`, `dof`, `flags` and, where it is fitted, `RV`, `RV_error` (n,); `flag_names`, `flag_bits`; `errors`.
     """
     names = fits.meta["label_names"]
-    columns = ("SNR", "chi2", "dof", "flags", "RV", "RV_error")
+    columns = ("SNR", "chi2", "dof", "flags", "RV", "RV_error", *BROADENINGS)
     return {
         "label_names": np.array(names, dtype=str),
         "label_units": np.array([str(fits[name].unit or "") for name in names], dtype=str),
