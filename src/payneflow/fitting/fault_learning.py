@@ -1,7 +1,7 @@
 """Faults of the model, learned from the residuals of many fitted stars (faults.py says what they are).
 
-A fit hides what of a fault its parameters can do: the residual of a star is P (fault + noise), P taking away what labels,
-velocity and continuum explain. What all stars share is therefore solved for with the parameters of all stars at once:
+A fit hides what of a fault its parameters can do: the residual of a star is P (fault + noise), P taking away what
+labels, velocity and continuum explain. What all stars share is solved for with the parameters of all stars at once:
 offsets M of greatest posterior, (1/T + sum P) M = sum P r, by conjugate gradients, with variances T pixel by pixel
 (fault_sizes.py). Most pixels have no fault, and so small a T that a wrong label, which changes many pixels a little,
 cannot hide as a fault of all of them. How far it can all the same is what is left uncertain: the doubts.
@@ -40,9 +40,9 @@ USUAL = 0.97  # quantile of chi2/dof of stars held out
 class Residuals:
     """Of n_star fitted stars on the networks' pixels, divided by their continuum.
 
-    `residual` (n_star, n_pixel), `variance` (n_star, n_pixel) of its noise, 0 and inf where a pixel takes no part; `slopes`
-    (n_star, n_parameter, n_pixel) by all that was fitted, labels first, `n_label` of them; `scaled` (n_star, n_label)
-    all labels.
+    `residual` (n_star, n_pixel), `variance` (n_star, n_pixel) of its noise, 0 and inf where a pixel takes no part;
+    `slopes` (n_star, n_parameter, n_pixel) by all that was fitted, labels first, `n_label` of them; `scaled`
+    (n_star, n_label) all labels.
     """
 
     residual: np.ndarray
@@ -286,7 +286,7 @@ def _no_faults(stars: Residuals, label_range: np.ndarray, networks: str, provena
     )
 
 
-# -------------------------------------------------------------------------------------- what stars that are held out say
+# ------------------------------------------------------------------------------------- what stars that are held out say
 
 
 @dataclass(frozen=True)

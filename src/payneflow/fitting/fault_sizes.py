@@ -1,10 +1,10 @@
 """How large faults are in each pixel: what all stars share, and what scatters from star to star beyond their noise.
 
-Empirical Bayes. In a pixel the residuals of the stars are normal with variance `noise + scatter^2`, and besides share an
-offset of variance `offset^2`. Which sizes there are, and how often, is learned from all pixels together: the
+Empirical Bayes. In a pixel the residuals of the stars are normal with variance `noise + scatter^2`, and besides share
+an offset of variance `offset^2`. Which sizes there are, and how often, is learned from all pixels together: the
 distribution over a grid of sizes that makes all residuals most likely (Kiefer & Wolfowitz 1956, Ann. Math. Stat. 27,
-887), by EM. Each pixel then has its mean by Bayes. Where the model is right nearly all pixels have size 0, and none gets
-one by noise; of few stars each pixel keeps what pixels of its kind have.
+887), by EM. Each pixel then has its mean by Bayes. Where the model is right nearly all pixels have size 0, and none
+gets one by noise; of few stars each pixel keeps what pixels of its kind have.
 """
 
 import numpy as np

@@ -177,7 +177,7 @@ class SpectralModel:
 
     @property
     def places(self) -> np.ndarray:
-        """(n_data,) of the data's pixels on the rest axis of a star at rest, in pixels; negative where there is none."""
+        """(n_data,) of the data's pixels on the rest axis, in pixels, of a star at rest; negative where none is."""
         return self._places
 
     def continuum_terms(self) -> np.ndarray:
