@@ -19,7 +19,7 @@ from payneflow.training.trainers import TRAINERS
 
 SUBCOMMANDS = [
     *("check", "split", "train", "gather", "evaluate", "adopt"),
-    *("calibrate", "fit", "gather_fits", "plot"),
+    *("calibrate", "fit", "mismatch", "gather_fits", "plot"),
 ]
 
 

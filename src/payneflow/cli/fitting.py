@@ -1,7 +1,9 @@
-"""The subcommands from networks to labels of spectra and to figures: calibrate, fit, gather_fits, plot."""
+"""The subcommands from networks to labels of spectra and to figures: calibrate, fit, mismatch, gather_fits, plot."""
 
 import argparse
+import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from payneflow.cli import options
@@ -56,18 +58,21 @@ def fit(given: argparse.Namespace) -> None:
 
     _check_parquet(given)
     given.network, *given.files = _inputs_of_fit(given)
-    check_outputs(_outputs_of_fit(given), [given.network, given.grid, given.label_errors])
+    check_outputs(_outputs_of_fit(given), [given.network, given.grid, given.label_errors, given.mismatch])
     if bool(given.grid) == bool(given.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
     settings = _fit_settings_of(given)
     networks = read_networks(given.network)
-    label_errors = _label_errors(given, networks, settings)
+    label_errors, faults = _label_errors(given, networks, settings), _faults(given, networks)
     if given.pieces:
         _fit_stars(given, networks, settings, label_errors)
         return
     common = {"label_errors": label_errors, "processes": given.processes}
     with StoredRows(Path(given.output).parent) as rows:
-        (_fit_test_set if given.grid else _fit_observed)(given, networks, settings, common, rows)
+        if given.grid:
+            _fit_test_set(given, networks, settings, common, rows)
+        else:
+            _fit_observed(given, networks, settings, {**common, "faults": faults}, rows)
         write_results(rows, given.output, given.parquet)
         print(results_text(rows))
 
@@ -137,6 +142,29 @@ def _shipped_errors(name: str, networks, settings):
     return None
 
 
+def _faults(given: argparse.Namespace, networks):
+    """What is known of the model's faults, and how it is used; None where nothing is given."""
+    from payneflow.fitting.faults import read_faults
+
+    if given.mismatch is None:
+        for option, value in (("--mismatch-mask", given.mismatch_mask), ("--mismatch-correct", given.mismatch_correct)):
+            if value:
+                raise SettingsError(f"{option}: there is no mismatch to use. Give --mismatch FILE, or leave it out.")
+        return None
+    for option, value in (("--grid", given.grid), ("--pieces", given.pieces)):
+        if value:
+            raise SettingsError(f"--mismatch {given.mismatch}: not with {option}. Fit observed spectra one by one.")
+    if given.mismatch_mask is not None and not given.mismatch_mask > 0:
+        raise SettingsError(f"--mismatch-mask {given.mismatch_mask}: expected a number above 0, in units of the flux.")
+    faults = read_faults(given.mismatch)
+    try:
+        faults.check(networks)
+    except CalibrationError as error:
+        raise CalibrationError(f"{given.mismatch}: {error}") from error
+    mask = float("inf") if given.mismatch_mask is None else given.mismatch_mask
+    return replace(faults, mask=mask, correct=given.mismatch_correct)
+
+
 def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict, rows) -> None:
     from payneflow.fitting.many import fit_test_set
     from payneflow.progress import Counter
@@ -184,7 +212,7 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, r
         refuse_if_unreadable(rows)
     if given.best_fits:
         again = read_spectra(shard.paths, layout, networks.wavelength, **reading)
-        n = write_best_fits(networks, again, settings, given.best_fits, start, rows)
+        n = write_best_fits(networks, again, settings, given.best_fits, start, rows, common["faults"])
         print(f"{n} best-fit spectra in {given.best_fits}")
 
 
@@ -221,6 +249,30 @@ def _fit_stars(given: argparse.Namespace, networks, settings, label_errors) -> N
     write_results(pieces, f"{given.output}{_PIECES}", given.parquet)
     write_results(stars, given.output, given.parquet)
     print(results_text(stars))
+
+
+def mismatch(given: argparse.Namespace) -> None:
+    """Learn the model's own faults from the residuals of many fitted stars."""
+    from payneflow.files import check_outputs
+    from payneflow.fitting.fault_learning import learn_faults
+    from payneflow.fitting.fault_residuals import residuals_of
+    from payneflow.fitting.faults import write_faults
+    from payneflow.network import read_networks
+
+    check_outputs([given.output], [given.network, *given.best_fits])
+    networks = read_networks(given.network)
+    stars, left_out = residuals_of(networks, given.best_fits)
+    faults = learn_faults(stars, networks.digest, lambda said: print(said, flush=True))
+    faults = replace(faults, provenance={**faults.provenance, "left_out": left_out})
+    write_faults(faults, given.output)
+    others = ", ".join(f"{n} {why}" for why, n in left_out.items() if n and why != "fits")
+    print(f"{len(stars)} stars" + (f" ({others})" if others else "") + f"; kept: {faults.provenance['kept']}")
+    size = faults.size[networks.has_network]
+    if not faults.none:
+        print(
+            f"faults of the flux: median {statistics.median(size):.2g}, largest {size.max():.2g}; beyond 0.01 in "
+            f"{(size > 0.01).mean():.1%} of the pixels; chi2/dof of ordinary stars up to {faults.usual_chi2:.2f}"
+        )
 
 
 def gather_fits(given: argparse.Namespace) -> None:
@@ -296,6 +348,13 @@ def add_subcommands(add) -> None:
     one.add_argument("--plan", metavar="DIGEST", help="refuse if --spectra are others than the workflow planned")
     one.add_argument("--best-fits", metavar="FILE", help="also write the best-fit spectra of observed ones (npz)")
     one.add_argument("--label-errors", metavar="FILE", help="label errors made by payneflow calibrate")
+    one.add_argument("--mismatch", metavar="FILE", help="faults of the model, made by payneflow mismatch")
+    one.add_argument(
+        "--mismatch-mask", type=float, metavar="X", help="leave out pixels whose faults are larger than X of the flux"
+    )
+    one.add_argument(
+        "--mismatch-correct", action="store_true", help="subtract the faults that all stars share, as they were learned"
+    )
     one.add_argument(
         "--flux-error",
         type=float,
@@ -314,6 +373,13 @@ def add_subcommands(add) -> None:
         "--processes", type=int, default=1, metavar="N", help="processor cores that share it (default: %(default)s)"
     )
     _add_fit_settings(one)
+
+    one = add(mismatch, "neural_network.npz best_fits/*.npz --output mismatch.npz")
+    options.add_network(one)
+    one.add_argument(
+        "best_fits", nargs="+", metavar="BEST_FITS", help="best-fit spectra (fit --best-fits) of many stars"
+    )
+    one.add_argument("--output", required=True, metavar="FILE", help="faults of the model to write (npz)")
 
     one = add(gather_fits, "fits/*.ecsv --output fits")
     one.add_argument("fits", nargs="*", metavar="FITS", help="fits of all shards (ecsv)")

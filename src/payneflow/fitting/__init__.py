@@ -20,6 +20,7 @@ _MODULES = {
     "measure_label_errors": "calibration",
     "read_results": "results",
     "read_label_errors": "calibration",
+    "read_faults": "faults",
     "read_windows": "windows",
     "write_results": "results",
     "write_label_errors": "calibration",

@@ -1,6 +1,7 @@
 """The file of best-fit spectra (npz): `fit --best-fits` writes it, the figure of one of them reads it."""
 
 from payneflow.errors import PayneflowError
+from payneflow.fitting.settings import BROADENINGS
 from payneflow.network import NAMES_OF_LABELS
 from payneflow.stored_arrays import Array, FileOf
 
@@ -27,5 +28,9 @@ BEST_FITS = FileOf(
         Array("flag_names", "U", ("n_flag",), unique=True),
         Array("flag_bits", "i", ("n_flag",), least=1, unique=True),
         Array("errors", "U"),
+        # what faults of the model are learned with (fault_residuals.py): of which networks, and how they were fitted
+        Array("networks", "U", optional=True),
+        Array("settings", "U", json=True, optional=True),
+        *(Array(name, "f", ("n_spectrum",), optional=True) for name in BROADENINGS),
     ),
 )

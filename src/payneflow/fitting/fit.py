@@ -12,8 +12,11 @@ from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, engine_for
 from payneflow.fitting.engine.shift import to_velocity
 from payneflow.fitting.engine.starts import spread
+from payneflow.fitting.fault_fits import FaultyFits, fits_with_faults
+from payneflow.fitting.faults import ModelFaults
 from payneflow.fitting.flags import FitFlag
 from payneflow.fitting.flux_units import check_continuum, in_own_units, in_shares, networks_of_shares
+from payneflow.fitting.model import SpectralModel
 from payneflow.fitting.pairs import Pairs, PairSearch, candidates
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
 from payneflow.fitting.quality import Fits, Windowed, quality_of
@@ -42,6 +45,7 @@ def fit_spectra(
     identifier: np.ndarray | None = None,
     spectrum: np.ndarray | None = None,
     exclude: np.ndarray | None = None,
+    faults: ModelFaults | None = None,
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Table:
@@ -58,6 +62,7 @@ def fit_spectra(
     `label_errors`: what a calibration measured (LabelErrors), with it the starts that fits need; without it errors are
     the formal ones of the photon noise and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the
     grid of `label_errors` that these spectra themselves are, -1 for none.
+    `faults`: what is known of the model's faults (`read_faults`): they are part of the covariance of the flux.
     `start`: labels (n_spectrum, n_label) in their units to start from; "middle": the middle of the training range;
     None: an estimate from the spectrum. `identifier`: (n_spectrum,) names, `spectrum`: (n_spectrum,) numbers for the
     table. `processes`: threads that share the spectra; neither their number nor the order of the spectra changes a bit.
@@ -77,6 +82,11 @@ def fit_spectra(
             "label errors are of fits with the resolution of their settings: give it there, FitSettings(resolution=R), "
             "or fit without label errors."
         )
+    if faults is not None and settings.windows:
+        raise SettingsError(
+            "windows and faults of the model: fits know what to do with one of both. Leave out windows, or faults "
+            "(--mismatch)."
+        )
     if label_errors is not None:  # as many starts as the calibration needed
         settings = replace(settings, n_starts=max(settings.n_starts, label_errors.n_starts))
     fits = search_spectra(
@@ -90,7 +100,13 @@ def fit_spectra(
         processes=processes,
         progress=progress,
     )
-    quality = quality_of(networks, settings, fits, label_errors, exclude)
+    effect = None
+    if faults is not None:
+        faults.check(networks)
+    if faults is not None and not faults.none:
+        faulty = _knowing(faults, networks, settings, fits, flux, flux_error, wavelength, resolution, processes)
+        fits, effect, flux, flux_error = faulty.fits, faulty.effect, faulty.flux, faulty.flux_error
+    quality = quality_of(networks, settings, fits, label_errors, exclude, faults=effect)
     pairs = None
     if settings.velocity:
         pairs = _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes)
@@ -199,6 +215,23 @@ def _search_pixels(
         done += len(part.chi2)
     in_own_units(networks, fits, *shares)
     return fits
+
+
+def _knowing(faults, networks, settings, fits, flux, flux_error, wavelength, resolution, processes) -> FaultyFits:
+    """The fits again, with faults that are known; arguments as those of `fit_spectra`."""
+    axis = checked_axis(wavelength)
+    flux, flux_error = checked_flux(networks, flux, flux_error, axis)
+    every = np.arange(len(flux))
+    groups = [(own, every if rows is None else rows) for own, rows in groups_of(resolution, *flux.shape)]
+    models = [(SpectralModel(networks, settings, axis, own), rows) for own, rows in groups]
+
+    def search(own_flux: np.ndarray, own_error: np.ndarray, start: np.ndarray) -> Fits:
+        return search_spectra(
+            networks, own_flux, own_error, wavelength, settings=settings, resolution=resolution, start=start,
+            processes=processes,
+        )  # fmt: skip
+
+    return fits_with_faults(networks, settings, faults, fits, flux, flux_error, models, search)
 
 
 def _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes) -> Pairs:

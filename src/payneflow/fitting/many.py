@@ -3,6 +3,7 @@
 Of observed spectra, memory holds one batch and a block of rows of the table, however many there are.
 """
 
+import json
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -15,8 +16,10 @@ from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
 from payneflow.fitting.best_fit import BestFits, best_fits
 from payneflow.fitting.best_fit_file import BEST_FITS
+from payneflow.fitting.faults import ModelFaults
 from payneflow.fitting.rows import StoredRows
 from payneflow.fitting.run_meta import summed, united
+from payneflow.fitting.settings import BROADENINGS
 from payneflow.grid import SpectralGrid
 from payneflow.network import PixelNetworks
 from payneflow.scaling import PUBLISHED_FLUX
@@ -79,6 +82,7 @@ def fit_into(
     *,
     start: str | None = None,
     label_errors=None,
+    faults: ModelFaults | None = None,
     spectra: range | None = None,
     n_all: int | None = None,
     processes: int = 1,
@@ -114,6 +118,7 @@ def fit_into(
             None if batch.on_networks_axis else batch.wavelength,
             settings=settings,
             label_errors=label_errors,
+            faults=faults,
             start=start,
             identifier=batch.identifier,
             processes=processes,
@@ -131,10 +136,11 @@ def fit_into(
     if not len(rows):
         raise SpectraError("no spectrum to fit: the selection begins after the last one.")
     own = {"unreadable": united(unread), "left_out": left_out}
-    rows.meta = shared | own | made_with(networks, settings, label_errors) | which_spectra(rows, spectra, n_all)
+    made = made_with(networks, settings, label_errors, faults)
+    rows.meta = shared | own | made | which_spectra(rows, spectra, n_all)
 
 
-def made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> dict:
+def made_with(networks: PixelNetworks, settings: FitSettings, label_errors, faults: ModelFaults | None = None) -> dict:
     """What the table says of its making, in plain lists and numbers, and what shards of one run share."""
     priors = {name: list(prior) for name, prior in settings.priors.items()}
     plain = {**asdict(settings), "priors": priors}
@@ -144,6 +150,7 @@ def made_with(networks: PixelNetworks, settings: FitSettings, label_errors) -> d
         "networks": networks.digest,
         "grid": networks.provenance.get("grid_sha256", "unknown"),
         "label_errors": "none" if label_errors is None else label_errors.digest,
+        **({} if faults is None else {"faults": faults.digest}),
     }
 
 
@@ -164,13 +171,15 @@ def write_best_fits(
     path: str | Path,
     start: str | None = None,
     reported: Table | StoredRows | None = None,
+    faults: ModelFaults | None = None,
 ) -> int:
     """Write the best-fit spectra (npz) of observed ones that share one wavelength axis; returns how many.
 
     They are fitted once more, without label errors, whose correction would move the labels off the best fit.
     `wavelength` (n_pixel,) Angstrom in vacuum; `flux`, `flux_error`, `model`, `continuum`, `sigma`, `used`
     (n, n_pixel); `identifier` (n,); and what the fits found, see `_results`: `reported`, one row a spectrum, is the
-    table that users know, None stands for that of these fits. See `best_fits`.
+    table that users know, None stands for that of these fits. See `best_fits`. `faults` as in `fit_spectra`: `model`
+    and `sigma` are without them.
     Raises SpectraError where there are several axes, or more than MOST_BEST_FITS.
     """
     tables: list[Table] = []
@@ -187,7 +196,7 @@ def write_best_fits(
                 "START:STOP."
             )
         data = batch.flux, batch.flux_error, None if batch.on_networks_axis else batch.wavelength
-        fits = fit_spectra(networks, *data, settings=settings, start=start)
+        fits = fit_spectra(networks, *data, settings=settings, start=start, faults=faults)
         tables.append(fits)
         parts.append((batch, best_fits(networks, settings, fits, *data)))
     stacked = {
@@ -198,7 +207,9 @@ def write_best_fits(
     if reported is None:
         reported = vstack(tables, metadata_conflicts="silent")
         reported.meta = tables[0].meta  # vstack would join the lists in it
-    BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **_results(reported)})
+    made = made_with(networks, settings, None)
+    own = {"networks": np.array(made["networks"]), "settings": np.array(json.dumps(made["settings"]))}
+    BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **_results(reported), **own})
     return len(stacked["flux"])
 
 
@@ -207,7 +218,7 @@ def _results(fits: Table | StoredRows) -> dict[str, np.ndarray]:
     `SNR`, `chi2`, `dof`, `flags` and, where it is fitted, `RV`, `RV_error` (n,); `flag_names`, `flag_bits`; `errors`.
     """
     names = fits.meta["label_names"]
-    columns = ("SNR", "chi2", "dof", "flags", "RV", "RV_error")
+    columns = ("SNR", "chi2", "dof", "flags", "RV", "RV_error", *BROADENINGS)
     return {
         "label_names": np.array(names, dtype=str),
         "label_units": np.array([str(fits[name].unit or "") for name in names], dtype=str),

@@ -155,18 +155,54 @@ class SpectralModel:
         """
         rest, axis = self._rest, self._emulator.axis
         at_rest = np.nan_to_num(self.networks.predict_scaled(self.networks.scaler.scale(labels)))
-        shifted = self._places - to_places(velocity, rest.log_step)
-        place = np.where(self._places == NOWHERE, NOWHERE, shifted)
         flux = rest.laid(axis, axis.padded(at_rest))
         if self._broadening is not None:
             widths = self._widths(None, 1)[0] if widths is None else widths
             flux = self._broadening.broadened(rest, flux, widths)
-        nearest = np.clip(np.floor(place + 0.5).astype(int), 0, rest.n_place - 1)
+        place, nearest = self._places_at(velocity)
         inside = (place >= 0.0) & (rest.interior[nearest] > 0.0)
+        return self._interpolated(flux, place, nearest), rest.variance[nearest], inside
+
+    def moved(self, values: np.ndarray, velocity: float) -> np.ndarray:
+        """What belongs to pixels of the networks, (n_pixel,) or (n_row, n_pixel), at the pixels of data of a star with
+        this velocity: (n_data,) or (n_row, n_data); 0 where there are no networks.
+        """
+        rest, axis = self._rest, self._emulator.axis
+        place, nearest = self._places_at(velocity)
+        rows = [rest.laid(axis, axis.padded(row)) for row in np.atleast_2d(values)]
+        moved = [np.where(place >= 0.0, self._interpolated(row, place, nearest), 0.0) for row in rows]
+        return np.array(moved).reshape(*np.shape(values)[:-1], len(place))
+
+    @property
+    def log_step(self) -> float:
+        """Of a place of the rest axis, in ln(wavelength): the unit of shifts and widths in a search."""
+        return self._rest.log_step
+
+    @property
+    def places(self) -> np.ndarray:
+        """(n_data,) of the data's pixels on the rest axis, in pixels, of a star at rest; negative where none is."""
+        return self._places
+
+    def continuum_terms(self) -> np.ndarray:
+        """(n_segment * n_term, n_data): the polynomials of each segment of the data, 0 in the others."""
+        if self._terms is None:
+            return np.zeros((0, len(self.wavelength)))
+        rows = np.zeros((len(self._axis.segments), *self._terms.shape))
+        for own, (first, stop) in zip(rows, self._axis.segments, strict=True):
+            own[:, first:stop] = self._terms[:, first:stop]
+        return rows.reshape(-1, len(self.wavelength))
+
+    def _places_at(self, velocity: float) -> tuple[np.ndarray, np.ndarray]:
+        """Places (n_data,) of the data's pixels on the rest axis, NOWHERE where they have none, and the nearest."""
+        place = np.where(self._places == NOWHERE, NOWHERE, self._places - to_places(velocity, self._rest.log_step))
+        return place, np.clip(np.floor(place + 0.5).astype(int), 0, self._rest.n_place - 1)
+
+    def _interpolated(self, values: np.ndarray, place: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+        """Values (n_place,) of the rest axis at places (n_data,)."""
         if not self._moves:
-            return flux[nearest], rest.variance[nearest], inside
+            return values[nearest]
         whole, taps = self._around(place)
-        return (tap_weights(place - whole) * flux[taps]).sum(axis=1), rest.variance[nearest], inside
+        return (tap_weights(place - whole) * values[taps]).sum(axis=1)
 
     def _around(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The place before each of `place` (n_data,), and the eight around it (n_data, 8)."""
@@ -174,11 +210,6 @@ class SpectralModel:
         return whole, whole[:, None] + np.arange(1 - HALF, HALF + 1)
 
     # --- In the parameters that a search moves (parameters.py), flux as a share of the flux scale
-
-    @property
-    def log_step(self) -> float:
-        """A place in ln(wavelength)."""
-        return self._rest.log_step
 
     @property
     def segments(self) -> np.ndarray:

@@ -19,6 +19,7 @@ from payneflow.fitting.engine.arguments import (
 from payneflow.fitting.engine.minimiser import STUCK
 from payneflow.fitting.engine.outliers import MANY
 from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
+from payneflow.fitting.faults import FaultEffect
 from payneflow.fitting.flags import FitFlag, LabelFlag
 from payneflow.fitting.formal_covariance import formal_covariance
 from payneflow.fitting.label_flags import at_bounds, capped, flags_of_labels
@@ -169,11 +170,13 @@ class Quality:
 
 
 def quality_of(
-    networks: PixelNetworks, settings: FitSettings, fits: Fits, label_errors=None, exclude=None, overlap=None
-) -> Quality:
+    networks: PixelNetworks, settings: FitSettings, fits: Fits, label_errors=None, exclude=None, overlap=None,
+    faults: FaultEffect | None = None,
+) -> Quality:  # fmt: skip
     """Errors and flags of fits; `label_errors` and `exclude` as in `fit_spectra`.
 
     `overlap` (n,): of stars of several pieces, on how many of them the emulator errs alike (star_quality.py).
+    `faults`: what faults of the model that the fits know do to their quality.
     """
     parameters = Parameters.of(networks, settings)
     free, layout = parameters.free, parameters.layout
@@ -185,7 +188,7 @@ def quality_of(
     good = np.flatnonzero(~failed)
     if label_errors is not None:
         label_errors.check(networks, settings.mode(networks.label_names))
-    mismatch = _mismatch_of(networks, fits, formal, dof, good, label_errors, exclude, overlap)
+    mismatch = _mismatch_of(networks, fits, formal, dof, good, label_errors, exclude, overlap, faults)
     windowed, past_bound = fits.windowed, (formal @ fits.pull[:, :, None])[:, :, 0]
     if windowed is not None:
         mismatch = replace(
@@ -198,6 +201,8 @@ def quality_of(
     elif overlap is not None:
         covariance[good] *= coherent_growth(networks, settings, fits, overlap)[good, None, None]
     covariance[good] += mismatch.covariance
+    if faults is not None:
+        covariance[good] += faults.covariance[good]
     at_bound = np.zeros(x.shape, dtype=bool)
     at_bound[:, layout.labels] = at_bounds(x[:, layout.labels], free[layout.labels])
     broad = layout.broadenings
@@ -286,7 +291,7 @@ def _forget(widths: Widths, failed: np.ndarray) -> None:
     widths.flags[failed] = 0
 
 
-def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_errors, exclude, overlap):
+def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_errors, exclude, overlap, faults):
     """The Mismatch of the fits `good` (rows), by what is known of the emulator's errors."""
     emulator = None
     if label_errors is not None:
@@ -296,6 +301,11 @@ def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_e
         emulator = EmulatorScatter.unknown(len(good), networks.emulator_rms / networks.flux_scale.width)
         if overlap is not None:
             emulator = replace(emulator, coherent=emulator.coherent * overlap[good])
+    if faults is not None:
+        mean_variance = np.maximum(dof[good], 1) / fits.total_weight[good]
+        excess = emulator.excess + (faults.usual_chi2 - 1.0) * mean_variance
+        coherent = emulator.coherent + (faults.usual_chi2 * faults.growth[good] - 1.0) * mean_variance
+        emulator = replace(emulator, excess=excess, coherent=coherent)
     scores = Scores.of(fits.score[good], fits.information[good], fits.cross[good], formal[good])
     return find_mismatch(scores, fits.chi2[good], dof[good], fits.total_weight[good], formal[good], emulator)
 
