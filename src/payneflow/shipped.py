@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from payneflow.errors import NetworkFileError
 
-# Of an installed package the files lie inside it, of a checkout at its top
-_PLACES = (Path(__file__).parent / "resources", Path(__file__).parents[2] / "resources")
+# Of a wheel the files lie inside the package (pyproject.toml), of a checkout at its top
+_PLACES = tuple(top / "resources" for top in (Path(__file__).parent / "checkout", Path(__file__).parents[2]))
 
 
 class Shipped(NamedTuple):
