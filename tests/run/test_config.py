@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from astropy.table import Table
 from conftest import ROOT, write_small_grid
 
 from payneflow.errors import SettingsError
@@ -188,3 +189,29 @@ def test_how_a_grid_is_taken_is_checked():
         check_config(with_(grid_medium="Air"))
     with pytest.raises(SettingsError, match="flux_scale is 1.4, expected one of: published, grid"):
         check_config(with_(flux_scale=1.4))
+
+
+def test_windows_are_read_beside_the_config_and_held_against_the_grid(tmp_path):
+    grid = write_small_grid(tmp_path / "grid.npz")
+    wavelength = np.load(grid)["wavelength"]
+    name = str(np.load(grid)["label_names"][0])
+
+    def checked(label, start, end, pixels="::"):
+        columns = {"label": [label], "start": [start], "end": [end], "use": ["only"], "frame": ["star"]}
+        Table(columns).write(tmp_path / "windows.ecsv", overwrite=True)
+        fit = check_config(with_(fit={"windows": "windows.ecsv"})).fit.with_windows(tmp_path)
+        check_labels(fit, grid, GridKeys(), GridReading(), 0, pixels)
+        return fit.windows
+
+    first = float(wavelength[0])
+    assert checked(name, first - 1.0, first + 1.0)[0].label == name
+    with pytest.raises(SettingsError, match="fit.windows name the label 'nobody'"):
+        checked("nobody", first - 1.0, first + 1.0)
+    with pytest.raises(SettingsError, match="fit.windows: the window .* holds no pixel"):
+        checked(name, 1.0, 2.0)
+    with pytest.raises(SettingsError, match="holds no pixel"):
+        checked(name, first - 1.0, float(wavelength[1]), "5:")
+    with pytest.raises(SettingsError, match="nowhere.ecsv: no such file"):
+        check_config(with_(fit={"windows": "nowhere.ecsv"})).fit.with_windows(tmp_path)
+    assert check_config(with_(fit={"windows": "~/a"})).fit.windows.endswith("/a")
+    assert check_config(CONFIG).fit.with_windows() == FitSettings()

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from astropy.table import Table
 from conftest import ROOT, write_small_grid
 
 from payneflow import figures
 from payneflow.cli import fitting
 from payneflow.errors import PayneflowError, SettingsError
 from payneflow.files import read_list, sha256_of, write_list
+from payneflow.fitting import Window, read_windows
 from payneflow.run import workflow
 from payneflow.run.known import write_digest
 from payneflow.run.verify import PLAN, Finding, Plan, State
@@ -224,3 +226,17 @@ def test_the_last_words_of_a_run_that_failed_say_so(tmp_path):
     (tmp_path / "logs/evaluate_networks.log").write_text("rms")
     (tmp_path / "logs/gather_fits.log").write_text("5 spectra fitted\n  FAILED             1  no labels")
     assert workflow.summary_of_run(tmp_path).endswith(f"{tmp_path}/figures/.")
+
+
+def test_windows_go_to_the_jobs_by_their_content(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    windows = {"label": ["logg"], "start": [5000.0], "end": [5001.0], "use": ["only"], "frame": ["star"]}
+    for name in ("one", "same"):
+        Table(windows).write(tmp_path / f"{name}.ecsv")
+    one, same = (workflow.fit_options({**CONFIG["fit"], "windows": f"{name}.ecsv"}) for name in ("one", "same"))
+    assert one == same
+    copy = one.rpartition("--windows ")[2]
+    assert read_windows(copy) == (Window("logg", 5000.0, 5001.0),)
+    assert "--windows" not in workflow.fit_options(CONFIG["fit"])
+    with pytest.raises(SettingsError, match="none.ecsv: no such file"):
+        workflow.fit_options({**CONFIG["fit"], "windows": "none.ecsv"})

@@ -58,7 +58,7 @@ try:
     SHARDS = run.plan_fits(config["fit"])
     if workflow.is_main_process:  # jobs need not read the grid again
         check_labels(
-            SETTINGS.fit.settings,
+            SETTINGS.fit.with_windows(),
             config["grid"],
             SETTINGS.grid_keys,
             SETTINGS.reading,

@@ -132,7 +132,7 @@ def problems_of_windows(
         wider = factor if window.frame == OBSERVER else 1.0
         if not ((wavelength * wider >= window.start) & (wavelength / wider <= window.end)).any():
             problems.append(
-                f"the {window} holds no pixel: {whose} have pixels from {wavelength.min():.2f} to "
+                f"windows: the {window} holds no pixel; {whose} have pixels from {wavelength.min():.2f} to "
                 f"{wavelength.max():.2f} A in vacuum. Correct it (Angstrom, vacuum), or leave it out."
             )
     return problems or _labels_without_pixels(windows, whose, wavelength)
@@ -143,7 +143,7 @@ def _labels_without_pixels(windows: Sequence[Window], whose: str, wavelength: np
     everywhere = may_inform(windows, EVERY, wavelength, wavelength)
     labels = dict.fromkeys(window.label for window in windows)
     return [
-        f"the windows leave no pixel of {whose} that may inform {'anything' if label == EVERY else label}: make them "
+        f"windows leave no pixel of {whose} that may inform {'anything' if label == EVERY else label}: make them "
         "wider, or hold the label."
         for label in labels
         if not (everywhere & may_inform(windows, label, wavelength, wavelength)).any()

@@ -32,7 +32,9 @@ from payneflow.declaration import (
 from payneflow.errors import SettingsError
 from payneflow.files import read_small
 from payneflow.fitting.settings import FitSettings
+from payneflow.fitting.windows import read_windows
 from payneflow.grid import GridKeys, GridReading, read_labels, read_resolution, read_wavelength
+from payneflow.grid.checks import in_vacuum
 from payneflow.scaling import LabelScaler
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.training.trainers import DEFAULT, TRAINERS, Settings, TrainerEntry, entry_named
@@ -73,6 +75,7 @@ class FitConfig:
         published="truth",
     )
     settings: FitSettings = section(FitSettings, "what is fitted", inline=True)
+    windows: str = setting("", 'a table (ECSV) of wavelengths that may inform a label, or may not; "": none')
     calibrate: bool = setting(True, "add label errors measured on held-back spectra; false: formal errors only")
     parquet: bool = setting(False, "also write fits.parquet, for large tables; needs pip install 'payneflow[parquet]'")
     shard_size: int = setting(10_000, "observed spectra that one job fits; changes no bit of any fit", ge=1)
@@ -84,6 +87,10 @@ class FitConfig:
                 raise ValueError(f"fixed {name} is None, expected a number in the label's unit.")
         if self.spectra and self.start == "truth":
             raise ValueError("start is truth, but the true labels of observed spectra are unknown: use estimate.")
+
+    def with_windows(self, directory: Path = Path()) -> FitSettings:
+        """What is fitted, with the windows of their file, whose relative path starts at `directory`."""
+        return replace(self.settings, windows=read_windows(directory / self.windows)) if self.windows else self.settings
 
 
 def sections_of_trainers(entries: Iterable[TrainerEntry]) -> type:
@@ -169,7 +176,8 @@ def check_config(config: Mapping, source: str = "config.yaml, --configfile or --
         heading = f"These settings (from {source}) cannot be used:"
         more = [f"and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
         raise SettingsError("\n  ".join([heading, *problems[:MOST_PROBLEMS], *more]))
-    return replace(checked, grid=_at_home(checked.grid), results=_at_home(checked.results))
+    fit = replace(checked.fit, windows=_at_home(checked.fit.windows)) if checked.fit.windows else checked.fit
+    return replace(checked, grid=_at_home(checked.grid), results=_at_home(checked.results), fit=fit)
 
 
 def _at_home(path: str) -> str:
@@ -253,8 +261,8 @@ def check_labels(
     That is, names no label of the grid, holds one beyond the bounds of a fit, fits as broadening what the grid has as
     a label, fits a velocity or broadened lines where the steps of the wavelength axis differ too much, or where the
     selected `pixels` are too far apart for the lines, or says a resolution of the spectra where that of the grid is not
-    known, or not as high. Of the grid's flux some spectra are read, for a velocity alone; its labels and wavelengths
-    only where it matters.
+    known, or not as high, or has windows that hold no pixel. Of the grid's flux some spectra are read, for a velocity
+    alone; its labels and wavelengths only where it matters.
     """
     moved = ("velocity", "vsini", "vmac", "resolution")  # what takes the networks between their pixels
     asked = [name for name in moved if getattr(fit, name)]
@@ -262,11 +270,15 @@ def check_labels(
         _check_moves(asked[0], grid, keys, reading, pixels)
     if fit.resolution:
         _check_resolution(fit, grid, keys, pixels)
-    if not (fit.fixed or fit.priors or fit.vsini or fit.vmac):
+    if not (fit.fixed or fit.priors or fit.vsini or fit.vmac or fit.windows):
         return
     labels, names, units, split = read_labels(grid, keys, reading, seed=seed)
     scaler = LabelScaler.of_training_labels(labels[split.training])
     problems = fit.problems_of_labels(f"the spectra of {grid}", names, units, scaler.x_min, scaler.x_max)
+    if fit.windows:
+        wavelength = in_vacuum(Path(grid), keys.wavelength, read_wavelength(grid, keys), reading.grid_medium)
+        selected = wavelength[np.asarray(parse_pixels(pixels, len(wavelength)))]
+        problems += fit.problems_of_windows(f"the spectra of {grid}", names, selected)
     if problems:
         raise SettingsError("\n".join(f"fit.{problem}" for problem in problems))
 
@@ -360,7 +372,7 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
         seed=config.seed,
         trainer=config.trainer,
         settings=config.settings,
-        fit=config.fit.settings,
+        fit=config.fit.with_windows(path.parent),
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.errors import SettingsError, SpectraError
 from payneflow.figures import REPORT_FIGURES
-from payneflow.files import write_list
+from payneflow.files import read_small, whole_file, write_list
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import GridKeys, GridReading, grid_shape, grid_split, read_wavelength
 from payneflow.grid.checks import in_vacuum
@@ -407,7 +407,22 @@ def fit_options(fit: Mapping) -> str:
     for name in ("max_vsini", "max_vmac", "epsilon", "vmac_kind", "resolution", "grid_resolution"):
         if fit[name] != getattr(usual, name):  # so that runs without broadening keep the params they had
             options.append(f"--{name.replace('_', '-')} {fit[name]}")
+    if fit["windows"]:
+        options.append(f"--windows {shlex.quote(str(windows_file(fit['windows'])))}")
     return " ".join(options)
+
+
+def windows_file(path: str | Path) -> Path:
+    """A copy of a table of windows, below SCRATCH, named by its content: another content repeats the fits, no date.
+
+    Raises SettingsError where there is no such file.
+    """
+    content = read_small(Path(path), SettingsError, "a table of windows (ECSV)")
+    copy = SCRATCH / f"windows-{hashlib.sha256(content).hexdigest()[:16]}.ecsv"
+    if not copy.exists():
+        with whole_file(copy) as temporary:
+            temporary.write_bytes(content)
+    return copy
 
 
 def _pair(option: str, name: str, text: str) -> str:
