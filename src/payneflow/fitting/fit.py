@@ -90,7 +90,7 @@ def fit_spectra(
     )
     quality = quality_of(networks, settings, fits, label_errors, exclude)
     pairs = None
-    if settings.velocity:
+    if settings.velocity and settings.pairs:
         pairs = _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes)
         quality.flags[pairs.found] |= FitFlag.DOUBLE_LINED
     table = results_table(networks, settings, fits, quality, np.shape(flux)[-1], pairs)
