@@ -10,10 +10,10 @@ from known_networks import line_networks
 from payneflow import fit_spectra
 from payneflow.fitting import FitFlag, FitSettings, SpectralModel
 from payneflow.fitting.engine.shift import to_places
-from payneflow.fitting.pairs import brighter_of, broad_as, candidates, is_better, spikes
-from payneflow.fitting.second_lines import LineSearch
+from payneflow.fitting.pairs import brighter_of, broad_as, candidates, is_better, promises, spikes
+from payneflow.fitting.second_lines import LineSearch, SecondLines
 from payneflow.fitting.star_light import StarLight
-from payneflow.fitting.two_stars import Found, Observed, OneStar, TwoStars, projected, search
+from payneflow.fitting.two_stars import Found, Observed, OneStar, TwoStars, first_order_gain, projected, search
 
 NOISE, N_STAR = 0.004, 24
 PLAIN = FitSettings(velocity=True, max_velocity=60.0, max_vsini=60.0, emulator_error=False)
@@ -123,6 +123,14 @@ def test_only_fits_with_a_velocity_say_so(networks, pairs):
     assert not double_lined(table).any() and not set(COLUMNS) & set(table.colnames)
 
 
+def test_who_does_not_ask_is_not_told(networks, pairs):
+    table = fit_spectra(networks, noisy(pairs)[:6], NOISE, settings=PLAIN)
+    unasked = fit_spectra(networks, noisy(pairs)[:6], NOISE, settings=replace(PLAIN, pairs=False))
+    assert double_lined(table).any() and not double_lined(unasked).any() and not set(COLUMNS) & set(unasked.colnames)
+    assert np.array_equal(np.asarray(table["flags"]) & ~FitFlag.DOUBLE_LINED, unasked["flags"])
+    assert all(np.array_equal(table[name], unasked[name]) for name in ("RV", "chi2", *networks.label_names))
+
+
 def test_neither_threads_nor_the_spectra_beside_it_change_a_bit(networks, pairs):
     flux = noisy(pairs)[:6]
     table = fit_spectra(networks, flux, NOISE, settings=PLAIN)
@@ -193,11 +201,12 @@ def test_derivatives_are_those_of_differences(networks, axis, model):
 def test_lines_are_looked_for_at_all_velocities(networks, light):
     lines = LineSearch(light, 60.0)
     scaled = np.array([0.5, 0.5])
+    emitted = light.emitted(scaled, slopes=False)[0]
     weight = np.full(len(networks.wavelength), 1.0 / NOISE)
     for shift in (-9.0, 12.0):
-        found = lines.strongest(0.2 * (light.flux(scaled, 0.0, shift) - 1.0) * weight, weight, 0.0, scaled)
+        found = lines.strongest(0.2 * (light.flux(scaled, 0.0, shift) - 1.0) * weight, weight, 0.0, scaled, emitted)
         assert found.shift == shift and found.score > 10
-    nothing = lines.strongest(np.random.default_rng(0).normal(size=len(weight)), weight, 0.0, scaled)
+    nothing = lines.strongest(np.random.default_rng(0).normal(size=len(weight)), weight, 0.0, scaled, emitted)
     assert nothing.score < 4
 
 
@@ -209,6 +218,36 @@ def test_a_search_ends_at_the_truth_and_stays_within_its_bounds(networks, light)
     assert two.chi2 < 20 and two.x[-3:] == pytest.approx(truth[-3:], abs=0.1)
     assert (two.x >= stars.lowest).all() and (two.x <= stars.highest).all()
     assert projected(stars, truth, Observed(stars.at(truth)[0], root))[0] < 1e-3
+
+
+FIRST, SECOND, FAR = np.array([0.4, 0.6, 0.0, 0.0, -5.0, 0.0]), np.array([0.7, 0.3]), 8.0
+
+
+def seen_with(light, share, one=FIRST):
+    """A star with a second one that has this share of the light, without noise."""
+    flux = (1 - share) * light.flux(one[:2], 0.0, one[4]) + share * light.flux(SECOND, 0.0, FAR)
+    return Observed(flux, np.where(light.inside(one[4]) & light.inside(FAR), 1.0 / NOISE, 0.0))
+
+
+def test_what_a_second_star_explains_is_known_before_it_is_searched_for(light):
+    """To first order that is what one star, searched for, leaves over, and labels and velocity may be wrong a bit."""
+    one, seen = OneStar(light, FREE, FIRST), seen_with(light, 0.03)
+    left = search(one, seen).chi2
+    assert left > 5
+    assert first_order_gain(one, seen, SECOND, FAR)[0] == pytest.approx(left, rel=0.03)
+    assert first_order_gain(one, seen, SECOND + 0.1, FAR + 0.3)[0] == pytest.approx(left, rel=0.3)
+    assert first_order_gain(one, seen, SECOND, FAR)[1] == pytest.approx(projected(one, FIRST, seen)[0])
+
+
+def test_what_one_star_explains_is_not_the_second_one(light):
+    seen = seen_with(light, 0.0, FIRST + np.array([0.01, -0.01, 0.0, 0.0, 0.05, 0.0]))
+    gain, chi2 = first_order_gain(OneStar(light, FREE, FIRST), seen, SECOND, FAR)
+    assert chi2 > 5 and gain < 0.1 * chi2
+
+
+def test_a_second_star_that_would_explain_too_little_is_not_searched_for(light):
+    lines, one = SecondLines(5.0, FAR, SECOND), OneStar(light, FREE, FIRST)
+    assert promises(one, seen_with(light, 0.2), lines) and not promises(one, seen_with(light, 0.001), lines)
 
 
 def test_a_segment_with_few_pixels_takes_no_part(light):

@@ -70,6 +70,12 @@ def test_options_are_quoted():
     assert workflow.fit_options(fit).startswith("--fix '[Fe/H]=-1' --prior logg=2,0.1 ")
 
 
+def test_what_is_done_without_being_asked_can_be_left_out():
+    assert "--no-" not in workflow.fit_options(CONFIG["fit"])
+    fit = {**CONFIG["fit"], "emulator_error": False, "pairs": False}
+    assert workflow.fit_options(fit).startswith("--no-emulator-error --no-pairs ")
+
+
 def test_a_layout_becomes_options_that_mean_the_same():
     layout = {**CONFIG["fit"]["layout"], "format": "mwmVisit", "hdu": "BOSS/LCO", "mask_bits": [1, 2]}
     assert workflow.layout_options(layout).startswith(

@@ -108,7 +108,7 @@ def fit_spectra(
         fits, effect, flux, flux_error = faulty.fits, faulty.effect, faulty.flux, faulty.flux_error
     quality = quality_of(networks, settings, fits, label_errors, exclude, faults=effect)
     pairs = None
-    if settings.velocity:
+    if settings.velocity and settings.pairs:
         pairs = _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes)
         quality.flags[pairs.found] |= FitFlag.DOUBLE_LINED
     table = results_table(networks, settings, fits, quality, np.shape(flux)[-1], pairs)

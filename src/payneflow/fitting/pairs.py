@@ -1,11 +1,11 @@
 """Is a spectrum the light of two stars? Their velocities and the ratio of their light, where it is.
 
-Three questions, each far dearer than the one before, and asked of fewer spectra. The score of a companion, which each
+Four questions, each far dearer than the one before, and asked of fewer spectra. The score of a companion, which each
 fit has anyway (engine/alternatives.py), or any other mismatch; lines at another velocity in what the fit has left over
-(second_lines.py); and two stars against one (two_stars.py). The one star has all that could look like a second one:
-rotation, a Gaussian blur, a veil of light without lines, and a continuum with more terms. Two stars must explain more
-by LEAST, and EACH for each parameter more, in units of chi2/dof, and by SHARE of what they leave unexplained: what is
-wrong with a spectrum otherwise is not a second star.
+(second_lines.py); what a star with such lines would explain to first order; and two stars against one (two_stars.py).
+The one star has all that could look like a second one: rotation, a Gaussian blur, a veil of light without lines, and a
+continuum with more terms. Two stars must explain more by LEAST, and EACH for each parameter more, in units of chi2/dof,
+and by SHARE of what they leave unexplained: what is wrong with a spectrum otherwise is not a second star.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from payneflow.fitting.flags import FitFlag
 from payneflow.fitting.flux_units import networks_of_shares
 from payneflow.fitting.parameters import Parameters
 from payneflow.fitting.quality import Fits, Quality
-from payneflow.fitting.second_lines import LineSearch
+from payneflow.fitting.second_lines import LineSearch, SecondLines
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.star_light import StarLight
-from payneflow.fitting.two_stars import Found, Observed, OneStar, TwoStars, continuum_of, search
+from payneflow.fitting.two_stars import Found, Observed, OneStar, TwoStars, continuum_of, first_order_gain, search
 from payneflow.network import PixelNetworks
 from payneflow.spectra.bad_pixels import good_pixels
 
@@ -34,6 +34,7 @@ LINES_OF_ONE = 3.5  # and in what one star with broad lines has left over
 SHARE = 0.25  # of what two stars leave unexplained, by which chi2 must fall
 LIKELY = SHARE / 4.0  # that part of a score: two stars explain up to four times as much once all is searched for
 LEAST, EACH = 25.0, 2.0  # by how much it must fall besides, and for each parameter more, times chi2/dof
+PROMISE = 0.75  # of that, which a second star must explain to first order before it is searched for
 MORE_TERMS = 3  # of the continuum, beside those of the fit: what is bent is no second star
 BLENDED = 12.0  # km/s, half the separation of a pair whose lines are one
 FIRST_SHARE = 0.15  # of the light, that a search gives to a second star
@@ -123,18 +124,19 @@ class PairSearch:
         root = np.zeros(len(level))
         root[good] = 1.0 / np.sqrt(np.square(flux_error[good], dtype=float) + variance[good])
         seen = Observed(np.where(good, flux, 0.0), root)
-        residual = (seen.flux - level * light.flux(labels, rotation, shift)) * root
+        emitted = light.emitted(labels, slopes=False)[0]
+        residual = (seen.flux - level * light.seen(emitted, rotation, shift)) * root
         bad = spikes(residual)
         seen, residual = seen.without(bad), np.where(bad, 0.0, residual)
-        lines = self._lines.strongest(residual, level * seen.root, shift, labels)
+        lines = self._lines.strongest(residual, level * seen.root, shift, labels, emitted)
         if not _stands_out(lines.score, LINES * grown, float((residual**2).sum()), seen):
             return None
-        return self._compare(light, seen, np.concatenate([labels, [rotation, 0.0, shift, 0.0]]), grown)
+        one_star = OneStar(light, self._free, np.concatenate([labels, [rotation, 0.0, shift, 0.0]]))
+        return self._compare(one_star, seen, grown) if promises(one_star, seen, lines) else None
 
-    def _compare(self, light: StarLight, seen: Observed, start: np.ndarray, grown: float) -> Pair | None:
-        """Two stars against one, which is searched from `start`."""
-        n = light.n_label
-        one_star = OneStar(light, self._free, start)
+    def _compare(self, one_star: OneStar, seen: Observed, grown: float) -> Pair | None:
+        """Two stars against one."""
+        light, n = one_star.light, one_star.light.n_label
         one = search(one_star, seen)
         if light.rotates and one.x[n + 1] > LEAST_BLUR:  # a rotation looks like a blur at first, and stays one
             turning = one.x.copy()
@@ -142,7 +144,7 @@ class PairSearch:
             one = min(one, search(one_star, seen, turning), key=lambda found: found.chi2)
         labels, shift = one.x[:n], one.x[n + 2]
         factor = continuum_of(light, one_star.at(one.x)[0], seen) * seen.root
-        lines = self._lines.strongest(one.residual, factor, shift, labels)
+        lines = self._lines.strongest(one.residual, factor, shift, labels, light.emitted(labels, slopes=False)[0])
         if not _stands_out(lines.score, LINES_OF_ONE * grown, one.chi2, seen):
             return None
         seen = seen.without(~light.inside(lines.shift))
@@ -179,6 +181,14 @@ def _stands_out(score: float, limit: float, chi2: float, seen: Observed) -> bool
     """Are lines of this score beyond a limit in sigma, and a part of what chi2 has beyond noise that matters?"""
     beyond = chi2 - np.count_nonzero(seen.root)
     return score > limit * np.sqrt(_reduced(chi2, seen, 0)) and score**2 > LIKELY * beyond
+
+
+def promises(one_star: OneStar, seen: Observed, lines: SecondLines) -> bool:
+    """May a search for the second star whose lines were seen find enough? By what its light explains to first order."""
+    seen = seen.without(~one_star.light.inside(lines.shift))
+    gain, chi2 = first_order_gain(one_star, seen, lines.labels, lines.shift)
+    more = np.count_nonzero(one_star.free[: one_star.light.n_label]) + 1  # labels, velocity, and a share for the veil
+    return gain > PROMISE * (LEAST + EACH * more) * _reduced(chi2, seen, 0)
 
 
 def is_better(one: Found, two: Found, seen: Observed, n_two: int, n_one: int) -> bool:

@@ -35,15 +35,15 @@ class LineSearch:
         self._light = light
         self._labels = spread(N_TEMPLATE, light.n_label)
         self._n_fft = next_fast_len(light.rest.n_place, real=True)
-        templates = [self._template(labels) for labels in self._labels]
+        templates = [self._template(light.emitted(labels, slopes=False)[0]) for labels in self._labels]
         self._waves = np.stack([wave for wave, _ in templates])
         self._size = np.array([size for _, size in templates])
         self._most = int(to_places(fastest, light.log_step))
         self._nearest = to_places(NEAREST, light.log_step)
 
-    def _template(self, labels: np.ndarray) -> tuple[np.ndarray, float]:
-        """The conjugate transform of a template less its mean in each segment, and its rms."""
-        lines = self._light.emitted(labels, slopes=False)[0].astype(float)
+    def _template(self, emitted: np.ndarray) -> tuple[np.ndarray, float]:
+        """The conjugate transform of light (n_place,) less its mean in each segment, and its rms."""
+        lines = emitted.astype(float)
         good = self._light.rest.good > 0.0
         for start, length in zip(self._light.rest.starts, self._light.rest.length, strict=True):
             own = slice(start, start + length)
@@ -52,14 +52,16 @@ class LineSearch:
                 lines[own] = np.where(known, lines[own] - lines[own][known].mean(), 0.0)
         return np.conj(rfft(lines, self._n_fft)), max(float(np.sqrt((lines**2).sum() / max(good.sum(), 1.0))), TINY)
 
-    def strongest(self, residual: np.ndarray, factor: np.ndarray, shift: float, labels: np.ndarray) -> SecondLines:
+    def strongest(
+        self, residual: np.ndarray, factor: np.ndarray, shift: float, labels: np.ndarray, emitted: np.ndarray
+    ) -> SecondLines:
         """Where the lines of any template stand out most.
 
-        `residual` (n_data,) in sigma; `factor` (n_data,) continuum / sigma; `shift`, `labels`: of the first star, whose
-        own lines are a template, too, and near which nothing is looked for.
+        `residual` (n_data,) in sigma; `factor` (n_data,) continuum / sigma; `shift`, `labels`, `emitted` (n_place,): of
+        the first star, whose own lines are a template, too, and near which nothing is looked for.
         """
         wave = rfft(self._light.back_to_rest(residual * factor), self._n_fft)
-        own, size = self._template(labels)
+        own, size = self._template(emitted)
         templates = ((self._waves, self._size), (own[None], np.array([size])))
         lags = np.arange(-self._most, self._most + 1)
         scores = np.vstack([irfft(waves * wave, self._n_fft)[:, lags] / sizes[:, None] for waves, sizes in templates])

@@ -81,6 +81,7 @@ class FitSettings:
     n_starts: int = setting(1, "starts of a fit, of which the best end is kept", ge=1, le=1000)
     tolerance: float = setting(0.001, "how far from the minimum a fit may end, in sigma of the labels", gt=0, le=0.5)
     emulator_error: bool = setting(True, "add the networks' own error to the errors of the pixels")
+    pairs: bool = setting(True, "look for a second star in fits with a velocity: DOUBLE_LINED, RV1, RV2, light_ratio")
     most_iterations: int = setting(
         100,
         "passes over a spectrum after which a fit stops, NOT_CONVERGED; most fits need 3 to 8",

@@ -169,8 +169,12 @@ class StarLight:
 
     def flux(self, labels: np.ndarray, rotation: float, shift: float) -> np.ndarray:
         """(n_data,) flux of a star without a blur, as `star`."""
+        return self.seen(self.emitted(labels, slopes=False)[0], rotation, shift)
+
+    def seen(self, emitted: np.ndarray, rotation: float, shift: float) -> np.ndarray:
+        """(n_data,) of what is `emitted` (n_place,), as `flux`."""
         turned = self._rotation(rotation)[0]
-        wave = rfft(self.emitted(labels, slopes=False)[0], self._n_fft) * (self._others * turned)
+        wave = rfft(emitted, self._n_fft) * (self._others * turned)
         if self._by_fourier:
             return irfft(wave * self._tap_waves(shift)[0], self._n_fft)[self._spots]
         row = irfft(wave, self._n_fft)[: self.rest.n_place]

@@ -401,7 +401,7 @@ def fit_options(fit: Mapping) -> str:
     options = [_pair("--fix", name, f"{value}") for name, value in fit["fixed"].items()]
     options += [_pair("--prior", name, f"{mean},{sigma}") for name, (mean, sigma) in fit["priors"].items()]
     options += [f"--{name}" for name in ("velocity", "vsini", "vmac") if fit[name]]
-    options += [] if fit["emulator_error"] else ["--no-emulator-error"]
+    options += [f"--no-{name.replace('_', '-')}" for name in ("emulator_error", "pairs") if not fit[name]]
     for name in ("max_velocity", "continuum", "n_starts", "tolerance"):
         options.append(f"--{name.replace('_', '-')} {fit[name]}")
     for name in ("max_vsini", "max_vmac", "epsilon", "vmac_kind", "resolution", "grid_resolution"):
