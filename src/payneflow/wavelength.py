@@ -35,10 +35,15 @@ def segments_by(gaps_of: np.ndarray, wavelength: np.ndarray) -> list[tuple[int, 
 
     Observed spectra lack pixels for many reasons; where their detectors end, the axis of the networks says.
     """
-    after = after_gaps(gaps_of)
-    cuts = [gaps_of[0] * (1 - BEYOND), *0.5 * (gaps_of[after - 1] + gaps_of[after]), gaps_of[-1] * (1 + BEYOND)]
-    edges = np.unique([0, *np.searchsorted(wavelength, cuts), len(wavelength)]).tolist()
+    edges = np.unique([0, *np.searchsorted(wavelength, cuts_of(gaps_of)), len(wavelength)]).tolist()
     return list(pairwise(edges))
+
+
+def cuts_of(gaps_of: np.ndarray) -> np.ndarray:
+    """The wavelengths (n_cut,) at which `segments_by` cuts: the middle of each gap, and far beyond both ends."""
+    after = after_gaps(gaps_of)
+    middles = 0.5 * (gaps_of[after - 1] + gaps_of[after])
+    return np.concatenate([[gaps_of[0] * (1 - BEYOND)], middles, [gaps_of[-1] * (1 + BEYOND)]])
 
 
 def even_step(wavelength: np.ndarray) -> tuple[float, bool]:

@@ -4,7 +4,7 @@ Each is a convolution in ln(wavelength) with a kernel of its own, one after the 
 it has beyond the grid: the difference of both squares of resolution, as Gaussians add.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from payneflow.errors import SettingsError
 from payneflow.fitting.engine.broaden import Broadening
 from payneflow.fitting.engine.emulator import LINE
+from payneflow.fitting.engine.instrument import reach_of, varied_kernels_of
 from payneflow.fitting.engine.profiles import (
     FWHM,
     HALF,
@@ -43,7 +44,7 @@ def to_places_of_width(width: float | np.ndarray, log_step: float) -> float | np
 
 def instrument_width(resolution: float | np.ndarray, grid_resolution: float | np.ndarray) -> float | np.ndarray:
     """sigma in km/s of the Gaussian that takes spectra from one resolution, R = wavelength / FWHM, to a lower one."""
-    return C_KM_S / FWHM * np.sqrt(np.maximum(resolution**-2.0 - grid_resolution**-2.0, 0.0))
+    return C_KM_S / FWHM * np.sqrt(np.maximum(1.0 / np.square(resolution) - 1.0 / np.square(grid_resolution), 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,18 +77,22 @@ class LineBroadening:
         `resolution`: R of the data, one or (n_data,) at their `wavelength` (None: the networks' own); None: that of
         `settings`. Raises SettingsError where it is given and that of the grid is not known, or not as high.
         """
-        names = settings.broadenings(networks.label_names)
         given = settings.resolution if resolution is None else resolution
         of_data = networks.wavelength if wavelength is None else wavelength
         instrument, axis = _instrument(networks, settings, np.asarray(given, dtype=float), of_data)
-        if not names and not np.any(instrument):
-            return None
+        star = cls.of_star(networks, settings)
+        return replace(star, instrument=instrument, wavelength=axis) if star.names or np.any(instrument) else None
+
+    @classmethod
+    def of_star(cls, networks: PixelNetworks, settings: FitSettings) -> "LineBroadening":
+        """That of the star alone, whatever the instrument."""
+        names = settings.broadenings(networks.label_names)
         most = np.array([settings.broadest(name) for name in names])
         start = []
         for name, own in zip(names, most, strict=True):
             usual = settings.priors[name][0] if name in settings.priors else min(STARTS[name], 0.5 * own)
             start.append(own if name in settings.fixed else usual)
-        return cls(settings, names, most, np.array(start), instrument, axis)
+        return cls(settings, names, most, np.array(start))
 
     def shapes(self, log_step: float) -> list[Shape]:
         """The shape of each parameter, on a rest axis of this step."""
@@ -107,12 +112,14 @@ class LineBroadening:
 
         Between segments it is as at the nearest wavelength that is known.
         """
+        return np.zeros((0, 1)) if self.wavelength is None else self.kernels_at(rest.middles(), rest.log_step)
+
+    def _laid_kernels(self, rest: RestAxis) -> np.ndarray:
+        """The same as fits take them, made as those of a spectrum that has an instrument of its own."""
         if self.wavelength is None:
             return np.zeros((0, 1))
-        middle = np.full(rest.n_place, np.nan)
-        for (first, _), start, length in zip(rest.segments, rest.starts, rest.length, strict=True):
-            middle[start : start + length] = rest.log_wavelength[first] + rest.log_step * np.arange(length)
-        return self.kernels_at(middle.reshape(-1, LINE).mean(axis=1), rest.log_step)
+        widths = to_places_of_width(np.ravel(self.instrument), rest.log_step)
+        return varied_kernels_of(rest.middles(), np.log(self.wavelength), widths)
 
     def kernels_at(self, log_wavelength: np.ndarray, log_step: float) -> np.ndarray:
         """(n, n_half) half kernels of an instrument that differs along the axis, at ln(Angstrom) (n,); NaN: none."""
@@ -121,14 +128,13 @@ class LineBroadening:
         shape, kernels = gaussian(widths.max()), np.zeros((len(widths), self._reach_of_varied(log_step) + 1))
         for k in np.flatnonzero(np.isfinite(log_wavelength)):
             own = half_kernel(shape, widths[k])
-            kernels[k, : len(own)] = own
+            kernels[k, : len(own)] = own[: kernels.shape[1]]
         return kernels
 
     def _reach_of_varied(self, log_step: float) -> int:
         if self.wavelength is None:
             return 0
-        most = to_places_of_width(np.max(self.instrument), log_step)
-        return gaussian(most).reach(most)
+        return reach_of(float(to_places_of_width(np.max(self.instrument), log_step)))
 
     def reach(self, log_step: float) -> int:
         """Places from the middle of the longest kernel of a fit to its last one."""
@@ -166,7 +172,7 @@ class LineBroadening:
             start=to_parameter(to_places_of_width(self.start, rest.log_step)),
             lengths=rest.length.astype(np.int64),
             longest=self.reach(rest.log_step) + len(shapes) + 1,
-            varied=self.varied_kernels(rest),
+            varied=self._laid_kernels(rest),
         )
 
 
@@ -181,6 +187,27 @@ NOTHING = Broadening(
     longest=0,
     varied=np.zeros((0, 1)),
 )
+
+
+def own_instruments(
+    networks: PixelNetworks, settings: FitSettings, wavelength: np.ndarray | None, resolution: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """sigma in km/s of the instrument of each spectrum, and of what each number is: see OwnEngine, `of_instrument`.
+
+    `resolution` (n, 1) or (n, n_data); `wavelength` (n_data,) or (n, n_data) with NaN after the last pixel; None: the
+    networks' own. Raises SettingsError as `LineBroadening.of` does, with the number of the spectrum.
+    """
+    found, axis = [], networks.wavelength if wavelength is None else wavelength
+    for i, own in enumerate(resolution):
+        here = axis if axis.ndim == 1 else axis[i, : np.count_nonzero(np.isfinite(axis[i]))]
+        try:
+            given = own[0] if len(own) == 1 else own[: len(here)]
+            width, where = _instrument(networks, settings, np.asarray(given), here)
+        except SettingsError as error:
+            raise SettingsError(f"spectrum {i}: {error}") from None
+        found.append(np.pad(np.atleast_1d(width), (0, (len(own) - np.size(width)) * (len(own) > 1))))
+    of = "data" if resolution.shape[1] > 1 else "all" if where is None else "networks"
+    return np.stack(found), of
 
 
 def _instrument(

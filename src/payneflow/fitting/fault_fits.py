@@ -56,8 +56,10 @@ def fits_with_faults(
     for turn in range(1 + TURNS):
         before = tuple(array.copy() for array in given)
         for i in np.flatnonzero(np.isfinite(fits.x).all(axis=1)):
-            found = star[int(i)].turn(fits.x[i], data[0][i], data[1][i], before[0][i], before[1][i], turn == 0)
-            given[0][i], given[1][i], square[i], effect.covariance[i], effect.growth[i] = found
+            n_own = len(star[int(i)].model.wavelength)  # behind them rows are padded
+            own = (array[i, :n_own] for array in (*data, *before))
+            found = star[int(i)].turn(fits.x[i], *own, turn == 0)
+            given[0][i, :n_own], given[1][i, :n_own], square[i], effect.covariance[i], effect.growth[i] = found
         fits = search(*given, _labels(networks, fits))
     fits.chi2 += square
     fits.snr[:] = plain.snr

@@ -9,7 +9,8 @@ import numpy as np
 from astropy.table import Column, Table
 
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
-from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, engine_for
+from payneflow.fitting.data_groups import groups_of
+from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK
 from payneflow.fitting.engine.shift import to_velocity
 from payneflow.fitting.engine.starts import spread
 from payneflow.fitting.fault_fits import FaultyFits, fits_with_faults
@@ -17,6 +18,7 @@ from payneflow.fitting.faults import ModelFaults
 from payneflow.fitting.flags import FitFlag
 from payneflow.fitting.flux_units import check_continuum, in_own_units, in_shares, networks_of_shares
 from payneflow.fitting.model import SpectralModel
+from payneflow.fitting.own_data import shares_of
 from payneflow.fitting.pairs import Pairs, PairSearch, candidates
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
 from payneflow.fitting.quality import Fits, Windowed, quality_of
@@ -55,7 +57,8 @@ def fit_spectra(
     whose flux is not finite, whose error is not finite and positive, is more than 100 times the spectrum's median
     |flux| or less than a thousandth of its median error, that are masked in `flux` or `flux_error` (numpy.ma, astropy's
     Masked), or that have no network take no part.
-    `wavelength` (n_data,), Angstrom in vacuum: None where the data are on the networks' own pixels.
+    `wavelength` (n_data,), Angstrom in vacuum: None where the data are on the networks' own pixels. Where each spectrum
+    has its own it is (n_spectrum, n_data), NaN after the last pixel of those that have fewer than others.
     `settings`: what is fitted, and how (FitSettings).
     `resolution`: R = wavelength / FWHM of the spectra, in place of the one number in `settings`: a number, (n_data,),
     or a row for each spectrum, (n_spectrum, n_data) or (n_spectrum, 1). None may be above that of the networks' grid.
@@ -111,7 +114,7 @@ def fit_spectra(
     if settings.velocity and settings.pairs:
         pairs = _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes)
         quality.flags[pairs.found] |= FitFlag.DOUBLE_LINED
-    table = results_table(networks, settings, fits, quality, np.shape(flux)[-1], pairs)
+    table = results_table(networks, settings, fits, quality, _numbers_of_pixels(flux, wavelength), pairs)
     table.meta["errors"] = "formal" if label_errors is None else "calibrated"
     if spectrum is not None:
         table["spectrum"][:] = spectrum
@@ -140,7 +143,7 @@ def search_spectra(
     """
     settings.check_labels(networks)
     check_continuum(networks, settings)
-    axis = checked_axis(wavelength)
+    axis = checked_axis(wavelength, np.shape(flux))
     flux, flux_error = checked_flux(networks, flux, flux_error, axis)
     given = {"settings": settings, "resolution": resolution, "start": start, "held": held, "processes": processes}
     if not settings.windows:
@@ -166,7 +169,8 @@ def open_error(networks, settings, flux_error, axis: np.ndarray | None, placed: 
     if all(window.label != EVERY for window in windows):
         return flux_error
     velocities = np.zeros(len(flux_error)) if placed is None else placed
-    closed = np.stack([hidden(windows, wavelength, velocity) for velocity in velocities.tolist()])
+    axes = np.broadcast_to(wavelength, np.shape(flux_error))
+    closed = np.stack([hidden(windows, *own) for own in zip(axes, velocities.tolist(), strict=True)])
     return np.where(closed, np.inf, flux_error)
 
 
@@ -177,9 +181,9 @@ def _through_windows(networks, settings, fits: Fits, flux, flux_error, axis, res
     shares, errors = in_shares(networks, flux, flux_error)
     of_shares = networks_of_shares(networks)
     windowed = Windowed.empty(*fits.x.shape)
-    for own, rows in groups_of(resolution, *flux.shape):
-        rows = np.arange(len(flux)) if rows is None else rows
-        given = fits[rows], shares[rows], errors[rows], axis, own, placed[rows]
+    for group in groups_of(axis, resolution, *flux.shape):
+        rows, own = group.rows, (group.wavelength, group.resolution)
+        given = fits[rows], group.of(shares), group.of(errors), *own, placed[rows]
         part, of_part = inform(of_shares, settings, *given, processes)
         fits.put(rows, part)
         windowed.put(rows, of_part)
@@ -192,16 +196,14 @@ def _search_pixels(
 ) -> Fits:
     """What the kernels find; arguments as checked by `search_spectra`."""
     starts, own_start = starts_of(networks, settings, start, held, len(flux))
-    shares_of = networks_of_shares(networks)
-    groups = groups_of(resolution, *flux.shape)
-    engines = [engine_for(shares_of, settings, axis, own_start, own) for own, _ in groups]
+    parts = shares_of(networks_of_shares(networks), settings, axis, resolution, len(flux), own_start)
     broadens = settings.broadenings(networks.label_names) or settings.resolution or resolution is not None
     if settings.velocity or axis is not None or broadens:
         check_sampling(networks, settings.velocity)
-    fits = engines[0].no_fits(len(flux))
+    fits = parts[0].engine.no_fits(len(flux))
     shares = in_shares(networks, flux, flux_error)
     done = 0
-    for engine, (_, rows) in zip(engines, groups, strict=True):
+    for engine, rows, own in parts:
 
         def show(n: int, done: int = done) -> None:
             if progress:
@@ -209,7 +211,7 @@ def _search_pixels(
 
         part = fits if rows is None else fits[rows]
         own_shares = shares if rows is None else [share[rows] for share in shares]
-        _fit_blocks(engine, *own_shares, starts if rows is None else starts[rows], part, processes, show)
+        _fit_blocks(engine, *own_shares, starts if rows is None else starts[rows], part, own, processes, show)
         if rows is not None:
             fits.put(rows, part)
         done += len(part.chi2)
@@ -219,11 +221,10 @@ def _search_pixels(
 
 def _knowing(faults, networks, settings, fits, flux, flux_error, wavelength, resolution, processes) -> FaultyFits:
     """The fits again, with faults that are known; arguments as those of `fit_spectra`."""
-    axis = checked_axis(wavelength)
+    axis = checked_axis(wavelength, np.shape(flux))
     flux, flux_error = checked_flux(networks, flux, flux_error, axis)
-    every = np.arange(len(flux))
-    groups = [(own, every if rows is None else rows) for own, rows in groups_of(resolution, *flux.shape)]
-    models = [(SpectralModel(networks, settings, axis, own), rows) for own, rows in groups]
+    groups = groups_of(axis, resolution, *flux.shape)
+    models = [(SpectralModel(networks, settings, group.wavelength, group.resolution), group.rows) for group in groups]
 
     def search(own_flux: np.ndarray, own_error: np.ndarray, start: np.ndarray) -> Fits:
         return search_spectra(
@@ -234,38 +235,29 @@ def _knowing(faults, networks, settings, fits, flux, flux_error, wavelength, res
     return fits_with_faults(networks, settings, faults, fits, flux, flux_error, models, search)
 
 
+def _numbers_of_pixels(flux, wavelength) -> int | np.ndarray:
+    """Of each spectrum (n_spectrum,), or of all."""
+    own = np.ndim(wavelength) == 2
+    return np.isfinite(np.asarray(wavelength)).sum(axis=1) if own else np.shape(flux)[-1]
+
+
 def _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes) -> Pairs:
     """Which of the spectra are two stars; arguments as those of `fit_spectra`."""
     pairs, rows = Pairs.none(len(fits.chi2)), candidates(fits, quality)
     if not len(rows):
         return pairs
-    axis = checked_axis(wavelength)
+    axis = checked_axis(wavelength, np.shape(flux))
     flux, flux_error = checked_flux(networks, flux, flux_error, axis)
     if fits.windowed is not None:
         flux_error = open_error(networks, settings, flux_error, axis, fits.windowed.placed)
     flux, flux_error = in_shares(networks, flux, flux_error)
-    for own, of_group in groups_of(resolution, *flux.shape):
-        here = rows if of_group is None else np.intersect1d(rows, of_group)
+    for group in groups_of(axis, resolution, *flux.shape):
+        here = np.intersect1d(rows, group.rows)
         if len(here):
-            pair_search = PairSearch(networks, settings, axis, own)
-            pairs.put(here, pair_search.find(here, flux, flux_error, fits, quality, processes))
+            pair_search = PairSearch(networks, settings, group.wavelength, group.resolution)
+            data = flux[:, : group.n_data], flux_error[:, : group.n_data]
+            pairs.put(here, pair_search.find(here, *data, fits, quality, processes))
     return pairs
-
-
-def groups_of(resolution, n: int, n_data: int) -> list[tuple[np.ndarray | float | None, np.ndarray | None]]:
-    """Each resolution (n_data,), a number or None, and the rows (n_row,) of the spectra that have it; None: all."""
-    if resolution is None or np.ndim(resolution) == 0:
-        return [(resolution, None)]
-    given = np.asarray(resolution, dtype=float)
-    if given.shape == (n_data,):
-        return [(given, None)]
-    if given.shape not in ((n, 1), (n, n_data)):
-        raise SpectraError(
-            f"resolution has shape {given.shape}, expected one number, ({n_data},), ({n}, 1) or ({n}, {n_data})."
-        )
-    own, which = np.unique(given, axis=0, return_inverse=True)
-    which = np.ravel(which)
-    return [(row[0] if given.shape[1] == 1 else row, np.flatnonzero(which == k)) for k, row in enumerate(own)]
 
 
 def check_names(networks: PixelNetworks) -> None:
@@ -277,8 +269,8 @@ def check_names(networks: PixelNetworks) -> None:
         )
 
 
-def checked_axis(wavelength) -> np.ndarray | None:
-    """Wavelengths (n_data,) as numbers."""
+def checked_axis(wavelength, shape: tuple[int, ...] | None = None) -> np.ndarray | None:
+    """Wavelengths (n_data,) as numbers; also (n_spectrum, n_data), where `shape` says that of such spectra."""
     if wavelength is None:
         return None
     axis, mask = parted(wavelength)
@@ -290,10 +282,34 @@ def checked_axis(wavelength) -> np.ndarray | None:
     unit = getattr(wavelength, "unit", None)
     if unit not in (None, "", "Angstrom"):
         raise SpectraError(f"wavelength is in {unit}, expected Angstrom, in vacuum: convert it.")
-    increases = axis.ndim == 1 and len(axis) > 1 and axis.dtype.kind in "fiu" and (np.diff(axis) > 0.0).all()
+    numbers = axis.dtype.kind in "fiu"
+    if axis.ndim == 2 and shape is not None and numbers:
+        return _checked_axes(np.asarray(axis, dtype=float), shape)
+    increases = axis.ndim == 1 and len(axis) > 1 and numbers and (np.diff(axis) > 0.0).all()
     if not increases or not (axis > 0.0).all() or not np.isfinite(axis).all():
         raise SpectraError("wavelength is not a list of finite, positive, increasing numbers (Angstrom, vacuum).")
     return np.asarray(axis, dtype=float)
+
+
+def _checked_axes(axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Wavelengths of each spectrum; SpectraError where a row is no axis, NaN after its last pixel aside."""
+    if axes.shape != tuple(shape):
+        raise SpectraError(f"wavelength has shape {axes.shape}, expected ({shape[-1]},) or {tuple(shape)}, as flux.")
+    there = np.isfinite(axes)
+    rises = (axes[:, 1:] > axes[:, :-1]) | np.isnan(axes[:, 1:])
+    right = np.isnan(axes) | (there & (axes > 0.0))
+    right[:, 1:] &= rises & (there[:, :-1] | ~there[:, 1:])
+    wrong = np.argwhere(~right)
+    if len(wrong):
+        i, k = wrong[0]
+        raise SpectraError(
+            f"wavelength of spectrum {i} is {axes[i, k]:g} at pixel {k}; expected finite, positive, increasing numbers "
+            "(Angstrom, vacuum), and NaN at the end of the row where it has fewer pixels than others."
+        )
+    short = np.flatnonzero(there.sum(axis=1) < 2)
+    if len(short):
+        raise SpectraError(f"wavelength of spectrum {short[0]} has fewer than two pixels.")
+    return axes
 
 
 def checked_flux(networks, flux, flux_error, wavelength: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -309,7 +325,7 @@ def checked_flux(networks, flux, flux_error, wavelength: np.ndarray | None) -> t
     for name, array in (("flux", flux), ("flux_error", flux_error)):
         if array.dtype.kind not in "fiu":
             raise SpectraError(f"{name} holds {array.dtype}, expected numbers.")
-    n_data = len(networks.wavelength) if wavelength is None else len(wavelength)
+    n_data = len(networks.wavelength) if wavelength is None else wavelength.shape[-1]
     if flux.ndim != 2 or flux.shape[1] != n_data:
         pixel = "one value for each network" if wavelength is None else "one value for each wavelength"
         raise SpectraError(f"flux has shape {flux.shape}, expected (n_spectrum, {n_data}), {pixel}.")
@@ -352,8 +368,11 @@ def starts_of(networks, settings, start, held, n) -> tuple[np.ndarray, bool]:
     return starts, start is None
 
 
-def _fit_blocks(engine, flux, flux_error, starts, fits: Fits, processes: int, progress) -> None:
-    """Fit all spectra, block by block, on `processes` threads: the kernels let go of Python's lock."""
+def _fit_blocks(engine, flux, flux_error, starts, fits: Fits, own, processes: int, progress) -> None:
+    """Fit all spectra, block by block, on `processes` threads: the kernels let go of Python's lock.
+
+    `own`: what each spectrum has of its own, which the engine takes by these names.
+    """
     n_spectrum = max(1, min(SPECTRA_A_BLOCK, len(flux) // (BLOCKS_A_THREAD * max(1, processes))))
     n_thread = max(1, min(processes, -(-len(flux) // n_spectrum)))
     memory: SimpleQueue = SimpleQueue()
@@ -364,7 +383,8 @@ def _fit_blocks(engine, flux, flux_error, starts, fits: Fits, processes: int, pr
         rows = slice(first, first + n_spectrum)
         working = memory.get()
         try:
-            engine.fit(flux[rows], flux_error[rows], starts[rows], fits[rows], working)
+            given = {name: values[rows] for name, values in own.items()}
+            engine.fit(flux[rows], flux_error[rows], starts[rows], fits[rows], working, **given)
         finally:
             memory.put(working)
         return len(flux[rows])

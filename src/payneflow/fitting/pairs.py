@@ -116,7 +116,7 @@ class PairSearch:
         given = dict(zip(self._names, widths.tolist(), strict=True))
         light, rotation = self._light.with_widths(given), self._light.rotation(given.get("vsini", 0.0))
         level = np.ones(len(light.places))
-        for part, terms in zip(light.segments, fit.continua[0], strict=True):
+        for part, terms in zip(light.segments, fit.continua[0, : len(light.segments)], strict=True):
             if len(terms):
                 level[part] = terms @ light.terms[: len(terms), part]
         good = light.inside(shift) & good_pixels(flux, flux_error)

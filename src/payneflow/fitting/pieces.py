@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
+from payneflow.fitting.data_groups import groups_of
 from payneflow.fitting.engine.arguments import Kept
 from payneflow.fitting.engine.emulator import emulator_of
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK, GeneralEngine
 from payneflow.fitting.engine.shift import to_places
 from payneflow.fitting.engine.whole_pass import WHOLE
-from payneflow.fitting.fit import check_names, checked_axis, checked_flux, groups_of, starts_of
+from payneflow.fitting.fit import check_names, checked_axis, checked_flux, starts_of
 from payneflow.fitting.flux_units import check_continuum, in_shares, networks_of_shares
 from payneflow.fitting.quality import Fits
 from payneflow.fitting.sampling import check_sampling
@@ -118,10 +119,9 @@ def _runs_of_part(p: int, part: Pieces, first: PixelNetworks, settings: FitSetti
     shares_of, shares = networks_of_shares(networks), in_shares(networks, flux, flux_error)
     offset = _offsets(part, settings, n)
     runs = []
-    for resolution, rows in groups_of(part.resolution, *flux.shape):
-        engine = GeneralEngine.of(shares_of, settings, axis, resolution)
-        own = np.arange(n) if rows is None else rows
-        data = [share[own] for share in shares] if rows is not None else shares
+    for group in groups_of(axis, part.resolution, *flux.shape):
+        engine, own = GeneralEngine.of(shares_of, settings, axis, group.resolution), group.rows
+        data = [group.of(share) for share in shares]
         bins = _bins(networks.wavelength, networks.wavelength if axis is None else axis, engine.axis.place)
         places = -to_places(offset[own], engine.log_step)
         runs.append(Run(p, own, engine, *data, starts[own], places, bins))

@@ -143,21 +143,32 @@ def build_broaden(n_label, n_broad):
     return broaden
 
 
-@part
-def vary(kernels, broad, n_rest, starts, lengths, varied):
-    """Rows of `varied` from those of `broad`, broadened by the half kernel of each line of the rest axis.
+@cache
+def build_vary(n_row):
+    """The part that broadens `n_row` rows by what differs along the axis."""
 
-    `kernels`: (n_rest / LINE, n). Segment s is at starts[s], lengths[s] places long.
-    """
-    width = CACHE_LINE // broad.itemsize
-    n = kernels.shape[1]
-    for s in range(len(starts)):
-        for at in range(starts[s], starts[s] + lengths[s], width):
-            line = at // LINE
-            for row in range(at, len(broad), n_rest):
-                value = load_line(broad, row)
-                value = value * like(value, kernels[line, 0])
+    @part
+    def vary(kernels, broad, n_rest, starts, lengths, varied):
+        """Rows of `varied` from those of `broad`, broadened by the half kernel of each line of the rest axis.
+
+        `kernels`: (n_rest / LINE, n). Segment s is at starts[s], lengths[s] places long.
+        """
+        width = CACHE_LINE // broad.itemsize
+        n = kernels.shape[1]
+        first = load_line(broad, 0)
+        values = registers_like(first, n_row)
+        for s in range(len(starts)):
+            for at in range(starts[s], starts[s] + lengths[s], width):
+                line = at // LINE
+                share = like(first, kernels[line, 0])
+                for j in range(n_row):
+                    put(values, j, load_line(broad, j * n_rest + at) * share)
                 for m in range(1, n):
-                    both = load_line(broad, row - m) + load_line(broad, row + m)
-                    value = value + both * like(both, kernels[line, m])
-                store(varied, row, value)
+                    share = like(first, kernels[line, m])
+                    for j in range(n_row):
+                        both = load_line(broad, j * n_rest + at - m) + load_line(broad, j * n_rest + at + m)
+                        put(values, j, get(values, j) + both * share)
+                for j in range(n_row):
+                    store(varied, j * n_rest + at, get(values, j))
+
+    return vary

@@ -1,5 +1,6 @@
 """The arrays around the kernels: what all spectra share, and the working memory of a thread."""
 
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -25,10 +26,11 @@ from payneflow.fitting.engine.arguments import (
     Spectra,
     Terms,
 )
-from payneflow.fitting.engine.broaden import NO_BROADENING
+from payneflow.fitting.engine.broaden import NO_BROADENING, Broadening
 from payneflow.fitting.engine.continuum import chebyshev
 from payneflow.fitting.engine.contract import FitEngine
 from payneflow.fitting.engine.correlation import Correlation, flattened
+from payneflow.fitting.engine.data_axis import Around, AxisMemory, DataAxis, in_precisions, laid_out, of_networks
 from payneflow.fitting.engine.emulator import LINE, Emulator, PaddedAxis, emulator_of
 from payneflow.fitting.engine.general_fit import build_general_fit
 from payneflow.fitting.engine.general_pass import RESAMPLE, SHIFT, STAY
@@ -108,7 +110,8 @@ class LabelEngine:
         n_row = self.axis.n_place // LANES
         block = (aligned(SPECTRA_A_BLOCK * n_row).reshape(SPECTRA_A_BLOCK, -1) for _ in range(2))
         data, single = (aligned(n_row) for _ in range(2)), (aligned(n_row, np.float32) for _ in range(2))
-        alternatives = _alternative_memory(self.axis, self.n_label, 0, self.n_label)
+        longest = int(np.diff(self.axis.ranges).max())
+        alternatives = _alternative_memory(self.axis.n_place, longest, self.n_label, 0, self.n_label)
         return (*block, LabelMemory(_outlier_memory(n_row), alternatives, _ones(n_row), *data, *single))
 
     def fit(self, flux: np.ndarray, error: np.ndarray, starts: np.ndarray, fits: Fits, working) -> None:
@@ -117,7 +120,94 @@ class LabelEngine:
         self._kernel(*self._given, _laid(self.axis, block, flux, error, starts), fits.written(), memory)
 
 
-class GeneralEngine:
+class EveryEngine:
+    """What all engines share that fit labels with a velocity, continua, broadened lines, or on other wavelengths.
+
+    `on_networks`: are the data on the networks' own pixels? `reach`: places that kernels reach to either side, of a
+    step of ln(wavelength); None: lines are not broadened. `end`: sigma from the minimum where fits end; None: that of
+    the settings.
+    """
+
+    def __init__(
+        self,
+        networks: PixelNetworks,
+        settings: FitSettings,
+        on_networks: bool,
+        own_start: bool,
+        reach: Callable[[float], int] | None,
+        end: float | None = None,
+    ):
+        self._emulator = emulator = emulator_of(networks)
+        self._wavelength = own = networks.wavelength
+        self._layout = Parameters.of(networks, settings).layout
+        self.n_label, self._n_slope = emulator.n_label, self._layout.n - self._layout.has_velocity
+        self._n_term, self._n_flat = settings.continuum, settings.continuum or FLAT_TERMS
+        moves = not on_networks or settings.velocity or reach is not None
+        fastest = settings.max_velocity if settings.velocity else 0.0
+        self._rest = rest = RestAxis(
+            emulator, own, fastest, VELOCITY_WINDOW if settings.velocity else 0.0, moves, reach
+        )
+        self._move = RESAMPLE if not on_networks or rest.uneven else SHIFT if moves else STAY
+        self.log_step = rest.log_step
+        estimate = estimate_of(emulator, own, self._n_flat)
+        self._correlation = Correlation(
+            emulator, rest, chebyshev(emulator.axis, own, self._n_flat), to_places(fastest, rest.log_step)
+        )
+        self._variance = rest.variance if settings.emulator_error else np.zeros_like(rest.variance)
+        window = to_places(VELOCITY_WINDOW, rest.log_step)
+        limits = Limits(END_WITHIN * settings.tolerance if end is None else end, settings.most_iterations, window)
+        self._weights, self._taps, self._lags = _weights(emulator), in_precisions(tap_table()), lags()
+        self._own_places = emulator.axis.padded(rest.own_places(emulator.axis) - NOWHERE) + NOWHERE
+        box, found = box_of(networks, settings, self.log_step), self._correlation
+        self._search = estimate.tables, found.templates, found.lags, own_start, box, limits
+        size, n_broad = (emulator.n_label, emulator.n_neurons), self._layout.n_broad
+        mode = self._move, settings.velocity, rest.uneven, NO_BROADENING if reach is None else n_broad, emulator.kind
+        self._kernel = build_general_fit(*size, estimate.n_projection, self._n_term, self._n_flat, *mode)
+        self._look = build_piece_pass(*size, self._n_term, *mode)
+        self._nothing_kept = Kept(np.zeros((0, 1)), np.zeros((0, 1)), np.zeros((0, 1), np.int64), np.zeros(0))
+
+    def _on(self, data: DataAxis, interior: np.ndarray, broadening: Broadening) -> tuple:
+        """What the kernel is given of spectra on an axis; `interior`: of their Rest."""
+        rest, stops = self._rest, data.ranges[:, 0] + data.segments[:, 1] - data.segments[:, 0]
+        return (
+            self._weights,
+            Terms(data.terms, data.flat),
+            self._taps,
+            Axes(
+                self._emulator.axis.ranges, data.ranges, rest.starts, data.places, self._own_places, rest.firsts,
+                rest.weights,
+            ),
+            Rest(data.usable, data.left, data.fraction, interior, self._variance),
+            *self._search,
+            Alternatives(data.ranges, stops, data.alive, data.shapes, self._lags),
+            broadening,
+        )  # fmt: skip
+
+    def _memory(self, n_place: int, n_segment: int, longest: int, broadens: bool, varies: bool) -> GeneralMemory:
+        """Working memory for spectra of up to n_place places, and `longest` in a segment."""
+        n, n_own, n_rest = n_place // LANES, self._emulator.axis.n_place // LANES, self._rest.n_place // LANES
+        data = DataMemory(*(aligned(n) for _ in range(5)), _ones(n), np.zeros(n_segment, np.int64))
+        sizes = (n, n, n_own, n_own, n_rest, n_rest, n_rest)
+        single = SingleMemory(*(aligned(size, np.float32) for size in sizes))
+        n_row, registers = 1 + self._n_slope, -(-(1 + self._n_slope) // LANES)
+        moved = Precisions(
+            *(
+                MovedMemory(
+                    rest=aligned((1 + self.n_label) * n_rest, kind),
+                    moved=aligned((1 + n_row) * n, kind),
+                    own=aligned((1 + self.n_label) * n_own * self._rest.uneven, kind),
+                    columns=aligned(max(registers * LANES * n_rest * (self._move == RESAMPLE), 1), kind),
+                    broad=aligned(n_row * n_rest * broadens, kind),
+                    varied=aligned(n_row * n_rest * varies, kind),
+                )
+                for kind in (np.float32, np.float64)
+            )
+        )
+        alternatives = _alternative_memory(n_place, longest, self._layout.n, self._n_term)
+        return GeneralMemory(data, _outlier_memory(n), alternatives, single, moved, self._correlation.working())
+
+
+class GeneralEngine(EveryEngine):
     """Fits labels with a velocity, continua, broadened lines, or on another wavelength axis (n_data,) in Angstrom."""
 
     def __init__(
@@ -129,66 +219,20 @@ class GeneralEngine:
         broadening: LineBroadening | None = None,
         end: float | None = None,
     ):
-        """`end`: sigma from the minimum where fits end; None: that of the settings."""
-        emulator = emulator_of(networks)
-        self._layout = Parameters.of(networks, settings).layout
-        self.n_label = emulator.n_label
-        self.axis = emulator.axis if wavelength is None else PaddedAxis(wavelength, networks.wavelength)
-        moves = wavelength is not None or settings.velocity or broadening is not None
-        self._n_term, n_flat = settings.continuum, settings.continuum or FLAT_TERMS
-        own = networks.wavelength
-        estimate = estimate_of(emulator, own, n_flat)
-        fastest = settings.max_velocity if settings.velocity else 0.0
         reach = None if broadening is None else broadening.reach
-        rest = RestAxis(emulator, own, fastest, VELOCITY_WINDOW if settings.velocity else 0.0, moves, reach)
-        move = RESAMPLE if wavelength is not None or rest.uneven else SHIFT if moves else STAY
-        self.log_step = rest.log_step
-        data_wavelength = own if wavelength is None else wavelength
-        terms = chebyshev(self.axis, data_wavelength, max(settings.continuum, 1))
-        flat_terms = chebyshev(self.axis, data_wavelength, n_flat)
-        places = rest.place(data_wavelength) if wavelength is not None else rest.own_places(emulator.axis)
-        places = self.axis.padded(places - NOWHERE) + NOWHERE
-        own_places = emulator.axis.padded(rest.own_places(emulator.axis) - NOWHERE) + NOWHERE
-        usable = self.axis.padded(np.ones(len(data_wavelength)))
-        around = (places >= 0.0) & (rest.good[np.clip(np.rint(places).astype(int), 0, rest.n_place - 1)] > 0)
-        if not around.any():
-            raise SpectraError(
-                f"wavelength runs from {data_wavelength[0]:.2f} to {data_wavelength[-1]:.2f} A, the networks' from "
-                f"{own[0]:.2f} to {own[-1]:.2f} A (vacuum): they have no pixel in common. Is the unit Angstrom?"
-            )
-        left, fraction = rest.neighbours(places)
-        self._correlation = Correlation(
-            emulator, rest, chebyshev(emulator.axis, own, n_flat), to_places(fastest, rest.log_step)
-        )
-        variance = rest.variance if settings.emulator_error else np.zeros_like(rest.variance)
-        window = to_places(VELOCITY_WINDOW, rest.log_step)
-        self._given = (
-            _weights(emulator),
-            Terms(_precisions(terms), flat_terms.ravel()),
-            _precisions(tap_table()),
-            Axes(emulator.axis.ranges, self.axis.ranges, rest.starts, places, own_places, rest.firsts, rest.weights),
-            Rest(usable, left, fraction, rest.interior, variance),
-            estimate.tables,
-            self._correlation.templates,
-            self._correlation.lags,
-            own_start,
-            box_of(networks, settings, rest.log_step),
-            Limits(END_WITHIN * settings.tolerance if end is None else end, settings.most_iterations, window),
-            _alternatives(self.axis, data_wavelength, self._n_term, usable * around),
-            NOTHING if broadening is None else broadening.given(rest),
-        )
-        self._start = self._given[-1].start
-        self._n_broad_rest = 0 if broadening is None else rest.n_place
-        self._n_varied_rest = rest.n_place if len(self._given[-1].varied) else 0
-        self._n_own_moved = emulator.axis.n_place if rest.uneven else 0
-        self._n_rest, self._n_place_own = rest.n_place, emulator.axis.n_place
-        self._n_slope = self._layout.n - self._layout.has_velocity
-        self._columns = rest.n_place * -(-(self._n_slope + 1) // LANES) * LANES if move == RESAMPLE else LANES
-        size, n_broad = (emulator.n_label, emulator.n_neurons), self._layout.n_broad
-        mode = move, settings.velocity, rest.uneven, NO_BROADENING if broadening is None else n_broad, emulator.kind
-        self._kernel = build_general_fit(*size, estimate.n_projection, self._n_term, n_flat, *mode)
-        self._look = build_piece_pass(*size, self._n_term, *mode)
-        self._nothing_kept = self.keep(0)
+        super().__init__(networks, settings, wavelength is None, own_start, reach, end)
+        own, terms = networks.wavelength, (self._n_term, self._n_flat)
+        if wavelength is None:
+            data = of_networks(self._emulator, self._rest, own, *terms)
+        else:
+            around = Around.of(self._rest, own)
+            data = laid_out(around, wavelength, *terms, AxisMemory.of(around, len(wavelength), *terms))
+        if not data.alive.any():
+            raise nothing_in_common(own if wavelength is None else wavelength, own)
+        self.axis = self._emulator.axis if wavelength is None else PaddedAxis(wavelength, own)
+        given = NOTHING if broadening is None else broadening.given(self._rest)
+        self._given, self._start = self._on(data, self._rest.interior, given), given.start
+        self._broadens, self._varies = broadening is not None, len(given.varied) > 0
 
     @classmethod
     def of(
@@ -212,29 +256,10 @@ class GeneralEngine:
 
     def working(self) -> tuple[np.ndarray, np.ndarray, GeneralMemory]:
         """Working memory of one thread: flux and error of a block, the spectrum under way, the emulator moved to it."""
-        n, n_own, n_rest = self.axis.n_place // LANES, self._n_place_own // LANES, self._n_rest // LANES
+        n, longest = self.axis.n_place // LANES, int(np.diff(self.axis.ranges).max())
         block = (aligned(SPECTRA_A_BLOCK * n).reshape(SPECTRA_A_BLOCK, -1) for _ in range(2))
-        data = DataMemory(*(aligned(n) for _ in range(5)), _ones(n), np.zeros(len(self.axis.segments), np.int64))
-        sizes = (n, n, n_own, n_own, n_rest, n_rest, n_rest)
-        single = SingleMemory(*(aligned(size, np.float32) for size in sizes))
-        moved = Precisions(
-            *(
-                MovedMemory(
-                    rest=aligned((1 + self.n_label) * n_rest, kind),
-                    moved=aligned((2 + self._n_slope) * n, kind),
-                    own=aligned((1 + self.n_label) * self._n_own_moved // LANES, kind),
-                    columns=aligned(self._columns // LANES, kind),
-                    broad=aligned((1 + self._n_slope) * self._n_broad_rest // LANES, kind),
-                    varied=aligned((1 + self._n_slope) * self._n_varied_rest // LANES, kind),
-                )
-                for kind in (np.float32, np.float64)
-            )
-        )
-        alternatives = _alternative_memory(self.axis, self._layout.n, self._n_term)
-        return (
-            *block,
-            GeneralMemory(data, _outlier_memory(n), alternatives, single, moved, self._correlation.working()),
-        )
+        sizes = self.axis.n_place, len(self.axis.segments), longest
+        return (*block, self._memory(*sizes, self._broadens, self._varies))
 
     def keep(self, n: int) -> Kept:
         """Room for what the fits of n pieces of stars leave."""
@@ -262,6 +287,14 @@ class GeneralEngine:
         self._look(*given, kept, rows, x, dof, gradient, fits.written(), memory)
 
 
+def nothing_in_common(wavelength: np.ndarray, networks: np.ndarray) -> SpectraError:
+    """What is wrong with wavelengths (n_data,) that are not those of the networks."""
+    return SpectraError(
+        f"wavelength runs from {wavelength[0]:.2f} to {wavelength[-1]:.2f} A, the networks' from "
+        f"{networks[0]:.2f} to {networks[-1]:.2f} A (vacuum): they have no pixel in common. Is the unit Angstrom?"
+    )
+
+
 def _laid(axis: PaddedAxis, block: list[np.ndarray], flux: np.ndarray, error: np.ndarray, starts) -> Spectra:
     """A block of n spectra in the first n rows of its working memory."""
     padded_flux, padded_error = (memory[: len(flux)] for memory in block)
@@ -273,13 +306,15 @@ def _laid(axis: PaddedAxis, block: list[np.ndarray], flux: np.ndarray, error: np
 def _alternatives(axis: PaddedAxis, wavelength: np.ndarray, n_term: int, alive: np.ndarray) -> Alternatives:
     """What the alternatives of fits with continua of n_term terms are scored with; `alive` (n_place,) bool."""
     first, stop = axis.segments.T
-    single = _precisions(shapes(axis, wavelength, n_term)).single
+    single = in_precisions(shapes(axis, wavelength, n_term)).single
     return Alternatives(axis.ranges, axis.ranges[:, 0] + stop - first, alive.astype(np.float32), single, lags())
 
 
-def _alternative_memory(axis: PaddedAxis, n_parameter: int, n_term: int, n_model: int = 0) -> AlternativeMemory:
-    """Working memory of the scores; `n_model`: derivatives of the model that are kept there."""
-    n, longest = axis.n_place // LANES, int(np.diff(axis.ranges).max())
+def _alternative_memory(
+    n_place: int, longest: int, n_parameter: int, n_term: int, n_model: int = 0
+) -> AlternativeMemory:
+    """Working memory of the scores; `longest`: places of a segment; `n_model`: derivatives of a model kept there."""
+    n = n_place // LANES
     one = (aligned(n, np.float32) for _ in range(5))
     lines = aligned(-(-(longest + 2 * (MOST_LAG + LINE) + LINE) // LANES), np.float32)
     rows = aligned(n_row_of(n_parameter, n_term) * n, np.float32)
@@ -296,13 +331,6 @@ def _outlier_memory(n_row: int) -> OutlierMemory:
 
 def _weights(emulator: Emulator) -> Precisions:
     return Precisions(single=emulator.weights[np.float32], double=emulator.weights[np.float64])
-
-
-def _precisions(values: np.ndarray) -> Precisions:
-    """A flat table in both precisions."""
-    single = aligned(values.size // LANES, np.float32)
-    single[:] = values.ravel()
-    return Precisions(single=single, double=values.ravel())
 
 
 def _ones(n_row: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from payneflow.fitting.engine.broaden import NO_BROADENING, build_broaden, vary
+from payneflow.fitting.engine.broaden import NO_BROADENING, build_broaden, build_vary
 from payneflow.fitting.engine.cholesky import solve_factored
 from payneflow.fitting.engine.continuum import build_terms
 from payneflow.fitting.engine.label_pass import build_network
@@ -108,7 +108,7 @@ def build_general_pass(n_label, n_neurons, n_term, move, velocity, uneven, n_bro
     n_sum = 1 + n_parameter + n_matrix + n_parameter * n_term
     spectrum = build_spectrum(n_label, n_neurons, kind)
     shift, resample = build_shift(n_slope), build_resample(n_slope)
-    broaden = build_broaden(n_label, max(n_broad, 0))
+    broaden, vary = build_broaden(n_label, max(n_broad, 0)), build_vary(1 + n_slope)
     to_even = build_to_even(n_label)
     solve_terms = build_terms(max(n_term, 1))
     normal = build_normal(n_parameter, n_term)

@@ -15,7 +15,8 @@ import numpy as np
 from payneflow.errors import SpectraError
 from payneflow.fitting.engine.emulator import LINE, Emulator, PaddedAxis
 from payneflow.fitting.engine.taps import HALF, KAISER_BETA, TAPS, tap_weights, tap_weights_at
-from payneflow.simd import CACHE_LINE, LANES, inlined, like, load, load_line, part, store
+from payneflow.fitting.engine.transpose import transpose
+from payneflow.simd import CACHE_LINE, LANES, get, inlined, like, load, load_line, part, put, registers_like, store
 from payneflow.wavelength import GAP, even_step
 
 C_KM_S = 299792.458  # speed of light, exact
@@ -43,9 +44,10 @@ class RestAxis:
     `moves` nothing is padded, and the places are the networks' own pixels. So they are, too, where these are even in
     ln(wavelength); else, `uneven`, the emulator is interpolated (uneven.py): `firsts` (n_place,) and `weights`
     (n_place, 8) of the emulator's places.
-    `starts`, `length`: (n_segment,) place of each segment's first pixel, and its places. `good`: (n_place,) 1 where
-    there is a network. `interior`: (n_place,) 1 where there is also one at `margin` places to either side: where the
-    emulator may be moved to. Raises SpectraError where the steps of the axis differ too much.
+    `starts`, `length`: (n_segment,) place of each segment's first pixel, and its places; `counts`: without padding.
+    `good`: (n_place,) 1 where there is a network. `interior`: (n_place,) 1 where there is also one at `margin` places
+    to either side: where the emulator may be moved to; without kernels that were `least_margin`. Raises SpectraError
+    where the steps of the axis differ too much.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class RestAxis:
         self.log_wavelength = np.log(wavelength)
         self.log_step = float(np.median(np.diff(self.log_wavelength)))
         self.uneven = moves and not _is_even(axis, self.log_wavelength, self.log_step)
-        self._count = np.diff(axis.segments, axis=1)[:, 0]
+        self.counts = np.diff(axis.segments, axis=1)[:, 0]
         if self.uneven:
             self.log_step, can_be_even = even_step(wavelength)
             if not can_be_even:
@@ -72,14 +74,15 @@ class RestAxis:
                     "alone on their own pixels."
                 )
             first, last = self.log_wavelength[axis.segments[:, 0]], self.log_wavelength[axis.segments[:, 1] - 1]
-            self._count = ((last - first) / self.log_step + SAME_PLACE).astype(int) + 1
-        self.length = -(-self._count // LINE) * LINE
-        self.margin = self.pad = 0
+            self.counts = ((last - first) / self.log_step + SAME_PLACE).astype(int) + 1
+        self.length = -(-self.counts // LINE) * LINE
+        self.margin = self.pad = self.least_margin = 0
         if moves:
-            self.margin = int(np.ceil(to_places(window, self.log_step))) + HALF
-            self.margin += reach(self.log_step) if reach else 0
-            least = int(np.ceil(to_places(fastest, self.log_step))) + self.margin + 2 * LINE
-            self.pad = -(-least // LINE) * LINE
+            self.least_margin = int(np.ceil(to_places(window, self.log_step))) + HALF
+            longest = reach(self.log_step) if reach else 0
+            self.margin = self.least_margin + longest
+            farthest = int(np.ceil(to_places(fastest, self.log_step))) + self.least_margin
+            self.pad = whole_lines(farthest + whole_lines(longest) + 2 * LINE)
         self.starts = np.cumsum(self.length + 2 * self.pad) - self.length - self.pad
         self.n_place = int(self.starts[-1] + self.length[-1] + self.pad)
         n_tap = self.n_place if self.uneven else 0
@@ -94,17 +97,29 @@ class RestAxis:
             self.variance /= np.maximum(np.abs(self.weights).sum(axis=1), 1.0)
         else:
             self.good, self.variance = self.laid(axis, alive), self.laid(axis, emulator.variance)
-        reach = np.ones(2 * self.margin + 1)
-        self.interior = (np.convolve(self.good, reach, mode="same") > len(reach) - 0.5).astype(float)
+        self.interior = self.interior_of(self.margin)
 
     def _interpolate(self, axis: PaddedAxis) -> None:
         for (first, stop), (place, _), start, count in zip(
-            axis.segments, axis.ranges, self.starts, self._count, strict=True
+            axis.segments, axis.ranges, self.starts, self.counts, strict=True
         ):
             own = self.log_wavelength[first:stop]
             wanted = np.minimum(own[0] + self.log_step * np.arange(count), own[-1])
             firsts, weights = tap_weights_at(own, wanted)
             self.firsts[start : start + count], self.weights[start : start + count] = place + firsts, weights
+
+    def interior_of(self, margin: int) -> np.ndarray:
+        """(n_place,) 1 where there is a network at all places up to `margin` away."""
+        n_good = np.pad(np.cumsum(self.good > 0.0), (margin + 1, margin), mode="edge")
+        n_good[: margin + 1] = 0
+        return (n_good[2 * margin + 1 :] - n_good[: -2 * margin - 1] > 2 * margin).astype(float)
+
+    def middles(self) -> np.ndarray:
+        """(n_place / LINE,) ln(Angstrom) of the middle of each line, NaN between segments."""
+        places = np.full(self.n_place, np.nan)
+        for (first, _), start, length in zip(self.segments, self.starts, self.length, strict=True):
+            places[start : start + length] = self.log_wavelength[first] + self.log_step * np.arange(length)
+        return places.reshape(-1, LINE).mean(axis=1)
 
     def laid(self, axis: PaddedAxis, padded: np.ndarray) -> np.ndarray:
         """Values (n_place of the padded axis,) -> (n_place,)."""
@@ -148,7 +163,7 @@ class RestAxis:
         """(n,) places of wavelengths (n,) in the nearest segment, NOWHERE farther from it than the pad."""
         log_wavelength = np.log(wavelength)
         best, nearest = np.full(len(wavelength), NOWHERE), np.full(len(wavelength), np.inf)
-        for (first, _), start, count in zip(self.segments, self.starts, self._count, strict=True):
+        for (first, _), start, count in zip(self.segments, self.starts, self.counts, strict=True):
             within = (log_wavelength - self.log_wavelength[first]) / self.log_step
             beyond = np.maximum(np.maximum(-within, within - (count - 1)), 0.0)
             closer = (beyond < nearest) & (beyond < self.pad - TAPS)
@@ -163,6 +178,11 @@ def _is_even(axis: PaddedAxis, log_wavelength: np.ndarray, log_step: float) -> b
         if np.abs(within - np.arange(stop - first)).max() > UNEVEN:
             return False
     return True
+
+
+def whole_lines(n: int) -> int:
+    """Places, filled up to whole lines: how far kernels reach changes the pad by lines only."""
+    return -(-n // LINE) * LINE
 
 
 def to_places(velocity: float | np.ndarray, log_step: float) -> float | np.ndarray:
@@ -231,38 +251,60 @@ def build_resample(n_label):
     n_block = -(-(n_label + 1) // LANES)  # registers of the flux and its derivatives at one place
 
     @part
-    def resample(rest, n_rest, columns, places, moved, n_data, table, delta):
-        """As `shift`; data pixel i lies at places[i]. `columns` (n_rest * n_block * LANES) is working memory."""
-        weights, slopes = np.empty(TAPS, rest.dtype), np.empty(TAPS, rest.dtype)
-        numbers = np.empty(LANES, rest.dtype)
-        row = n_block * LANES
-        for j in range(n_label + 1):
-            for q in range(n_rest):
-                columns[q * row + j] = rest[j * n_rest + q]
-        for i in range(n_data):
-            place = places[i] - delta
-            if not (HALF <= place < n_rest - HALF):
-                for j in range(n_label + 2):
-                    moved[j * n_data + i] = 0.0
-                continue
-            whole = int(place)
-            _taps(table, place - whole, weights, slopes)
-            first = (whole + 1 - HALF) * row
+    def to_columns(rest, n_rest, columns):
+        """`rest` place by place: register n_block * q of `columns` begins with the flux at q and its derivatives."""
+        tile, zero = registers_like(load(rest, 0), LANES), like(load(rest, 0), 0.0)
+        for q in range(0, n_rest, LANES):
             for block in range(n_block):
-                at = first + block * LANES
-                value = load(columns, at)
-                slope = value * like(value, slopes[0])
-                value = value * like(value, weights[0])
-                for k in range(1, TAPS):
-                    tap = load(columns, at + k * row)
-                    value = value + tap * like(tap, weights[k])
-                    if block == 0:
-                        slope = slope + tap * like(tap, slopes[k])
-                if block == 0:
-                    store(numbers, 0, slope)
-                    moved[(n_label + 1) * n_data + i] = -numbers[0]
-                store(numbers, 0, value)
-                for j in range(block * LANES, min((block + 1) * LANES, n_label + 1)):
-                    moved[j * n_data + i] = numbers[j - block * LANES]
+                for j in range(LANES):
+                    row = block * LANES + j
+                    put(tile, j, load(rest, row * n_rest + q) if row <= n_label else zero)
+                transpose(tile)
+                for k in range(LANES):
+                    store(columns, ((q + k) * n_block + block) * LANES, get(tile, k))
+
+    @part
+    def resample(rest, n_rest, columns, places, moved, n_data, table, delta):
+        """As `shift`; data pixel i lies at places[i]. `columns` (n_rest * n_block * LANES) is working memory.
+
+        Eight pixels at a time: what has been summed for each of them is turned into rows.
+        """
+        weights, slopes = np.empty(TAPS, rest.dtype), np.empty(TAPS, rest.dtype)
+        sums, products = np.empty(n_block * LANES * LANES, rest.dtype), np.empty(LANES * TAPS, rest.dtype)
+        tile, zero = registers_like(load(rest, 0), LANES), like(load(rest, 0), 0.0)
+        row = n_block * LANES
+        to_columns(rest, n_rest, columns)
+        for i in range(0, n_data, LANES):
+            for v in range(LANES):
+                place = places[i + v] - delta
+                if not (HALF <= place < n_rest - HALF):
+                    store(products, v * TAPS, zero)
+                    for block in range(n_block):
+                        store(sums, (block * LANES + v) * LANES, zero)
+                    continue
+                whole = int(place)
+                _taps(table, place - whole, weights, slopes)
+                first = whole + 1 - HALF
+                store(products, v * TAPS, load(rest, first) * load(slopes, 0))
+                for block in range(n_block):
+                    at = first * row + block * LANES
+                    value = load(columns, at) * like(zero, weights[0])
+                    for k in range(1, TAPS):
+                        value = value + load(columns, at + k * row) * like(zero, weights[k])
+                    store(sums, (block * LANES + v) * LANES, value)
+            for block in range(n_block):
+                for v in range(LANES):
+                    put(tile, v, load(sums, (block * LANES + v) * LANES))
+                transpose(tile)
+                for j in range(LANES):
+                    if block * LANES + j <= n_label:
+                        store(moved, (block * LANES + j) * n_data + i, get(tile, j))
+            for v in range(LANES):
+                put(tile, v, load(products, v * TAPS))
+            transpose(tile)
+            slope = zero - get(tile, 0)
+            for k in range(1, TAPS):
+                slope = slope - get(tile, k)
+            store(moved, (n_label + 1) * n_data + i, slope)
 
     return resample
