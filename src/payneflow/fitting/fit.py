@@ -15,6 +15,7 @@ from payneflow.fitting.flags import FitFlag
 from payneflow.fitting.flux_units import check_continuum, in_own_units, in_shares, networks_of_shares
 from payneflow.fitting.pairs import Pairs, PairSearch, candidates
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL
+from payneflow.fitting.posterior import check_emcee, posteriors_of
 from payneflow.fitting.quality import Fits, quality_of
 from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FitSettings
@@ -77,6 +78,8 @@ def fit_spectra(
         )
     if label_errors is not None:  # as many starts as the calibration needed
         settings = replace(settings, n_starts=max(settings.n_starts, label_errors.n_starts))
+    if settings.posterior:
+        check_emcee()
     fits = search_spectra(
         networks,
         flux,
@@ -86,14 +89,20 @@ def fit_spectra(
         resolution=resolution,
         start=start,
         processes=processes,
-        progress=progress,
+        progress=None if settings.posterior else progress,  # which takes far longer than the fits
     )
     quality = quality_of(networks, settings, fits, label_errors, exclude)
     pairs = None
     if settings.velocity:
         pairs = _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes)
         quality.flags[pairs.found] |= FitFlag.DOUBLE_LINED
-    table = results_table(networks, settings, fits, quality, np.shape(flux)[-1], pairs)
+    posteriors = None
+    if settings.posterior:
+        axis = checked_axis(wavelength)
+        data = checked_flux(networks, flux, flux_error, axis)
+        groups = groups_of(resolution, *data[0].shape)
+        posteriors = posteriors_of(networks, settings, fits, quality, *data, axis, groups, processes, progress)
+    table = results_table(networks, settings, fits, quality, np.shape(flux)[-1], pairs, posteriors)
     table.meta["errors"] = "formal" if label_errors is None else "calibrated"
     if spectrum is not None:
         table["spectrum"][:] = spectrum

@@ -48,6 +48,10 @@ def fit_stars(
         raise SettingsError(f'velocity is {velocity!r}, expected "{COMMON}" or "{EACH}".')
     if velocity == EACH and not settings.velocity:
         raise SettingsError(f'velocity is "{EACH}", but none is fitted: FitSettings(velocity=True).')
+    if settings.posterior:
+        raise SettingsError(
+            "posterior is set, but stars in pieces have none: leave --posterior out, or fit their spectra one by one."
+        )
     pieces = list(pieces)
     label_errors = _label_errors(pieces)
     if label_errors is not None:  # as many starts as the calibration needed
