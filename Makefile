@@ -72,7 +72,7 @@ $(RUN_STAMP): pyproject.toml envs/constraints.txt
 
 $(TEST_STAMP): $(RUN_STAMP)
 	@echo "Installing what the tests need in .venv ..."
-	@$(PIP_INSTALL) --editable '.[workflow,mpi,hdf5,specutils,parquet,test]'
+	@$(PIP_INSTALL) --editable '.[workflow,mpi,hdf5,specutils,parquet,posterior,test]'
 	@touch $@
 
 # numpy 1.23.5, the newest that Theano runs with, has no wheels for Python 3.12 or newer.

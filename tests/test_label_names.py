@@ -14,7 +14,7 @@ from payneflow.errors import SettingsError
 from payneflow.fitting import FitSettings, add_true_labels
 from payneflow.fitting.many import fit_batches
 from payneflow.fitting.results import read_results, write_results
-from payneflow.label_names import COLUMNS, ascii_columns, problems_of_names
+from payneflow.label_names import COLUMNS, PERCENTILES, ascii_columns, problems_of_names
 from payneflow.spectra import Spectra
 
 STRANGE = ("[α/Fe]", "星 = 'x' \"y\"", "#first", "e\u0301", "É", "-v sin i", "$\\foo$", "{a}; b: <c>", "[α-Fe]", "⊙")
@@ -31,6 +31,7 @@ STRANGE = ("[α/Fe]", "星 = 'x' \"y\"", "#first", "e\u0301", "É", "-v sin i", 
         (["ｐath"], "'path'"),
         (["logg", "Teff", "logg_error"], "column of 'logg' that holds its error"),
         (["Teff", "teff_flags"], "column of 'Teff' that holds its flags"),
+        (["Teff_p97_5", "Teff"], "column of 'Teff' that holds its percentiles"),
         (["TEFF_TRUE", "Teff"], "column of 'Teff' that holds its truth"),
         (["\u00e9", "e\u0301"], "reads as that of label 0"),
         (["log\ng"], "line break"),
@@ -56,7 +57,8 @@ def test_columns_are_all_that_a_table_of_fits_has():
     batch = Spectra(text, networks.wavelength, flux, np.full(flux.shape, 0.01), text, np.array([""]), True, {})
     batches = fit_batches(networks, [batch], wanted)
     of_stars = {"n_piece", "n_fitted", "RV_scatter", "RV_chance"}  # that are in pieces, see test_stars.py
-    assert ({*fits.colnames, *batches.colnames} - own) | {"spectrum"} | of_stars == set(COLUMNS)
+    of_posteriors = {"posterior_ess", "posterior_sampled", *(f"RV{ending}" for ending in PERCENTILES)}
+    assert ({*fits.colnames, *batches.colnames} - own) | {"spectrum"} | of_stars | of_posteriors == set(COLUMNS)
 
 
 @given(st.lists(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=80), max_size=6))

@@ -9,6 +9,7 @@ _MODULES = {
     "LABEL_FLAG_MEANINGS": "flags",
     "LabelFlag": "flags",
     "FitSettings": "settings",
+    "LogLikelihood": "likelihood",
     "Pieces": "pieces",
     "SpectralModel": "model",
     "Window": "windows",

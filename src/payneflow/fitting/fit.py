@@ -21,6 +21,7 @@ from payneflow.fitting.model import SpectralModel
 from payneflow.fitting.own_data import shares_of
 from payneflow.fitting.pairs import Pairs, PairSearch, candidates
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
+from payneflow.fitting.posterior import check_emcee, posteriors_of
 from payneflow.fitting.quality import Fits, Windowed, quality_of
 from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FitSettings
@@ -92,6 +93,13 @@ def fit_spectra(
         )
     if label_errors is not None:  # as many starts as the calibration needed
         settings = replace(settings, n_starts=max(settings.n_starts, label_errors.n_starts))
+    if settings.posterior and settings.windows:
+        raise SettingsError(
+            "posterior and windows: a posterior is informed by all pixels alike. Leave out windows, or posterior; to "
+            "hide pixels from all labels, give them an infinite error."
+        )
+    if settings.posterior:
+        check_emcee()
     fits = search_spectra(
         networks,
         flux,
@@ -101,7 +109,7 @@ def fit_spectra(
         resolution=resolution,
         start=start,
         processes=processes,
-        progress=progress,
+        progress=None if settings.posterior else progress,  # which takes far longer than the fits
     )
     effect = None
     if faults is not None:
@@ -114,7 +122,13 @@ def fit_spectra(
     if settings.velocity and settings.pairs:
         pairs = _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes)
         quality.flags[pairs.found] |= FitFlag.DOUBLE_LINED
-    table = results_table(networks, settings, fits, quality, _numbers_of_pixels(flux, wavelength), pairs)
+    posteriors = None
+    if settings.posterior:
+        axis = checked_axis(wavelength, np.shape(flux))
+        data = checked_flux(networks, flux, flux_error, axis)
+        groups = groups_of(axis, resolution, *data[0].shape)
+        posteriors = posteriors_of(networks, settings, fits, quality, *data, groups, processes, progress)
+    table = results_table(networks, settings, fits, quality, _numbers_of_pixels(flux, wavelength), pairs, posteriors)
     table.meta["errors"] = "formal" if label_errors is None else "calibrated"
     if spectrum is not None:
         table["spectrum"][:] = spectrum

@@ -6,7 +6,7 @@ Of observed spectra, memory holds one batch and a block of rows of the table, ho
 import json
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +196,8 @@ def write_best_fits(
                 "START:STOP."
             )
         data = batch.flux, batch.flux_error, None if batch.on_networks_axis else batch.wavelength
-        fits = fit_spectra(networks, *data, settings=settings, start=start, faults=faults)
+        without = replace(settings, posterior=False)
+        fits = fit_spectra(networks, *data, settings=without, start=start, faults=faults)
         tables.append(fits)
         parts.append((batch, best_fits(networks, settings, fits, *data)))
     stacked = {

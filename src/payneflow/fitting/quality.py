@@ -148,11 +148,29 @@ class Fits:
 
 
 @dataclass
+class BeyondNoise:
+    """What errors have beyond the noise of the flux, in scaled labels, the parameters of widths, and km/s.
+
+    `share` (n, n_parameter): parts of the formal variances that are noise. `correction` (n, n_parameter): what label
+    errors take off. `covariance` (n, n_parameter, n_parameter): what label errors and a mismatch add.
+    """
+
+    share: np.ndarray
+    correction: np.ndarray
+    covariance: np.ndarray
+
+    def __getitem__(self, i: int) -> "BeyondNoise":
+        """Of one fit."""
+        return BeyondNoise(self.share[i], self.correction[i], self.covariance[i])
+
+
+@dataclass
 class Quality:
     """Of each fit, NaN where it failed: scaled labels (n, n_label), their covariance (n, n_label, n_label), the radial
     velocity and its error in km/s (n,), NaN where none is fitted; the degrees of freedom and the flags (n,); the flags
     of each label (n, n_label). By how many sigma the star is another than the model describes, and of which kind
     (mismatch.py), (n,). `widths`: of the broadenings. `companion`, `grown`: of its score, as a Mismatch has it, (n,).
+    `beyond`: what of the errors the flux does not say.
     """
 
     scaled: np.ndarray
@@ -167,6 +185,7 @@ class Quality:
     widths: Widths
     companion: np.ndarray
     grown: np.ndarray
+    beyond: BeyondNoise
 
 
 def quality_of(
@@ -196,13 +215,18 @@ def quality_of(
         )
         formal, past_bound = windowed.covariance, windowed.beyond
     x, covariance = fits.x.copy(), formal.copy()
+    more = BeyondNoise(np.ones(x.shape), np.zeros(x.shape), np.zeros(formal.shape))
     if label_errors is not None and settings.emulator_error:
-        covariance[good] *= _photons(networks, fits, used, good, label_errors)
+        photons = _photons(networks, fits, used, good, label_errors)
+        covariance[good] *= photons
+        more.share[good] = np.einsum("nii->ni", photons)
     elif overlap is not None:
         covariance[good] *= coherent_growth(networks, settings, fits, overlap)[good, None, None]
     covariance[good] += mismatch.covariance
+    more.covariance[good] = mismatch.covariance
     if faults is not None:
         covariance[good] += faults.covariance[good]
+        more.covariance[good] += faults.covariance[good]
     at_bound = np.zeros(x.shape, dtype=bool)
     at_bound[:, layout.labels] = at_bounds(x[:, layout.labels], free[layout.labels])
     broad = layout.broadenings
@@ -212,14 +236,17 @@ def quality_of(
         velocity = to_velocity(x[:, column], fits.log_step)
         slope = C_KM_S * fits.log_step * (1.0 - (velocity / C_KM_S) ** 2)
         x[:, column] = velocity
-        covariance[:, column, :] *= slope[:, None]
-        covariance[:, :, column] *= slope[:, None]
+        for one in (covariance, more.covariance):
+            one[:, column, :] *= slope[:, None]
+            one[:, :, column] *= slope[:, None]
     flags = np.zeros(len(dof), np.int64)
     if label_errors is not None:
         scaled = fits.x[good, layout.labels]
         correction, added = label_errors.estimate(scaled, None if exclude is None else np.asarray(exclude)[good])
-        x[good] -= np.where(at_bound[good] | ~free, 0.0, correction)
+        more.correction[good] = np.where(at_bound[good] | ~free, 0.0, correction)
+        x[good] -= more.correction[good]
         covariance[good] += added
+        more.covariance[good] += added
         variance = np.einsum("nii->ni", covariance[good])[:, layout.labels]
         flags[good[label_errors.far(scaled, variance)]] |= FitFlag.FAR_FROM_TRAINING
     error = np.sqrt(np.einsum("nii->ni", covariance))
@@ -273,7 +300,7 @@ def quality_of(
     companion[good], grown[good] = mismatch.companion, mismatch.grown
     return Quality(
         x[:, labels], covariance[:, labels, labels], velocity, velocity_error, dof, flags, label_flags, sigma, kind,
-        widths, companion, grown,
+        widths, companion, grown, more,
     )  # fmt: skip
 
 

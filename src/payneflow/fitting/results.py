@@ -15,6 +15,7 @@ from payneflow.fitting.fits_file import fits_column_names, write_fits
 from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag, LabelFlag
 from payneflow.fitting.parquet_file import check_pyarrow, write_parquet
 from payneflow.fitting.rows import BLOCK, StoredRows
+from payneflow.fitting.settings import LEAST_ESS
 from payneflow.statistics import bias_and_width
 from payneflow.stored_tables import MOST_SAID, check_columns, read_blocks, read_table, write_table
 
@@ -74,7 +75,7 @@ def results_text(table: Table | StoredRows) -> str:
         for flag, meaning in FLAG_MEANINGS.items()
         if (count := int(np.sum((table["flags"] & flag) > 0)))
     ]
-    lines += _flags_of_labels(table)
+    lines += _flags_of_labels(table) + _posteriors(table)
     left_out = {reason: n for reason, n in table.meta.get("left_out", {}).items() if n}
     if left_out:
         lines.append("  pixels that take no part: " + ", ".join(f"{n} {reason}" for reason, n in left_out.items()))
@@ -110,6 +111,17 @@ def _flags_of_labels(table: Table | StoredRows) -> list[str]:
         if count:
             said.append(f"{count.total()} {flag.name} ({', '.join(most + ['...'][: len(count) - len(most)])})")
     return [f"  of labels, in <label>_flags: {'; '.join(said)}"] if said else []
+
+
+def _posteriors(table: Table | StoredRows) -> list[str]:
+    """One line that says how many posteriors the sampler made, and how many are rough; none where none was made."""
+    if "posterior_ess" not in table.colnames:
+        return []
+    made = (np.asarray(table["flags"]) & FitFlag.FAILED) == 0
+    sampled = int(np.sum(made & np.asarray(table["posterior_sampled"])))
+    rough = int(np.sum(made & (np.asarray(table["posterior_ess"]) < LEAST_ESS)))
+    more = f"; {rough} of fewer than {LEAST_ESS:g} effective draws: their percentiles are rough" if rough else ""
+    return [f"  {int(made.sum())} posteriors, {sampled} of them by the sampler{more}"]
 
 
 _USELESS = FitFlag.FAILED | FitFlag.NOT_CONVERGED | FitFlag.AT_BOUND

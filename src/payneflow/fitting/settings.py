@@ -17,6 +17,7 @@ FASTEST = 30000.0  # km/s, a tenth of the speed of light: no star
 BROADENINGS = "vsini", "vmac"  # their order in tables and in the parameters of a fit
 BROADEST = 1000.0  # km/s: faster than any star rotates
 HELD = " held"  # what a mode says of a broadening that is not fitted
+LEAST_ESS = 200.0  # effective draws from a posterior: with fewer a sampler goes on, and percentiles are rough
 RADIAL_TANGENTIAL, GAUSSIAN = "radial-tangential", "gaussian"
 
 
@@ -82,6 +83,12 @@ class FitSettings:
     tolerance: float = setting(0.001, "how far from the minimum a fit may end, in sigma of the labels", gt=0, le=0.5)
     emulator_error: bool = setting(True, "add the networks' own error to the errors of the pixels")
     pairs: bool = setting(True, "look for a second star in fits with a velocity: DOUBLE_LINED, RV1, RV2, light_ratio")
+    posterior: bool = setting(
+        False,
+        "also draw from the posterior of each spectrum, and give its percentiles: a hundred times the time of a fit",
+        in_config=False,
+    )
+    posterior_seed: int = setting(0, "seed of the draws from the posterior", ge=0, in_config=False)
     most_iterations: int = setting(
         100,
         "passes over a spectrum after which a fit stops, NOT_CONVERGED; most fits need 3 to 8",

@@ -54,6 +54,10 @@ def fit_stars(
             "windows are not for stars in pieces, which are fitted to all of their pixels: mask pixels, whose error is "
             "inf, or fit each piece alone with windows."
         )
+    if settings.posterior:
+        raise SettingsError(
+            "posterior is set, but stars in pieces have none: leave --posterior out, or fit their spectra one by one."
+        )
     pieces = list(pieces)
     label_errors = _label_errors(pieces)
     if label_errors is not None:  # as many starts as the calibration needed

@@ -10,9 +10,10 @@ from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag, LabelFlag
 from payneflow.fitting.mismatch import KINDS, SCATTER
 from payneflow.fitting.pairs import Pairs
 from payneflow.fitting.parameters import VELOCITY, VELOCITY_UNIT, Parameters
+from payneflow.fitting.posterior import Posteriors
 from payneflow.fitting.quality import Fits, Quality
 from payneflow.fitting.settings import FitSettings
-from payneflow.label_names import FLAGS, INFORMATION
+from payneflow.label_names import FLAGS, INFORMATION, PERCENTILES
 from payneflow.network import PixelNetworks
 
 BROADENING_MEANINGS = {"vsini": "projected velocity of rotation", "vmac": "velocity of macroturbulence"}
@@ -26,6 +27,7 @@ def results_table(
     quality: Quality,
     n_data: int | np.ndarray,
     pairs: Pairs | None = None,
+    posteriors: Posteriors | None = None,
 ) -> Table:
     """The fits, one row a spectrum of `n_data` pixels, in the labels' own units.
 
@@ -37,7 +39,8 @@ def results_table(
     of fits with windows the part of the information that these leave (`Teff_information`, ...);
     `covariance` (n_label, n_label) of the labels in those units; `SNR`, `chi2`, `dof`,
     `iterations`, `n_pixel`, `n_masked`, `n_outlier`, `extra_scatter`, `mismatch` and `mismatch_kind` (mismatch.py),
-    `flags` (sum of FitFlag). A failed fit is NaN.
+    `flags` (sum of FitFlag). A failed fit is NaN. With `posteriors` its percentiles, such as `Teff_p16`,
+    `posterior_ess` and `posterior_sampled`.
     Meta: `label_names`, `flags` and `label_flags` (name: bit), `mode` (FitSettings.mode), `windows`, where there are.
     """
     width = networks.scaler.width
@@ -88,6 +91,8 @@ def results_table(
     add_column(table, "mismatch_kind", kind, described)
     meanings = "; ".join(f"{int(flag)} {flag.name}: {meaning}" for flag, meaning in FLAG_MEANINGS.items())
     add_column(table, "flags", quality.flags, f"sum of {meanings}")
+    if posteriors is not None:
+        _add_posteriors(table, posteriors)
     table.meta["label_names"] = list(networks.label_names)
     table.meta["flags"] = {flag.name: int(flag) for flag in FitFlag}
     table.meta["label_flags"] = {flag.name: int(flag) for flag in LabelFlag}
@@ -112,6 +117,16 @@ def _add_pairs(table: Table, pairs: Pairs) -> None:
         add_column(table, f"{name}_error", pairs.velocity_error[:, k], f"1 sigma error of {name}", VELOCITY_UNIT)
     add_column(table, "light_ratio", pairs.ratio, "light of the fainter of two stars over that of the brighter one")
     add_column(table, "light_ratio_error", pairs.ratio_error, "1 sigma error of light_ratio")
+
+
+def _add_posteriors(table: Table, posteriors: Posteriors) -> None:
+    for j, (name, unit) in enumerate(zip(posteriors.names, posteriors.units, strict=True)):
+        for k, (ending, percent) in enumerate(PERCENTILES.items()):
+            described = f"{name} below which {percent:g} % of the posterior lie"
+            add_column(table, f"{name}{ending}", posteriors.percentiles[:, k, j], described, unit)
+    add_column(table, "posterior_ess", posteriors.ess, "effective draws from the posterior; 0 where the fit failed")
+    described = "whether too few draws counted, so that a sampler (emcee) went on from them"
+    add_column(table, "posterior_sampled", posteriors.sampled, described)
 
 
 def add_column(table: Table, name: str, values: np.ndarray, description: str, unit: str = "") -> None:
