@@ -105,7 +105,7 @@ def test_init_and_a_run_where_there_is_no_checkout(elsewhere, tmp_path):
     assert "Teff" in run([elsewhere / "payneflow", "check", "resources/hband_grid.npz"], stars)
     few = ["--config", 'pixels="1000:1008"']
     snakemake = [elsewhere / "python", "-m", "snakemake", "--workflow-profile", "workflow/profiles/default", *few]
-    assert "train_chunk" in run([*snakemake, "--dry-run"], stars)
+    assert "train_chunk" in run([*snakemake, "--snakefile", "workflow/Snakefile", "--dry-run"], stars)
     results = ["results/fits.ecsv", "results/figures/fitting_results.png"]
     run([*snakemake, "--", *results], stars)
     assert all((stars / name).stat().st_size > 1000 for name in results)

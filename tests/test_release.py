@@ -42,6 +42,70 @@ def test_the_version_is_the_same_wherever_it_stands():
     assert headings[:2] == ["Unreleased", __version__]
 
 
+# --------------------------------------------------------------------------------------- what others state once more
+
+
+def test_the_conda_recipe_asks_for_what_the_project_asks_for():
+    recipe = yaml.safe_load((ROOT / "recipe/recipe.yaml").read_text())
+    assert recipe["context"] == {"version": __version__, "python_min": PYTHONS[0]}
+    assert recipe["build"]["python"]["entry_points"] == [f"payneflow = {PROJECT['scripts']['payneflow']}"]
+    assert recipe["about"]["license"] == PROJECT["license"] and (ROOT / recipe["about"]["license_file"]).is_file()
+    assert recipe["about"]["summary"].replace(",", ":") == PROJECT["description"].replace(",", ":")
+    asked = recipe["requirements"]
+    assert asked["run"][:2] == ["__unix", "python >=${{ python_min }}"]
+    assert requirements(asked["run"][2:]) == requirements(PROJECT["dependencies"])
+    optional = [one for extra in ("workflow", "hdf5", "specutils", "parquet") for one in EXTRAS[extra]]
+    assert requirements(asked["run_constraints"]) == requirements(optional)
+    built_with = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert requirements(asked["host"][2:]) == requirements(built_with)
+
+
+def requirements(lines: list[str]) -> dict[str, str]:
+    """Versions by name; conda-forge calls the matplotlib without a window toolkit matplotlib-base."""
+    found = [Requirement(line.replace("matplotlib-base", "matplotlib")) for line in lines]
+    return {canonicalize_name(one.name): str(one.specifier) for one in found}
+
+
+def test_ci_runs_make_test_with_every_python():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]
+    assert all(job["strategy"]["matrix"]["python"] == PYTHONS for job in jobs.values())
+    assert any(step.get("run", "").startswith("make test ") for step in jobs["test"]["steps"])
+
+
+def test_the_form_of_an_issue_asks_for_the_check_and_the_versions():
+    form = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text())
+    needed = [one for one in form["body"] if one.get("validations", {}).get("required")]
+    said = " ".join(str(one["attributes"]) for one in needed)
+    assert "payneflow check" in said and "payneflow --version" in said
+
+
+def test_the_catalog_finds_the_workflow():
+    said = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(said) == {"mandatory-flags", "software-stack-deployment", "report"}
+    readme = (ROOT / "README.md").read_text().lower()
+    assert "snakemake" in readme and "workflow" in readme
+    assert 'include: "../Snakefile"' in (ROOT / "workflow/Snakefile").read_text()
+
+
+def test_the_page_shows_the_line_of_a_kernel_that_is_compiled():
+    said = "for this kind of processor; this happens once, and takes seconds"
+    assert f"compiling cholesky {said}" in (ROOT / "docs/install.md").read_text()
+    assert said in (ROOT / "src/payneflow/simd/compile.py").read_text()
+
+
+def test_the_paper_cites_what_its_bibliography_has():
+    paper, bibliography = ((ROOT / name).read_text() for name in ("paper/paper.md", "paper/paper.bib"))
+    entries = re.findall(r"^@\w+\{(\w+),", bibliography, re.MULTILINE)
+    assert set(re.findall(r"@(\w+)", paper)) == set(entries) and len(entries) == len(set(entries))
+    sections = re.findall(r"^# (.*)$", paper, re.MULTILINE)
+    assert sections == [
+        *("Summary", "Statement of need", "State of the field", "Software design", "Research impact statement"),
+        *("AI usage disclosure", "Acknowledgements", "References"),
+    ]
+    assert 750 < len(paper.split("\n---\n")[1].split()) < 1750
+    assert all((ROOT / "paper" / one).is_file() for one in re.findall(r"\]\(([^)]*\.png)\)", paper))
+
+
 # ------------------------------------------------------------------------------------------------------ constraints
 
 
