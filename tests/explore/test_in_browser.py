@@ -217,7 +217,8 @@ def test_labels_outside_the_training_spectra_are_said_to_be(browser, page, netwo
     _wait_for_verdict(browser)
     assert "Beyond the range of the training spectra: label2." in _said(browser)
     rows = browser.run("return payneflow.controls.map((one) => one.row.classList.contains('out'))")
-    assert rows == [False, False, True] and browser.said() == []
+    beyond = browser.run("return payneflow.controls.map((one) => one.row.classList.contains('beyond'))")
+    assert rows == beyond == [False, False, True] and browser.said() == []
 
 
 def _said(browser):

@@ -341,6 +341,7 @@ class Page {
     this.controls.forEach((control, j) => {
       const isOut = found.beyond.includes(j) || (found.verdict === "outside" && found.outward.includes(j));
       control.row.classList.toggle("out", isOut);
+      control.row.classList.toggle("beyond", found.beyond.includes(j));
     });
     this.verdict = found;
   }
