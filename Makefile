@@ -32,14 +32,16 @@ help:  ## this list
 run: $(RUN_STAMP)  ## the whole workflow of config.yaml, from the grid to the figures; more options: make run ARGS="-n"
 	@$(SNAKEMAKE) $(ARGS)
 
-report: run  ## results/report.html: figures, training record and settings of the run in one page
+report: run  ## results/report.html: figures, training record, settings and a page to play with, in one file
 	@$(SNAKEMAKE) --report results/report.html $(ARGS)
 
 # make test ARGS="tests/test_progress.py": one file starts at once; all of them run side by side (tests/conftest.py).
 NEEDS_CLUSTER = $(if $(filter tests/%,$(ARGS)),$(filter tests/cluster%,$(ARGS)),yes)
+NEEDS_BROWSER = $(if $(filter tests/%,$(ARGS)),$(filter tests/explore%,$(ARGS)),yes)
 
 test: $(TEST_STAMP) $(THEANO_STAMP)  ## every test, lint and format check
 	@$(if $(NEEDS_CLUSTER),sh tests/cluster/install.sh)
+	@$(if $(NEEDS_BROWSER),sh tests/explore/install.sh)
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto $(ARGS)
 
 cluster: $(RUN_STAMP)  ## the demonstration on a Slurm cluster of four nodes, started on this machine and stopped again

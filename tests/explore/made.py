@@ -8,7 +8,9 @@ from known_networks import line_networks
 
 from payneflow import adopt_networks
 from payneflow.chunks.record import record_table, write_record
+from payneflow.fitting import FitSettings
 from payneflow.fitting.best_fit_file import BEST_FITS
+from payneflow.fitting.model import SpectralModel
 from payneflow.weights import LINEAR
 
 
@@ -60,10 +62,11 @@ def write_record_of(networks, path, seconds=0.5):
     return path
 
 
-def write_stars(networks, path, labels, velocity):
-    """Best-fit spectra on the networks' axis: what they predict, times a continuum of 2, and 0.01 more."""
-    n, model = len(labels), networks.predict(labels)
-    used = np.ones(model.shape, dtype=bool)
+def write_stars(networks, path, labels, velocity, wavelength=None):
+    """Best-fit spectra, on the networks' axis or another: what they predict, times a continuum of 2, and 0.01 more."""
+    settings = FitSettings(velocity=velocity != 0.0, max_velocity=60.0)
+    n, model = len(labels), SpectralModel(networks, settings, wavelength).predict(labels, velocity)
+    used = np.isfinite(model)
     used[:, 10:13] = False
     hidden = np.where(used, 0.0, np.nan)
     facts = {"label_names": np.array(networks.label_names), "label_units": np.array(networks.label_units)}
@@ -72,7 +75,7 @@ def write_stars(networks, path, labels, velocity):
     BEST_FITS.write(
         path,
         {
-            "wavelength": networks.wavelength,
+            "wavelength": networks.wavelength if wavelength is None else wavelength,
             "identifier": np.array([f"star {i}" for i in range(n)]),
             **spectra,
             "sigma": np.full(model.shape, 0.04) + hidden,

@@ -181,6 +181,24 @@ def test_a_spectrum_stands_beside_the_networks(browser, page, networks):
     assert browser.said() == []
 
 
+def test_a_star_on_other_wavelengths_that_moves_is_compared_on_its_own(browser, tmp_path, networks):
+    own = networks.wavelength
+    wavelength = (0.4 * own[1:] + 0.6 * own[:-1])[np.diff(own) < 1.0]
+    labels = _labels(networks, [[0.3, 0.4, 0.5]])
+    stars = write_stars(networks, tmp_path / "stars.npz", labels, -38.0, wavelength)
+    write_page(networks, tmp_path / "page.html", name="n", best_fits=stars)
+    browser.open(tmp_path / "page.html")
+    choose(browser, "star", "0 0")
+    assert browser.run("return payneflow.velocity") == -38.0
+    x, residual = plotted(browser, RESIDUAL, 4)
+    there = np.isfinite(residual)
+    assert set(wavelength) <= set(x) and there.sum() > 0.3 * len(wavelength)
+    assert residual[there] == pytest.approx(0.01, abs=TOLERANCE)
+    put(browser, "velocity", 0.0)
+    assert np.nanmax(np.abs(plotted(browser, RESIDUAL, 4)[1])) > 0.03
+    assert browser.said() == []
+
+
 def test_labels_outside_the_training_spectra_are_said_to_be(browser, page, networks):
     browser.open(page)
     assert browser.run("return payneflow.verdict.verdict") == "inside"
@@ -199,7 +217,8 @@ def test_labels_outside_the_training_spectra_are_said_to_be(browser, page, netwo
     _wait_for_verdict(browser)
     assert "Beyond the range of the training spectra: label2." in _said(browser)
     rows = browser.run("return payneflow.controls.map((one) => one.row.classList.contains('out'))")
-    assert rows == [False, False, True] and browser.said() == []
+    beyond = browser.run("return payneflow.controls.map((one) => one.row.classList.contains('beyond'))")
+    assert rows == beyond == [False, False, True] and browser.said() == []
 
 
 def _said(browser):

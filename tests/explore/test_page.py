@@ -213,7 +213,7 @@ def test_pixels_too_far_apart_are_not_moved(tmp_path, networks):
     assert "firsts" in moves_of(networks_of("uneven", tmp_path))
     assert moves_of(random_networks(60))["problem"] == "the pixels are too far apart for their lines"
     write_page(networks.of_pixels(slice(0, 1)), tmp_path / "page.html", name="one pixel")
-    assert facts_in(tmp_path / "page.html")["moves"]["segments"] == [[0, 1]]
+    assert facts_in(tmp_path / "page.html")["moves"] == {"segments": [[0, 1]], "problem": "there is one pixel"}
 
 
 def test_a_spectrum_of_many_is_in_the_page_as_far_as_there_is_room(tmp_path, networks, monkeypatch):

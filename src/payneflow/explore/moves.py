@@ -31,7 +31,9 @@ def moves_of(networks: Networks) -> dict:
         check_sampling(networks, velocity=True)
     except SpectraError:
         return {**said, "problem": "the pixels are too far apart for their lines"}
-    if not can_be_even or len(axis) == 1:
+    if len(axis) == 1:
+        return {**said, "problem": "there is one pixel"}
+    if not can_be_even:
         return {**said, "problem": "the steps of the wavelengths differ too much"}
     usual = float(np.median(np.diff(log_wavelength)))
     even = all(_is_even(log_wavelength[first:stop], usual) for first, stop in parts)

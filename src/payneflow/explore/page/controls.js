@@ -13,8 +13,9 @@ function made(tag, attributes, ...children) {
 
 class Control {
   // `low`, `high`: ends of the slider; `most`: what the box takes
-  constructor({ id, name, unit, low, high, value, hint, isLabel, lowest = -Infinity, highest = Infinity }, onChange) {
-    Object.assign(this, { value, lowest, highest, onChange, decimals: decimalsOf(high - low) });
+  constructor({ id, name, unit, low, high, value, hint, isLabel, decimals = decimalsOf(high - low), lowest = -Infinity,
+    highest = Infinity }, onChange) {
+    Object.assign(this, { value, lowest, highest, onChange, decimals });
     const step = (high - low) / STEPS;
     this.slider = made("input", { type: "range", id, min: low, max: high, step, "aria-label": `${name} slider` });
     this.box = made("input", { type: "number", id: `${id}-value`, step: 10 ** -this.decimals, "aria-label": name });
@@ -69,7 +70,7 @@ export function moveControls(facts, onChange) {
     const most = high ?? facts.moves.shapes[id].most;
     const isVelocity = id === "velocity";
     const ends = { low: isVelocity ? -most : 0, high: most, lowest: isVelocity ? -30000 : 0, highest: isVelocity ? 30000 : most };
-    return [id, new Control({ id, name, unit: "km/s", value: 0, hint, isLabel: false, ...ends }, onChange)];
+    return [id, new Control({ id, name, unit: "km/s", value: 0, hint, isLabel: false, decimals: 2, ...ends }, onChange)];
   }));
 }
 

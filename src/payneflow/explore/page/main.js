@@ -124,21 +124,17 @@ class Page {
   update() {
     const begin = performance.now();
     const x = this.labels.scale(this.values);
-    this.flux = this.networks.flux(x);
+    const { flux, slope } = this.networks.both(x, this.slopeLabel);
     const evaluated = performance.now();
-    this.spectrum = this.spectrumOf(this.flux);
-    const moved = performance.now();
+    const steepness = this.labels.steepness(this.slopeLabel);
     this.step = this.stepOf(this.slopeLabel);
-    this.slope = this.networks.slope(x, this.slopeLabel).map((value) => value * this.labels.steepness(this.slopeLabel));
-    this.spectrumSlope = this.spectrumOf(this.slope);
-    const differentiated = performance.now();
+    [this.flux, this.slope] = [flux, slope.map((value) => value * steepness)];
+    [this.spectrum, this.spectrumSlope] = [this.spectrumOf(this.flux), this.spectrumOf(this.slope)];
+    const moved = performance.now();
     this.draw();
     this.showSaid();
     this.showStrongest();
-    this.timing = {
-      networks: evaluated - begin, moved: moved - evaluated, slope: differentiated - moved,
-      drawn: performance.now() - differentiated,
-    };
+    this.timing = { networks: evaluated - begin, moved: moved - evaluated, drawn: performance.now() - moved }; // ms
     clearTimeout(this.judging);
     this.judging = setTimeout(() => this.judge(x), PATIENCE);
     if (this.pixel !== null) this.showPixel();
@@ -219,7 +215,7 @@ class Page {
     at("labels").replaceChildren(...this.controls.map((control) => control.row));
     const moves = Object.values(this.moves).map((control) => control.row);
     at("moves").replaceChildren(...(moves.length ? moves : [`No velocity and no broadening: ${facts.moves.problem}.`]));
-    fillMenu(at("star"), "no spectrum beside the networks'", facts.stars.map(({ kind, entries }) =>
+    fillMenu(at("star"), "the spectrum that was kept", facts.stars.map(({ kind, entries }) =>
       [kind, entries.map((entry) => entry.name)]));
     at("star-row").hidden = !facts.stars.length;
     at("star").addEventListener("change", () => this.chooseStar(at("star").value));
@@ -302,8 +298,13 @@ class Page {
   // The pixels whose flux changes most with the chosen label, APART from each other
   showStrongest() {
     const { spectrumSlope: slope, target } = this;
-    const order = Array.from(slope.keys()).filter((i) => Number.isFinite(slope[i]))
-      .sort((a, b) => Math.abs(slope[b]) - Math.abs(slope[a]));
+    const size = slope.map(Math.abs);
+    const order = [];
+    for (let i = 0; i < size.length; i += 1) {
+      const isPeak = !(size[i - 1] > size[i]) && !(size[i + 1] > size[i]);
+      if (isPeak && Number.isFinite(size[i])) order.push(i);
+    }
+    order.sort((a, b) => size[b] - size[a]);
     const chosen = [];
     for (const i of order) {
       if (chosen.length === STRONGEST) break;
@@ -340,6 +341,7 @@ class Page {
     this.controls.forEach((control, j) => {
       const isOut = found.beyond.includes(j) || (found.verdict === "outside" && found.outward.includes(j));
       control.row.classList.toggle("out", isOut);
+      control.row.classList.toggle("beyond", found.beyond.includes(j));
     });
     this.verdict = found;
   }

@@ -5,10 +5,6 @@ import { unpack } from "./arrays.js";
 const SPAN = 0.8;
 const OFFSET = 0.1;
 
-function logistic(z) {
-  return 1 / (1 + Math.exp(-z));
-}
-
 export class Labels {
   constructor(labels) {
     this.all = labels;
@@ -44,43 +40,43 @@ class PixelNetworks {
     [this.lowest, this.highest] = facts.flux_scale;
   }
 
+  // Flux of pixel i at x
   pixel(i, x) {
-    const { nNeuron, nLabel, w0, b0, w1 } = this;
-    let z = this.b1[i];
-    for (let k = i * nNeuron; k < (i + 1) * nNeuron; k += 1) {
-      let inside = b0[k];
-      for (let j = 0, at = k * nLabel; j < nLabel; j += 1, at += 1) inside += w0[at] * x[j];
-      z += w1[k] * logistic(inside);
-    }
-    return this.fluxOf(this.isLinear ? z : (logistic(z) - OFFSET) / SPAN);
+    return this.of(i, i + 1, x, 0).flux[0];
   }
 
-  // Derivative of the flux by scaled label j
-  slopeOfPixel(i, x, j) {
-    const { nNeuron, nLabel, w0, b0, w1 } = this;
-    let z = this.b1[i];
-    let slope = 0;
-    for (let k = i * nNeuron; k < (i + 1) * nNeuron; k += 1) {
-      let inside = b0[k];
-      for (let l = 0, at = k * nLabel; l < nLabel; l += 1, at += 1) inside += w0[at] * x[l];
-      const hidden = logistic(inside);
-      z += w1[k] * hidden;
-      slope += w1[k] * hidden * (1 - hidden) * w0[k * nLabel + j];
+  // Flux of pixels first ... stop (exclusive), and its derivative by scaled label j
+  of(first, stop, x, j) {
+    const { nNeuron, nLabel, w0, b0, w1, b1, isLinear, lowest } = this;
+    const width = this.highest - lowest;
+    const labels = Float64Array.from(x);
+    const flux = new Float64Array(stop - first);
+    const slopes = new Float64Array(stop - first);
+    let k = first * nNeuron;
+    let at = k * nLabel;
+    for (let i = first; i < stop; i += 1) {
+      let z = b1[i];
+      let slope = 0;
+      for (let neuron = 0; neuron < nNeuron; neuron += 1, k += 1, at += nLabel) {
+        let inside = b0[k];
+        for (let l = 0; l < nLabel; l += 1) inside += w0[at + l] * labels[l];
+        const hidden = 1 / (1 + Math.exp(-inside));
+        z += w1[k] * hidden;
+        slope += w1[k] * hidden * (1 - hidden) * w0[at + j];
+      }
+      const out = isLinear ? z : 1 / (1 + Math.exp(-z));
+      flux[i - first] = lowest + width * (isLinear ? z : (out - OFFSET) / SPAN);
+      slopes[i - first] = slope * width * (isLinear ? 1 : (out * (1 - out)) / SPAN);
     }
-    const out = logistic(z);
-    return slope * (this.highest - this.lowest) * (this.isLinear ? 1 : (out * (1 - out)) / SPAN);
+    return { flux, slope: slopes };
   }
 
-  fluxOf(share) {
-    return this.lowest + (this.highest - this.lowest) * share;
+  both(x, j) {
+    return this.of(0, this.nPixel, x, j);
   }
 
   flux(x) {
-    return Float64Array.from({ length: this.nPixel }, (_, i) => this.pixel(i, x));
-  }
-
-  slope(x, j) {
-    return Float64Array.from({ length: this.nPixel }, (_, i) => this.slopeOfPixel(i, x, j));
+    return this.both(x, 0).flux;
   }
 }
 
@@ -114,11 +110,6 @@ class WholeSpectrumNetworks {
     return { values, slopes };
   }
 
-  flux(x) {
-    const { values } = this.hidden(x, 0);
-    return Float64Array.from({ length: this.nPixel }, (_, i) => this.out(i, values));
-  }
-
   out(i, values) {
     return this.lowest + (this.highest - this.lowest) * (this.times(2, values, i) + this.b[2][i]);
   }
@@ -127,10 +118,21 @@ class WholeSpectrumNetworks {
     return this.out(i, this.hidden(x, 0).values);
   }
 
-  slope(x, j) {
-    const { slopes } = this.hidden(x, j);
+  // Flux of all pixels at x, and its derivative by scaled label j
+  both(x, j) {
+    const { values, slopes } = this.hidden(x, j);
     const width = this.highest - this.lowest;
-    return Float64Array.from({ length: this.nPixel }, (_, i) => width * this.times(2, slopes, i));
+    const flux = new Float64Array(this.nPixel);
+    const slope = new Float64Array(this.nPixel);
+    for (let i = 0; i < this.nPixel; i += 1) {
+      flux[i] = this.out(i, values);
+      slope[i] = width * this.times(2, slopes, i);
+    }
+    return { flux, slope };
+  }
+
+  flux(x) {
+    return this.both(x, 0).flux;
   }
 }
 

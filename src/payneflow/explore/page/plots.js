@@ -225,10 +225,15 @@ export class Axis {
 
   // Values (n_pixel,) as uPlot takes them: null where there is none
   data(values) {
-    return this.rows.map((row) => (row >= 0 && Number.isFinite(values[row]) ? values[row] : null));
+    const data = new Array(this.rows.length);
+    for (let i = 0; i < data.length; i += 1) {
+      const row = this.rows[i];
+      data[i] = row >= 0 && Number.isFinite(values[row]) ? values[row] : null;
+    }
+    return data;
   }
 
   nothing() {
-    return this.rows.map(() => null);
+    return new Array(this.rows.length).fill(null);
   }
 }
