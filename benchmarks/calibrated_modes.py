@@ -144,7 +144,7 @@ class Truth:
 
     def observed(self, signal_to_noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Flux with noise, and its errors."""
-        noise = np.random.default_rng((SEED, seed)).normal(size=self.flux.shape) / signal_to_noise
+        noise = np.random.default_rng((SEED, seed, int(signal_to_noise))).normal(size=self.flux.shape) / signal_to_noise
         return self.continuum * (self.flux + noise), self.continuum / signal_to_noise
 
 
