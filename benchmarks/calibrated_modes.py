@@ -176,11 +176,11 @@ def fitted(networks, mode: Mode, truth: Truth, label_errors, flux, error) -> Fit
         ):
             into.append(table)
     stars = vstack(tables, metadata_conflicts="silent")
-    stars = stars[np.argsort(stars["star"])]
+    stars = stars[np.argsort(stars["identifier"])]
     if mode.velocity == "common":
         return Fitted(stars, np.asarray(stars["RV"]), np.asarray(stars["RV_error"]))
     seen = vstack(pieces, metadata_conflicts="silent")
-    seen = seen[np.argsort(seen["star"], kind="stable")]
+    seen = seen[np.argsort(seen["identifier"], kind="stable")]
     return Fitted(stars, np.asarray(seen["RV"]), np.asarray(seen["RV_error"]))
 
 
