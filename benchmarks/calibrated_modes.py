@@ -144,7 +144,7 @@ class Truth:
 
     def observed(self, signal_to_noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Flux with noise, and its errors."""
-        noise = np.random.default_rng((SEED, seed)).normal(size=self.flux.shape) / signal_to_noise
+        noise = np.random.default_rng((SEED, seed, int(signal_to_noise))).normal(size=self.flux.shape) / signal_to_noise
         return self.continuum * (self.flux + noise), self.continuum / signal_to_noise
 
 
@@ -176,11 +176,11 @@ def fitted(networks, mode: Mode, truth: Truth, label_errors, flux, error) -> Fit
         ):
             into.append(table)
     stars = vstack(tables, metadata_conflicts="silent")
-    stars = stars[np.argsort(stars["star"])]
+    stars = stars[np.argsort(stars["identifier"])]
     if mode.velocity == "common":
         return Fitted(stars, np.asarray(stars["RV"]), np.asarray(stars["RV_error"]))
     seen = vstack(pieces, metadata_conflicts="silent")
-    seen = seen[np.argsort(seen["star"], kind="stable")]
+    seen = seen[np.argsort(seen["identifier"], kind="stable")]
     return Fitted(stars, np.asarray(seen["RV"]), np.asarray(seen["RV_error"]))
 
 
