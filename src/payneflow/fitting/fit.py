@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Column, Table
 
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
+from payneflow.fitting.engine.data_axis import number_of_pixels
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK
 from payneflow.fitting.engine.starts import spread
 from payneflow.fitting.flags import FitFlag
@@ -152,8 +153,9 @@ def search_spectra(
 
 def _numbers_of_pixels(flux, wavelength) -> int | np.ndarray:
     """Of each spectrum (n_spectrum,), or of all."""
-    own = np.ndim(wavelength) == 2
-    return np.isfinite(np.asarray(wavelength)).sum(axis=1) if own else np.shape(flux)[-1]
+    if np.ndim(wavelength) < 2:
+        return np.shape(flux)[-1]
+    return np.array([number_of_pixels(own) for own in np.asarray(wavelength)], dtype=np.int64)
 
 
 def _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes) -> Pairs:
@@ -164,11 +166,14 @@ def _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, r
     axis = checked_axis(wavelength, np.shape(flux))
     flux, flux_error = in_shares(networks, *checked_flux(networks, flux, flux_error, axis))
     if axis is not None and axis.ndim == 2:
+        shared = None
         for i in rows:
-            n = np.count_nonzero(np.isfinite(axis[i]))
-            own = resolution if np.ndim(resolution) == 0 else np.broadcast_to(resolution, flux.shape)[i, :n]
-            pair_search = PairSearch(networks, settings, axis[i, :n], own)
-            pairs.put([i], pair_search.find(np.array([i]), flux[:, :n], flux_error[:, :n], fits, quality, processes))
+            n = number_of_pixels(axis[i])
+            if shared is None or np.ndim(resolution):
+                own = resolution if np.ndim(resolution) == 0 else np.broadcast_to(resolution, flux.shape)[i, :n]
+                shared = PairSearch(networks, settings, axis[i, :n], own)
+            found = shared.on(axis[i, :n]).find(np.array([i]), flux[:, :n], flux_error[:, :n], fits, quality, processes)
+            pairs.put([i], found)
         return pairs
     for own, of_group in groups_of(resolution, *flux.shape):
         here = rows if of_group is None else np.intersect1d(rows, of_group)
@@ -229,6 +234,8 @@ def _checked_axes(axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Wavelengths of each spectrum; SpectraError where a row is no axis, NaN after its last pixel aside."""
     if axes.shape != tuple(shape):
         raise SpectraError(f"wavelength has shape {axes.shape}, expected ({shape[-1]},) or {tuple(shape)}, as flux.")
+    if axes.shape[1] > 1 and (axes[:, 0] > 0.0).all() and (axes[:, -1] < np.inf).all() and (np.diff(axes) > 0.0).all():
+        return axes
     there = np.isfinite(axes)
     rises = (axes[:, 1:] > axes[:, :-1]) | np.isnan(axes[:, 1:])
     right = np.isnan(axes) | (there & (axes > 0.0))
