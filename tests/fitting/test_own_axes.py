@@ -119,7 +119,7 @@ def test_an_instrument_each_gives_what_each_gives_alone():
 def test_an_axis_is_laid_out_as_numpy_does_it(networks, n_term):
     """Places, neighbours and continua; with a pixel missing, a gap, and pixels far beyond the networks."""
     axis = np.delete(axes_of(networks, 2)[1], [40, *range(200, 230)])
-    axis = np.append(axis, axis[-1] * [1.5, 1.6])
+    axis = np.append(axis, [1.5 * axis[-1], 1.6 * axis[-1]])
     rest = RestAxis(emulator_of(networks), networks.wavelength, 100.0, 30.0, True)
     around = Around.of(rest, networks.wavelength)
     memory = AxisMemory.of(around, len(axis) + 100, n_term, 4)
