@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from payneflow.errors import SettingsError
 from payneflow.fitting.engine.broaden import Broadening
+from payneflow.fitting.engine.data_axis import number_of_pixels
 from payneflow.fitting.engine.emulator import LINE
 from payneflow.fitting.engine.instrument import reach_of, varied_kernels_of
 from payneflow.fitting.engine.profiles import (
@@ -114,7 +115,7 @@ class LineBroadening:
         """
         return np.zeros((0, 1)) if self.wavelength is None else self.kernels_at(rest.middles(), rest.log_step)
 
-    def _laid_kernels(self, rest: RestAxis) -> np.ndarray:
+    def laid_kernels(self, rest: RestAxis) -> np.ndarray:
         """The same as fits take them, made as those of a spectrum that has an instrument of its own."""
         if self.wavelength is None:
             return np.zeros((0, 1))
@@ -172,7 +173,7 @@ class LineBroadening:
             start=to_parameter(to_places_of_width(self.start, rest.log_step)),
             lengths=rest.length.astype(np.int64),
             longest=self.reach(rest.log_step) + len(shapes) + 1,
-            varied=self._laid_kernels(rest),
+            varied=self.laid_kernels(rest),
         )
 
 
@@ -199,7 +200,7 @@ def own_instruments(
     """
     found, axis = [], networks.wavelength if wavelength is None else wavelength
     for i, own in enumerate(resolution):
-        here = axis if axis.ndim == 1 else axis[i, : np.count_nonzero(np.isfinite(axis[i]))]
+        here = axis if axis.ndim == 1 else axis[i, : number_of_pixels(axis[i])]
         try:
             given = own[0] if len(own) == 1 else own[: len(here)]
             width, where = _instrument(networks, settings, np.asarray(given), here)

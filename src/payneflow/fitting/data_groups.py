@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from payneflow.errors import SpectraError
+from payneflow.fitting.engine.data_axis import number_of_pixels
 
 
 class Group(NamedTuple):
@@ -37,7 +38,7 @@ def groups_of(wavelength: np.ndarray | None, resolution, n: int, n_data: int) ->
     groups = []
     for one, rows in own:
         for i in rows:
-            n_own = int(np.count_nonzero(np.isfinite(wavelength[i])))
+            n_own = number_of_pixels(wavelength[i])
             here = one if one is None or np.ndim(one) == 0 else one[:n_own]
             groups.append(Group(wavelength[i, :n_own], here, np.array([i]), n_own))
     return groups

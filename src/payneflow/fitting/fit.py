@@ -10,6 +10,7 @@ from astropy.table import Column, Table
 
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.fitting.data_groups import groups_of
+from payneflow.fitting.engine.data_axis import number_of_pixels
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK
 from payneflow.fitting.engine.shift import to_velocity
 from payneflow.fitting.engine.starts import spread
@@ -251,8 +252,9 @@ def _knowing(faults, networks, settings, fits, flux, flux_error, wavelength, res
 
 def _numbers_of_pixels(flux, wavelength) -> int | np.ndarray:
     """Of each spectrum (n_spectrum,), or of all."""
-    own = np.ndim(wavelength) == 2
-    return np.isfinite(np.asarray(wavelength)).sum(axis=1) if own else np.shape(flux)[-1]
+    if np.ndim(wavelength) < 2:
+        return np.shape(flux)[-1]
+    return np.array([number_of_pixels(own) for own in np.asarray(wavelength)], dtype=np.int64)
 
 
 def _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, resolution, processes) -> Pairs:
@@ -265,10 +267,14 @@ def _pairs_of(networks, settings, fits, quality, flux, flux_error, wavelength, r
     if fits.windowed is not None:
         flux_error = open_error(networks, settings, flux_error, axis, fits.windowed.placed)
     flux, flux_error = in_shares(networks, flux, flux_error)
+    pair_search = None
     for group in groups_of(axis, resolution, *flux.shape):
         here = np.intersect1d(rows, group.rows)
         if len(here):
-            pair_search = PairSearch(networks, settings, group.wavelength, group.resolution)
+            if pair_search is None or np.ndim(resolution):
+                pair_search = PairSearch(networks, settings, group.wavelength, group.resolution)
+            elif np.ndim(axis) == 2:  # its templates serve all axes
+                pair_search = pair_search.on(group.wavelength)
             data = flux[:, : group.n_data], flux_error[:, : group.n_data]
             pairs.put(here, pair_search.find(here, *data, fits, quality, processes))
     return pairs
@@ -309,6 +315,8 @@ def _checked_axes(axes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Wavelengths of each spectrum; SpectraError where a row is no axis, NaN after its last pixel aside."""
     if axes.shape != tuple(shape):
         raise SpectraError(f"wavelength has shape {axes.shape}, expected ({shape[-1]},) or {tuple(shape)}, as flux.")
+    if axes.shape[1] > 1 and (axes[:, 0] > 0.0).all() and (axes[:, -1] < np.inf).all() and (np.diff(axes) > 0.0).all():
+        return axes
     there = np.isfinite(axes)
     rises = (axes[:, 1:] > axes[:, :-1]) | np.isnan(axes[:, 1:])
     right = np.isnan(axes) | (there & (axes > 0.0))

@@ -11,6 +11,7 @@ import numpy as np
 from payneflow.errors import SpectraError
 from payneflow.fitting.broadening import LineBroadening, own_instruments, to_places_of_width
 from payneflow.fitting.engine.contract import FitEngine
+from payneflow.fitting.engine.data_axis import number_of_pixels
 from payneflow.fitting.engine.emulator import emulator_of
 from payneflow.fitting.engine.engines import engine_for, nothing_in_common
 from payneflow.fitting.engine.instrument import reach_of
@@ -76,6 +77,8 @@ def shares_of(
 
 def _check_in_common(wavelength: np.ndarray, networks: np.ndarray) -> None:
     """Raise SpectraError where no axis (n, n_data) comes near that of the networks."""
-    reaches = (wavelength > networks[0] * (1.0 - BEYOND)) & (wavelength < networks[-1] * (1.0 + BEYOND))
-    if len(wavelength) and not reaches.any():
-        raise nothing_in_common(wavelength[0][np.isfinite(wavelength[0])], networks)
+    if not len(wavelength):
+        return
+    first, last = wavelength[:, 0], np.array([own[number_of_pixels(own) - 1] for own in wavelength])
+    if not ((last > networks[0] * (1.0 - BEYOND)) & (first < networks[-1] * (1.0 + BEYOND))).any():
+        raise nothing_in_common(wavelength[0, : number_of_pixels(wavelength[0])], networks)

@@ -8,6 +8,7 @@ continuum with more terms. Two stars must explain more by LEAST, and EACH for ea
 and by SHARE of what they leave unexplained: what is wrong with a spectrum otherwise is not a second star.
 """
 
+import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,6 +101,13 @@ class PairSearch:
         self._names = settings.broadenings(networks.label_names)
         self._lines = LineSearch(self._light, settings.max_velocity)
         self._emulator_error = settings.emulator_error
+
+    def on(self, wavelength: np.ndarray) -> "PairSearch":
+        """The same for spectra on another axis than the first one; none of both is the networks' own."""
+        search = copy.copy(self)
+        search._light = self._light.on(wavelength)
+        search._lines = self._lines.on(search._light)
+        return search
 
     def find(self, rows: np.ndarray, flux, flux_error, fits: Fits, quality: Quality, threads: int) -> list[Pair | None]:
         """Of each of `rows` a Pair, or None. `flux`, `flux_error` (n, n_data): shares, of all spectra of `fits`."""

@@ -5,6 +5,7 @@ each segment, the score of a velocity is sum w r t / sqrt(sum w mean(t^2)): in u
 at once, by Fourier transform.
 """
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,12 @@ class LineSearch:
         self._size = np.array([size for _, size in templates])
         self._most = int(to_places(fastest, light.log_step))
         self._nearest = to_places(NEAREST, light.log_step)
+
+    def on(self, light: StarLight) -> "LineSearch":
+        """The same templates for the same stars on another axis."""
+        search = copy.copy(self)
+        search._light = light
+        return search
 
     def _template(self, emitted: np.ndarray) -> tuple[np.ndarray, float]:
         """The conjugate transform of light (n_place,) less its mean in each segment, and its rms."""

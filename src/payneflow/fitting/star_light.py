@@ -59,12 +59,8 @@ class StarLight:
         self.rest = RestAxis(emulator, own, settings.max_velocity, WINDOW, True, reach)
         self.log_step = self.rest.log_step
         self.step = C_KM_S * self.log_step
-        data = own if wavelength is None else np.asarray(wavelength, dtype=float)
-        self.places = self.rest.own_places(self._axis) if wavelength is None else self.rest.place(data)
+        self._see(wavelength, settings.continuum + more_terms)
         self._spots = None if self.rest.uneven else self.rest.own_places(self._axis).astype(int)
-        padded = PaddedAxis(data, own)
-        self.segments = [slice(first, stop) for first, stop in padded.segments]
-        self.terms = chebyshev(padded, data, settings.continuum + more_terms)[:, padded.place]
         self._taps = tap_table()
         self._n_fft = next_fast_len(self.rest.n_place, real=True)
         self._half_square = 0.5 * (2.0 * np.pi * np.arange(self._n_fft // 2 + 1) / self._n_fft) ** 2
@@ -81,6 +77,20 @@ class StarLight:
         self._profile, self._knots = rotation(max(most, FLOOR), settings.epsilon), {}
         self.most_rotation = float(to_parameter(most)) if self.rotates else 0.0
         self._others = self._response_of(np.zeros(0 if self._broadening is None else len(self._broadening.names)))
+
+    def _see(self, wavelength: np.ndarray | None, n_term: int) -> None:
+        own = self.networks.wavelength
+        data = own if wavelength is None else np.asarray(wavelength, dtype=float)
+        self.places = self.rest.own_places(self._axis) if wavelength is None else self.rest.place(data)
+        padded = PaddedAxis(data, own)
+        self.segments = [slice(first, stop) for first, stop in padded.segments]
+        self.terms = chebyshev(padded, data, n_term)[:, padded.place]
+
+    def on(self, wavelength: np.ndarray) -> "StarLight":
+        """The same stars as data on another axis than the first one see them; none of both is the networks' own."""
+        light = copy.copy(self)
+        light._see(wavelength, len(self.terms))
+        return light
 
     def with_widths(self, widths: dict[str, float]) -> "StarLight":
         """The same where broadenings of the fit other than rotation have these widths in km/s."""
@@ -208,7 +218,7 @@ class StarLight:
 
     def _varied_matrix(self) -> csr_matrix | None:
         """The instrument that differs along the axis, as a matrix on the rest axis."""
-        kernels = np.zeros((0, 1)) if self._broadening is None else self._broadening.varied_kernels(self.rest)
+        kernels = np.zeros((0, 1)) if self._broadening is None else self._broadening.laid_kernels(self.rest)
         if not len(kernels):
             return None
         whole, n = whole_kernels(np.repeat(kernels, LINE, axis=0)), self.rest.n_place

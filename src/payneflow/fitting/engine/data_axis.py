@@ -42,6 +42,7 @@ class Around(NamedTuple):
 
     cuts: np.ndarray  # (n_cut,) Angstrom, where a segment ends
     first: np.ndarray  # (n,) ln(Angstrom) of the first pixel of each segment of the networks
+    nearer: np.ndarray  # (n - 1,) ln(Angstrom) beyond which the next segment is the nearest
     starts: np.ndarray  # (n,) its place
     counts: np.ndarray  # (n,) how many places there are up to the last one
     good: np.ndarray  # (n_rest,) 1 where there is a network
@@ -51,8 +52,17 @@ class Around(NamedTuple):
     @classmethod
     def of(cls, rest: RestAxis, networks_wavelength: np.ndarray) -> "Around":
         first = rest.log_wavelength[rest.segments[:, 0]]
-        farthest = float(rest.pad - TAPS)
-        return cls(cuts_of(networks_wavelength), first, rest.starts, rest.counts, rest.good, rest.log_step, farthest)
+        last, farthest = first + (rest.counts - 1) * rest.log_step, float(rest.pad - TAPS)
+        return cls(
+            cuts_of(networks_wavelength),
+            first,
+            0.5 * (last[:-1] + first[1:]),
+            rest.starts,
+            rest.counts,
+            rest.good,
+            rest.log_step,
+            farthest,
+        )
 
 
 class AxisMemory(NamedTuple):
@@ -78,14 +88,15 @@ class AxisMemory(NamedTuple):
         n, n_rest = most_places(around, n_pixel), len(around.good)
         pairs = (np.zeros((n_segment, 2), np.int64) for _ in range(2))
         rows = n // LANES
+        terms = Precisions(*(aligned(max(n_term, 1) * rows, kind) for kind in (np.float32, np.float64)))
         return cls(
             *pairs,
             *(aligned(rows) for _ in range(2)),
             aligned(rows, np.float32),
             np.zeros(n_rest, np.int64),
             np.zeros(n_rest),
-            Precisions(*(aligned(max(n_term, 1) * rows, kind) for kind in (np.float32, np.float64))),
-            aligned(n_flat * rows),
+            terms,
+            terms.double if n_flat == max(n_term, 1) else aligned(n_flat * rows),
             aligned(N_SHAPE * rows, np.float32),
             np.zeros(n_pixel),
             np.zeros((3, n_pixel)),
@@ -116,6 +127,11 @@ def most_places(around: Around, n_pixel: int) -> int:
     return -(-n_pixel // LINE) * LINE + len(around.cuts) * LINE
 
 
+def number_of_pixels(wavelength: np.ndarray) -> int:
+    """Of an axis (n_data,) that may end in NaN."""
+    return len(wavelength) if np.isfinite(wavelength[-1]) else int(np.count_nonzero(np.isfinite(wavelength)))
+
+
 def laid_out(
     around: Around,
     wavelength: np.ndarray,
@@ -125,7 +141,7 @@ def laid_out(
     log_wavelength: np.ndarray | None = None,
 ) -> DataAxis:
     """The axis of data at `wavelength` (n_pixel,), Angstrom, in `memory`; their logarithms where these are known."""
-    wavelength = np.ascontiguousarray(wavelength, dtype=float)
+    wavelength = np.array(wavelength, dtype=float)
     log_wavelength = np.log(wavelength) if log_wavelength is None else log_wavelength
     return memory.filled(*lay_axis(around, wavelength, log_wavelength, n_term, n_flat, memory))
 
@@ -177,23 +193,38 @@ def find_segments(cuts, wavelength, segments, ranges):
 @part
 def find_places(around, log_wavelength, segments, ranges, places, usable, alive):
     """As RestAxis.place: the place of each pixel in the nearest segment of the networks."""
-    n_rest = len(around.good)
+    n_rest, r = len(around.good), 0
     places[:] = NOWHERE
     usable[:] = 0.0
     alive[:] = np.float32(0.0)
     for s in range(len(segments)):
         ahead = ranges[s, 0] - segments[s, 0]
         for p in range(segments[s, 0], segments[s, 1]):
-            nearest, usable[p + ahead] = np.inf, 1.0
-            for r in range(len(around.starts)):
-                within = (log_wavelength[p] - around.first[r]) / around.log_step
-                beyond = max(max(-within, within - (around.counts[r] - 1)), 0.0)
-                if beyond < nearest and beyond < around.farthest:
-                    nearest, places[p + ahead] = beyond, around.starts[r] + within
-            place = places[p + ahead]
-            q = min(int(np.floor(place + 0.5)), n_rest - 1)
-            if place >= 0.0 and around.good[q] > 0.0:
-                alive[p + ahead] = np.float32(1.0)
+            while r < len(around.nearer) and log_wavelength[p] > around.nearer[r]:
+                r += 1
+            usable[p + ahead] = 1.0
+            within = (log_wavelength[p] - around.first[r]) / around.log_step
+            if max(-within, within - (around.counts[r] - 1)) < around.farthest:
+                place = around.starts[r] + within
+                places[p + ahead] = place
+                if around.good[min(int(place + 0.5), n_rest - 1)] > 0.0:
+                    alive[p + ahead] = np.float32(1.0)
+
+
+@part
+def widest_step(places, steps):
+    """The widest step from a pixel to the next that is none over a gap: GAP median steps; inf where all are alike."""
+    n, last, least, most = 0, -1, np.inf, 0.0
+    for i in range(len(places)):
+        if places[i] >= 0.0:
+            if last >= 0:
+                step = places[i] - places[last]
+                steps[n] = step
+                least = min(least, step)
+                most = max(most, step) if last == i - 1 else most
+                n += 1
+            last = i
+    return np.inf if most < GAP * least else GAP * np.median(steps[:n])
 
 
 @part
@@ -201,16 +232,7 @@ def find_neighbours(places, good, steps, left, fraction):
     """As RestAxis.neighbours: for each place of the rest axis the data pixel to its left."""
     left[:] = -1
     fraction[:] = 0.0
-    n, last = 0, -1
-    for i in range(len(places)):
-        if places[i] >= 0.0:
-            if last >= 0:
-                steps[n] = places[i] - places[last]
-                n += 1
-            last = i
-    if n == 0:
-        return
-    widest = GAP * np.median(steps[:n])
+    widest = widest_step(places, steps)
     i, following = -1, 0
     for q in range(len(good)):
         while following < len(places) and places[following] <= q:
@@ -252,6 +274,17 @@ def span(wavelength, origin, width, unit):
 
 
 @kernel
+def lay_values(segments, ranges, flux, error, own_flux, own_error):
+    """Flux and errors (n_pixel,) of a spectrum on the places of its axis, NaN in the padding."""
+    for s in range(len(segments)):
+        place, n = ranges[s, 0], segments[s, 1] - segments[s, 0]
+        for k in range(n):
+            own_flux[place + k], own_error[place + k] = flux[segments[s, 0] + k], error[segments[s, 0] + k]
+        own_flux[place + n : ranges[s, 1]] = np.nan
+        own_error[place + n : ranges[s, 1]] = np.nan
+
+
+@kernel
 def lay_axis(around, wavelength, log_wavelength, n_term, n_flat, memory):
     """Lay an axis (n_pixel,) out in `memory`: AxisMemory; returns its numbers of segments and of places."""
     n_segment, n = find_segments(around.cuts, wavelength, memory.segments, memory.ranges)
@@ -261,14 +294,16 @@ def lay_axis(around, wavelength, log_wavelength, n_term, n_flat, memory):
     n_own, scratch = max(n_term, 1), memory.scratch
     double, single, flat, shape_table = memory.terms.double, memory.terms.single, memory.flat, memory.shapes
     double[: n_own * n] = 0.0
-    flat[: n_flat * n] = 0.0
+    if n_flat != n_own:  # else both are one table
+        flat[: n_flat * n] = 0.0
     shape_table[: N_SHAPE * n] = np.float32(0.0)
     for s in range(n_segment):
         first, stop, place = segments[s, 0], segments[s, 1], ranges[s, 0]
         own, length = wavelength[first:stop], stop - first
         span(own, own[0], own[-1] - own[0], scratch[0])
         polynomials(scratch, length, 0, n_own, double, n, place)
-        polynomials(scratch, length, 0, n_flat, flat, n, place)
+        if n_flat != n_own:
+            polynomials(scratch, length, 0, n_flat, flat, n, place)
         if n_term == 0:  # the shapes are those of alternatives.py
             span(own, wavelength[0], wavelength[-1] - wavelength[0], scratch[0])
             polynomials(scratch, length, 0, N_SHAPE, shape_table, n, place)

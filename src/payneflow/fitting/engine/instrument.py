@@ -18,7 +18,7 @@ def varied_kernels_of(
     """(n_line, n) half kernels, see `lay_kernels`; in `room`, flat and long enough, where it is given."""
     most = float(np.max(widths))
     shape, n_line = gaussian(most), len(log_middle)
-    n = reach_of(most) + 1
+    n = shape.reach(most) + 1 if most > 0.0 else 1
     out = (np.empty(n_line * n) if room is None else room[: n_line * n]).reshape(n_line, n)
     if n == 1:  # there is no such instrument
         out[:] = 1.0

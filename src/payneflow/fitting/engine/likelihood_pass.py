@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from payneflow.fitting.engine.arguments import OutlierMemory
-from payneflow.fitting.engine.broaden import NO_BROADENING, Broadening, build_kernel, vary
+from payneflow.fitting.engine.broaden import NO_BROADENING, Broadening, build_kernel, build_vary
 from payneflow.fitting.engine.continuum import build_flatten, build_terms, sum_terms
 from payneflow.fitting.engine.general_fit import mean_size, weigh
 from payneflow.fitting.engine.general_pass import RESAMPLE, SHIFT, STAY
@@ -191,7 +191,7 @@ def build_model(n_label, n_neurons, move, uneven, n_broad=NO_BROADENING, kind=LO
     """The part that computes the normalised flux at the data; arguments as those of `build_general_pass`."""
     broadens, n_slope = n_broad != NO_BROADENING, n_label + max(n_broad, 0)
     flux, to_even = build_flux(n_label, n_neurons, kind), build_to_even(0)
-    broaden_flux = build_broaden_flux(n_label, max(n_broad, 0))
+    broaden_flux, vary = build_broaden_flux(n_label, max(n_broad, 0)), build_vary(1)
 
     @part
     def model_at(model, x, memory):

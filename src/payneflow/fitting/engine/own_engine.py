@@ -10,9 +10,19 @@ import numpy as np
 
 from payneflow.fitting.broadening import NOTHING, LineBroadening, to_places_of_width
 from payneflow.fitting.engine.alternatives import N_ALTERNATIVE
-from payneflow.fitting.engine.arguments import GeneralMemory, OutlierMemory, Spectra
+from payneflow.fitting.engine.arguments import GeneralMemory, OutlierMemory, Spectra, Written
 from payneflow.fitting.engine.broaden import Broadening
-from payneflow.fitting.engine.data_axis import Around, AxisMemory, DataAxis, laid_out, most_places, of_networks
+from payneflow.fitting.engine.data_axis import (
+    Around,
+    AxisMemory,
+    DataAxis,
+    laid_out,
+    lay_values,
+    most_places,
+    number_of_pixels,
+    of_networks,
+)
+from payneflow.fitting.engine.emulator import LINE
 from payneflow.fitting.engine.engines import EveryEngine
 from payneflow.fitting.engine.instrument import varied_kernels_of
 from payneflow.fitting.engine.profiles import gaussian, half_kernel
@@ -60,6 +70,8 @@ class OwnEngine(EveryEngine):
         self._of_instrument, self._longest = of_instrument, longest
         self._star_margin = self._rest.least_margin
         self._star_margin += 0 if broadening is None else broadening.reach(self.log_step)
+        reaches = range(max(longest - LINE, -1) + 1, longest + 1)  # those that an engine is for
+        self._interiors = {self._star_margin + one: self._rest.interior_of(self._star_margin + one) for one in reaches}
         if of_instrument:
             self._varies = of_instrument != "all"
             self._broadening = self._broadening._replace(longest=self._broadening.longest + longest)
@@ -106,10 +118,11 @@ class OwnEngine(EveryEngine):
         (n, number of pixels), sigma in km/s, where each has its own instrument.
         """
         all_starts = self._layout.joined(starts, broadenings=self._broadening.start)
+        all_written = fits.written()
         for i in range(len(flux)):
             data, log_wavelength = self._data, self._log_known
             if wavelength is not None:
-                own = np.ascontiguousarray(wavelength[i, : np.count_nonzero(np.isfinite(wavelength[i]))])
+                own = np.array(wavelength[i, : number_of_pixels(wavelength[i])])
                 log_own = np.log(own)
                 log_wavelength = log_own if log_wavelength is None else log_wavelength
                 data = laid_out(self._around, own, self._n_term, self._n_flat, working.axis, log_own)
@@ -122,11 +135,13 @@ class OwnEngine(EveryEngine):
                 places = to_places_of_width(widths[i, :n], self.log_step)
                 broadening, reach = self._with_instrument(places, log_wavelength, working.kernels)
                 margin = self._star_margin + reach
-            interior = self._rest.interior if margin == self._rest.margin else self._rest.interior_of(margin)
-            rows = tuple(lay(data, values[i], room) for values, room in ((flux, working.flux), (error, working.error)))
-            spectra, n_segment = Spectra(*rows, all_starts[i : i + 1]), len(data.segments)
-            written = fits[i : i + 1].written()
-            written = written._replace(continua=written.continua[:, :n_segment])
+            interior = self._interiors[margin]
+            own_flux, own_error = working.flux[: data.n_place], working.error[: data.n_place]
+            rows = (np.array(values[i], dtype=float) for values in (flux, error))
+            lay_values(data.segments, data.ranges, *rows, own_flux, own_error)
+            spectra = Spectra(own_flux[None], own_error[None], all_starts[i : i + 1])
+            written = Written(*(values[i : i + 1] for values in all_written))
+            written = written._replace(continua=written.continua[:, : len(data.segments)])
             memory = of_length(working.fit, data.n_place)
             self._kernel(*self._on(data, interior, broadening), spectra, self._nothing_kept, written, memory)
 
@@ -147,15 +162,6 @@ class OwnEngine(EveryEngine):
             return self._broadening._replace(fixed=fixed), len(fixed) - 1
         kernels = varied_kernels_of(self._middles, log_wavelength, widths, room)
         return self._broadening._replace(varied=kernels), kernels.shape[1] - 1
-
-
-def lay(data: DataAxis, values: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Values (n_data,) on the places of an axis, (1, n_place), NaN in the padding; in `room`."""
-    padded = room[: data.n_place]
-    for (first, stop), (place, end) in zip(data.segments.tolist(), data.ranges.tolist(), strict=True):
-        padded[place : place + stop - first] = values[first:stop]
-        padded[place + stop - first : end] = np.nan
-    return padded[None]
 
 
 def of_length(memory: GeneralMemory, n: int) -> GeneralMemory:
