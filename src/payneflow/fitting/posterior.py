@@ -157,7 +157,7 @@ def _draws(likelihood: StarLikelihood, matrix: np.ndarray, seeds: list[np.random
     mean, covariance = _beginning(likelihood, matrix)
     z, log_weight = _importance(likelihood, mean, covariance, np.random.default_rng(seeds[0]))
     weight = _weights(log_weight, 1.0)
-    ess, sampled = _effective(weight), False
+    ess, sampled = _effective(weight) if np.isfinite(log_weight).any() else 0.0, False
     if ess < LEAST_ESS:
         z, ess = _sample(likelihood, z, log_weight, np.random.MT19937(seeds[1]))
         weight, sampled = np.full(len(z), 1.0 / len(z)), True
@@ -198,7 +198,7 @@ def _importance(
         z = np.concatenate([z, new])
         log_target = np.concatenate([log_target, _log_target(likelihood, new)])
         log_mixture = np.logaddexp.reduce([_log_t(z, *shape) for shape in shapes], axis=0)
-        log_weight = log_target - log_mixture
+        log_weight = np.nan_to_num(log_target - log_mixture, nan=-np.inf, neginf=-np.inf)
         if not np.isfinite(log_weight).any():
             break
         mean, covariance = _learnt(z, log_weight, covariance)
