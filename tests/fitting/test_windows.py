@@ -82,6 +82,7 @@ def test_labels_and_errors_are_those_of_the_estimating_equations_by_hand(network
 def test_windows_that_hold_all_pixels_change_nothing(networks, settings):
     _, flux, error = spectra(networks, 4, 0.01, settings, 20.0 * settings.velocity)
     flux[1, 150] = 4.0  # a cosmic ray
+    flux[2, 200:205] = np.nan
     plain = fit_spectra(networks, flux, error, settings=replace(settings, priors={SECOND: (0.5, 0.3)}))
     windows = [Window(name, START - 100.0, END + 500.0) for name in NAMES[:2]]
     table = fit_spectra(networks, flux, error, settings=replace(settings, priors={SECOND: (0.5, 0.3)}, windows=windows))
@@ -219,6 +220,7 @@ def test_steps_that_do_not_end_are_flagged(networks, monkeypatch):
 def test_a_failed_spectrum_disturbs_no_other_and_threads_change_no_bit(networks):
     _, flux, error = spectra(networks, 5, 0.01, MOVED, 10.0)
     error[2] = np.inf
+    flux[3, 60:70] = np.nan
     settings = replace(MOVED, windows=halves(networks)[0])
     table = fit_spectra(networks, flux, error, settings=settings, processes=3)
     assert (table["flags"] & FitFlag.FAILED > 0).tolist() == [False, False, True, False, False]
