@@ -7,6 +7,7 @@ import pytest
 from astropy.table import Table
 from known_networks import line_networks
 
+from payneflow import cli
 from payneflow.errors import CalibrationError, SettingsError
 from payneflow.fitting import (
     FitFlag,
@@ -17,6 +18,7 @@ from payneflow.fitting import (
     Window,
     fit_spectra,
     fit_stars,
+    read_results,
     read_windows,
     windowed,
 )
@@ -335,3 +337,24 @@ def test_files_that_are_no_windows_are_refused(tmp_path):
     path.write_text("label,start\nMg,1\n", encoding="utf-8")
     with pytest.raises(SettingsError, match="not a readable ECSV table"):
         read_windows(path)
+
+
+def test_the_command_line_takes_the_file(networks, tmp_path, capsys):
+    _, flux, error = spectra(networks, 3, 0.01)
+    networks.write(tmp_path / "networks.npz")
+    np.savez(tmp_path / "stars.npz", wavelength=networks.wavelength, flux=flux, flux_error=error)
+    Table(rows_of(label=[THIRD, "*"], start=[15000.0, 15130.0], end=[15127.0, 15131.0])).write(
+        tmp_path / "windows.ecsv"
+    )
+    given = ["fit", f"{tmp_path}/networks.npz", f"{tmp_path}/stars.npz", "--uncertainty", "flux_error", "--output"]
+    given += [f"{tmp_path}/fits", "--windows", f"{tmp_path}/windows.ecsv"]
+    assert cli.main(given) == 0
+    windows = read_windows(tmp_path / "windows.ecsv")
+    expected = fit_spectra(networks, flux, error, settings=FitSettings(windows=windows))
+    read = read_results(tmp_path / "fits.ecsv")
+    assert np.array_equal(read[f"{THIRD}_information"], expected[f"{THIRD}_information"])
+    assert np.array_equal(Table.read(tmp_path / "fits.fits")[f"{THIRD}_information"], read[f"{THIRD}_information"])
+    assert read.meta["windows"][1] == ["*", 15130.0, 15131.0, "never", "observer"]
+    capsys.readouterr()
+    assert cli.main([*given, "--pieces", "common"]) == 2
+    assert "windows are not for stars in pieces" in capsys.readouterr().err
