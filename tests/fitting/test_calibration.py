@@ -14,6 +14,7 @@ from payneflow.fitting.calibration import measure_label_errors, read_label_error
 from payneflow.fitting.flags import FitFlag
 from payneflow.fitting.label_errors import FLUX_ERROR, LabelErrors, _best_shares, smoothness
 from payneflow.fitting.settings import FitSettings
+from payneflow.fitting.windows import Window
 from payneflow.grid import SpectralGrid, Split
 
 N_LABEL = 2
@@ -451,6 +452,9 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path):
 # ---------------------------------------------------------------------------------------------------------- measured
 
 
+NAMES = "Teff", "logg", "[Fe/H]"
+
+
 @pytest.fixture(scope="module")
 def emulator():
     """Networks of 60 pixels and three labels."""
@@ -500,6 +504,22 @@ def test_fits_are_corrected_and_say_how_well(emulator, measured):
         pulls[name] = off / np.column_stack([fits[f"{label}_error"] for label in emulator.label_names])
     assert (np.sqrt((pulls["formal"] ** 2).mean(axis=0)) > 1.5).all()
     assert np.sqrt((pulls["calibrated"] ** 2).mean(axis=0)) == pytest.approx(np.ones(3), abs=0.12)
+
+
+def test_with_windows_fits_are_corrected_as_the_same_windows_are_off(emulator, grid):
+    first, last = emulator.wavelength[[15, 45]]
+    wanted = FitSettings(windows=[Window("[Fe/H]", first, last)], emulator_error=False)
+    errors = measure_label_errors(emulator, grid, wanted)
+    assert errors.errors * emulator.scaler.width == pytest.approx(known_errors(grid.labels), rel=1e-3, abs=1e-3)
+    rng = np.random.default_rng(4)
+    labels = rng.uniform([4300, 1.6, -1.6], [6200, 4.4, 0.1], (150, 3))
+    flux = emulator.predict(labels + known_errors(labels)) + rng.normal(0, 1e-3, (150, 60))
+    fits = fit_spectra(emulator, flux, 1e-3, settings=wanted, label_errors=errors)
+    pulls = np.column_stack([(fits[name] - labels[:, j]) / fits[f"{name}_error"] for j, name in enumerate(NAMES)])
+    assert np.sqrt((pulls**2).mean(axis=0)) == pytest.approx(np.ones(3), abs=0.15)
+    for other in ([], [Window("[Fe/H]", first, last + 1.0)]):
+        with pytest.raises(CalibrationError, match="run `payneflow calibrate`"):
+            fit_spectra(emulator, flux[:1], 1e-3, settings=replace(wanted, windows=other), label_errors=errors)
 
 
 def test_a_fixed_label_is_fixed_at_each_spectrum_s_true_value(emulator, grid):

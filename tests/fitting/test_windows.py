@@ -7,6 +7,7 @@ import pytest
 from astropy.table import Table
 from known_networks import line_networks
 
+from payneflow import cli
 from payneflow.errors import CalibrationError, SettingsError
 from payneflow.fitting import (
     FitFlag,
@@ -17,6 +18,7 @@ from payneflow.fitting import (
     Window,
     fit_spectra,
     fit_stars,
+    read_results,
     read_windows,
     windowed,
 )
@@ -82,6 +84,7 @@ def test_labels_and_errors_are_those_of_the_estimating_equations_by_hand(network
 def test_windows_that_hold_all_pixels_change_nothing(networks, settings):
     _, flux, error = spectra(networks, 4, 0.01, settings, 20.0 * settings.velocity)
     flux[1, 150] = 4.0  # a cosmic ray
+    flux[2, 200:205] = np.nan
     plain = fit_spectra(networks, flux, error, settings=replace(settings, priors={SECOND: (0.5, 0.3)}))
     windows = [Window(name, START - 100.0, END + 500.0) for name in NAMES[:2]]
     table = fit_spectra(networks, flux, error, settings=replace(settings, priors={SECOND: (0.5, 0.3)}, windows=windows))
@@ -219,6 +222,7 @@ def test_steps_that_do_not_end_are_flagged(networks, monkeypatch):
 def test_a_failed_spectrum_disturbs_no_other_and_threads_change_no_bit(networks):
     _, flux, error = spectra(networks, 5, 0.01, MOVED, 10.0)
     error[2] = np.inf
+    flux[3, 60:70] = np.nan
     settings = replace(MOVED, windows=halves(networks)[0])
     table = fit_spectra(networks, flux, error, settings=settings, processes=3)
     assert (table["flags"] & FitFlag.FAILED > 0).tolist() == [False, False, True, False, False]
@@ -333,3 +337,24 @@ def test_files_that_are_no_windows_are_refused(tmp_path):
     path.write_text("label,start\nMg,1\n", encoding="utf-8")
     with pytest.raises(SettingsError, match="not a readable ECSV table"):
         read_windows(path)
+
+
+def test_the_command_line_takes_the_file(networks, tmp_path, capsys):
+    _, flux, error = spectra(networks, 3, 0.01)
+    networks.write(tmp_path / "networks.npz")
+    np.savez(tmp_path / "stars.npz", wavelength=networks.wavelength, flux=flux, flux_error=error)
+    Table(rows_of(label=[THIRD, "*"], start=[15000.0, 15130.0], end=[15127.0, 15131.0])).write(
+        tmp_path / "windows.ecsv"
+    )
+    given = ["fit", f"{tmp_path}/networks.npz", f"{tmp_path}/stars.npz", "--uncertainty", "flux_error", "--output"]
+    given += [f"{tmp_path}/fits", "--windows", f"{tmp_path}/windows.ecsv"]
+    assert cli.main(given) == 0
+    windows = read_windows(tmp_path / "windows.ecsv")
+    expected = fit_spectra(networks, flux, error, settings=FitSettings(windows=windows))
+    read = read_results(tmp_path / "fits.ecsv")
+    assert np.array_equal(read[f"{THIRD}_information"], expected[f"{THIRD}_information"])
+    assert np.array_equal(Table.read(tmp_path / "fits.fits")[f"{THIRD}_information"], read[f"{THIRD}_information"])
+    assert read.meta["windows"][1] == ["*", 15130.0, 15131.0, "never", "observer"]
+    capsys.readouterr()
+    assert cli.main([*given, "--pieces", "common"]) == 2
+    assert "windows are not for stars in pieces" in capsys.readouterr().err

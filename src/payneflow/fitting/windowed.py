@@ -125,7 +125,7 @@ class _Solver:
         """1/s^2 (n_data,), 0 where a pixel takes no part, and how many terms each segment has, as in the kernels."""
         terms, segments = self.model.terms, self.model.segments
         good = good_pixels(flux, flux_error, self.usable)
-        weight = np.zeros(len(flux))
+        flux, weight = np.where(good, flux, 0.0), np.zeros(len(flux))
         weight[good] = flux_error[good] ** -2.0
         level = np.ones(len(flux))
         if len(terms) and good.any():
@@ -262,6 +262,10 @@ class _Spectrum:
         free = ~self.of.box.held
         here = self.at(self.start)
         untold = self.untold(here)
+        if not (np.isfinite(here.matrix).all() and np.isfinite(here.score).all()):  # flux or networks beyond all sense
+            nothing = np.full(len(self.start), np.nan)
+            covariance = np.full(here.matrix.shape, np.nan)
+            return self.start, here.continua, Windowed(covariance, 0.0 * self.start, nothing, untold, False, np.nan)
         loose = untold.copy()  # known by their range around the start alone
         if not _tells_apart(self.with_ranges(here, self.start, loose).matrix[np.ix_(free, free)]):
             loose = free.copy()
@@ -339,6 +343,8 @@ def _size(then: _Equations, here: _Equations, moved: np.ndarray) -> float:
     """How many sigma the scores of `then` are off, by the noise `here`."""
     if not moved.any():
         return 0.0
+    if not np.isfinite(then.score).all():
+        return np.inf
     noise, score = here.noise[np.ix_(moved, moved)], then.score[moved]
     return float(np.sqrt(max(score @ np.linalg.lstsq(noise, score, rcond=None)[0], 0.0)))
 
