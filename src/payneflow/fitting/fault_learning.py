@@ -19,20 +19,22 @@ from scipy.sparse.linalg import LinearOperator, cg, eigsh
 
 from payneflow.errors import CalibrationError
 from payneflow.fitting.fault_sizes import fault_sizes
-from payneflow.fitting.faults import MOST_LAG, AtStar, ModelFaults
+from payneflow.fitting.faults import MOST_LAG, WIDEST, AtStar, ModelFaults
 
 LEAST_STARS = 3
 FEW = 20  # stars: so few are left out one by one
 STARS_A_SLOPE = 10  # for each label that offsets may go with
 STARS_OF_COMPONENTS = 20
 COMPONENTS = (3, 10)  # tried
+KINDS = 4  # of pixels
 WEIGHED, SOLVED = 5, 2  # rounds: each star alone, then all together
 ACCURACY, MOST_STEPS = 1e-4, 150  # of conjugate gradients
 MOST_DOUBTS, LEAST_DOUBT = 16, 0.02  # eigenvalues below it hide nothing
 RIDGE = 1.0  # of scaled labels: one that a spectrum does not tell stays within the box
 WILD = 6.0  # sigma of a pixel's usual scatter: a cosmic ray, where stars are many enough to tell
 SURE = 10.0  # gain in ln likelihood of the stars held out, below which nothing is kept
-SIZES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)  # times what was learned, of which stars held out choose
+SIZES = np.exp(np.linspace(-1.4, 1.4, 15))  # times what was learned, of which each star that is held out has its own
+PSEUDO, TYPICAL = 3.0, 0.3  # stars, and the spread of ln size among them, that are thought of besides
 USUAL = 0.97  # quantile of chi2/dof of stars held out
 
 
@@ -82,6 +84,11 @@ class Hidden:
         found = self._inverse @ sums
         return (np.swapaxes(found, 1, 2).astype(np.float32) @ self.slopes)[:, 0]
 
+    def variance(self) -> np.ndarray:
+        """(n_star, n_pixel) of what the parameters make of a spectrum, by their own uncertainty."""
+        slopes = self.slopes
+        return np.einsum("npk,npk->nk", self._inverse.astype(np.float32) @ slopes, slopes).astype(float)
+
     def left(self, flux: np.ndarray) -> np.ndarray:
         """(n_star, n_pixel), P times `flux`: what is left of it, times its weight."""
         return self.weight * (flux - self.fitted(flux))
@@ -89,7 +96,9 @@ class Hidden:
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
-    """Sizes, offsets (n_basis, n_pixel) and what is left of each star, (n_star, n_pixel), by one set of stars."""
+    """Sizes, offsets (n_basis, n_pixel) and what is left of each star, (n_star, n_pixel), by one set of stars, the
+    `variance` (n_star, n_pixel) of whose noise is given.
+    """
 
     prior: np.ndarray
     offset: np.ndarray
@@ -98,6 +107,7 @@ class _Learned:
     hidden: Hidden
     share: np.ndarray
     basis: np.ndarray
+    variance: np.ndarray
 
 
 def learn_faults(stars: Residuals, networks: str, progress: Callable[[str], None] | None = None) -> ModelFaults:
@@ -108,16 +118,16 @@ def learn_faults(stars: Residuals, networks: str, progress: Callable[[str], None
         )
     say = progress or (lambda said: None)
     stars = without_wild(stars)
-    choice, size, usual, gains = _choose(stars, say)
+    choice, sizes, usual, gains = _choose(stars, say)
     label_range = np.stack([stars.scaled.min(axis=0), stars.scaled.max(axis=0)])
-    provenance = {"stars": len(stars), "kept": choice.said, "size": size, "gains": gains}
+    provenance = {"stars": len(stars), "kept": choice.said, "gains": gains}
     if not choice.offsets:
         return _no_faults(stars, label_range, networks, provenance)
     say(f"learning from all {len(stars)} stars: {choice.said}")
     faults = _faults_of(
         _learn(stars, choice.labels, _sizes_alone(stars)), choice.components, label_range, networks, with_doubts=True
     )
-    return replace(_scaled(faults, size), usual_chi2=usual, provenance=provenance)
+    return replace(_scaled(faults, sizes[0]), spread=sizes[1], usual_chi2=usual, provenance=provenance)
 
 
 # ------------------------------------------------------------------------------------------- what is learned from stars
@@ -138,11 +148,20 @@ def without_wild(stars: Residuals) -> Residuals:
 
 def _sizes_alone(stars: Residuals) -> tuple[np.ndarray, np.ndarray]:
     """Mean squares (n_pixel,) of offset and scatter, each star with parameters that the largest faults do not move."""
-    offset2, scatter2 = fault_sizes(stars.residual, stars.variance)
+    kind = _kinds(stars)
+    offset2, scatter2 = fault_sizes(stars.residual, stars.variance, None, kind)
     for _ in range(WEIGHED):
         hidden = Hidden(stars.slopes, 1.0 / (stars.variance + offset2 + scatter2), stars.n_label)
-        offset2, scatter2 = fault_sizes(stars.residual - hidden.fitted(stars.residual), stars.variance)
+        alone = stars.residual - hidden.fitted(stars.residual)
+        offset2, scatter2 = fault_sizes(alone, stars.variance, hidden.variance(), kind)
     return offset2, scatter2
+
+
+def _kinds(stars: Residuals) -> np.ndarray:
+    """(n_pixel,) 0 … KINDS - 1, by how much the labels change a pixel: where there are lines, there are faults."""
+    slopes = np.sqrt(np.einsum("npk,npk->k", stars.slopes[:, : stars.n_label], stars.slopes[:, : stars.n_label]))
+    edges = np.quantile(slopes, np.arange(1, KINDS) / KINDS)
+    return np.searchsorted(edges, slopes)
 
 
 def _learn(stars: Residuals, with_labels: bool, sizes: tuple[np.ndarray, np.ndarray]) -> _Learned:
@@ -156,10 +175,11 @@ def _learn(stars: Residuals, with_labels: bool, sizes: tuple[np.ndarray, np.ndar
         offset = _solved(hidden, share, residual, prior)
         alone = residual - hidden.fitted(residual - share @ offset)
         if not last:
-            offset2, scatter2 = fault_sizes(alone, stars.variance)
+            offset2, scatter2 = fault_sizes(alone, stars.variance, hidden.variance(), _kinds(stars))
     left = alone - share @ offset
-    left_scatter2 = scatter2 if len(basis) == 1 else fault_sizes(left, stars.variance)[1]
-    return _Learned(prior, offset, np.sqrt(left_scatter2), left, hidden, share, basis)
+    if len(basis) > 1:
+        scatter2 = fault_sizes(left, stars.variance, hidden.variance(), _kinds(stars))[1]
+    return _Learned(prior, offset, np.sqrt(scatter2), left, hidden, share, basis, stars.variance)
 
 
 def _basis(scaled: np.ndarray, with_labels: bool) -> np.ndarray:
@@ -220,9 +240,10 @@ def _doubts(learned: _Learned) -> tuple[np.ndarray, np.ndarray]:
 def _faults_of(
     learned: _Learned, n_component: int, label_range: np.ndarray, networks: str, with_doubts: bool = False
 ) -> ModelFaults:
-    components, scatter = _components(learned, n_component)
+    components, scatter, left = _components(learned, n_component)
     if with_doubts:
         error, doubt = _doubts(learned)
+        doubt *= np.sqrt(1.0 + 2.0 * _neighbours(learned).sum())
     else:
         error = np.sqrt(learned.prior / (1.0 + learned.prior * (learned.share.T**2 @ learned.hidden.weight)))
         doubt = np.zeros((0, *error.shape))
@@ -233,38 +254,48 @@ def _faults_of(
         basis=learned.basis,
         label_range=label_range,
         scatter=scatter,
-        correlation=_correlation(learned),
+        correlation=_correlation(learned.hidden.weight, scatter, left),
         components=components,
         usual_chi2=1.0,
+        spread=0.0,
         networks=networks,
     )
 
 
-def _components(learned: _Learned, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n, n_pixel) components of what is left of the stars, and the scatter (n_pixel,) beyond them."""
-    scatter = learned.scatter
+def _components(learned: _Learned, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(n, n_pixel) components of what is left of the stars, the scatter (n_pixel,) beyond them, and what they leave."""
+    scatter, left, weight = learned.scatter, learned.left, learned.hidden.weight
     if not n:
-        return np.zeros((0, len(scatter))), scatter
-    told = np.where(scatter > 0.0, scatter, 1.0)
-    star = scatter * learned.left * learned.hidden.weight  # in units of the scatter, as far as noise lets one see
+        return np.zeros((0, len(scatter))), scatter, left
+    star = scatter * left * weight  # in units of the scatter, as far as noise lets one see
     value, vector = np.linalg.eigh(star @ star.T / len(star))
     bulk = np.median(value)
     value, vector = value[::-1][:n], vector[:, ::-1][:, :n]
     size = np.sqrt(np.maximum(value - bulk, 0.0) / np.maximum(value, 1e-300))
-    components = told * (scatter > 0.0) * (vector.T @ star) / np.sqrt(len(star)) * size[:, None]
-    rest = scatter**2 - (components**2).sum(axis=0)
-    return components, np.sqrt(np.maximum(rest, 0.1 * scatter**2))
+    components = scatter * (vector.T @ star) / np.sqrt(len(star)) * size[:, None]
+    rest = np.empty_like(left)
+    for i, (one, own) in enumerate(zip(left, weight, strict=True)):
+        matrix = (components * own) @ components.T + np.eye(n)
+        rest[i] = one - np.linalg.solve(matrix, components @ (own * one)) @ components
+    return components, np.sqrt(fault_sizes(rest, learned.variance)[1]), rest
 
 
-def _correlation(learned: _Learned) -> np.ndarray:
-    """(MOST_LAG + 1,) of what is left of stars between pixels 0, 1, ... apart: 1, and never below 0."""
-    weight, left = learned.hidden.weight, learned.left
-    star = np.sqrt(weight) * left
-    share = learned.scatter**2 * weight  # of the variance that is no noise
-    both = [(star[:, : star.shape[1] - lag] * star[:, lag:]).sum() for lag in range(1, MOST_LAG + 1)]
-    root = np.sqrt(share)
-    full = [(root[:, : root.shape[1] - lag] * root[:, lag:]).sum() for lag in range(1, MOST_LAG + 1)]
-    found = np.divide(both, full, out=np.zeros(MOST_LAG), where=np.array(full) > 1e-3 * weight.size**0.5)
+def _neighbours(learned: _Learned) -> np.ndarray:
+    """(MOST_LAG,) correlations of the offset between pixels 1, 2, ... apart: lines have faults, not pixels."""
+    unit = learned.offset[0] / np.sqrt(np.maximum(learned.prior[0], 1e-300))
+    found = np.array([(unit[:-lag] * unit[lag:]).sum() for lag in range(1, MOST_LAG + 1)])
+    found /= max(float(unit @ unit), 1e-300)
+    return np.clip(np.where(np.cumprod(found > 0.0), found, 0.0), 0.0, 1.0)
+
+
+def _correlation(weight: np.ndarray, scatter: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """(MOST_LAG + 1,) of what is `left` of stars between pixels 0, 1, ... apart: 1, and never below 0."""
+    star, root = np.sqrt(weight) * left, np.sqrt(weight) * scatter  # the last one: the part that is no noise
+    n = weight.shape[1]
+    both = np.array([(star[:, : n - lag] * star[:, lag:]).sum() for lag in range(1, MOST_LAG + 1)])
+    full = np.array([(root[:, : n - lag] * root[:, lag:]).sum() for lag in range(1, MOST_LAG + 1)])
+    told = full > 3.0 * weight.size**0.5  # noise scatters the sums by the root of how many there are
+    found = np.divide(both, full, out=np.zeros(MOST_LAG), where=told)
     return np.append(1.0, np.clip(np.where(np.cumprod(found > 0.0), found, 0.0), 0.0, 1.0))
 
 
@@ -281,6 +312,7 @@ def _no_faults(stars: Residuals, label_range: np.ndarray, networks: str, provena
         correlation=np.append(1.0, np.zeros(MOST_LAG)),
         components=zero[:0],
         usual_chi2=1.0,
+        spread=0.0,
         networks=networks,
         provenance=provenance,
     )
@@ -309,8 +341,8 @@ def _folds(n: int) -> list[np.ndarray]:
     return [np.arange(n)[k::n_fold] for k in range(n_fold)]
 
 
-def _choose(stars: Residuals, say) -> tuple[_Choice, float, float, dict]:
-    """What is kept, the size of it, the usual chi2/dof, and gains in ln likelihood of stars held out."""
+def _choose(stars: Residuals, say) -> tuple[_Choice, tuple[float, float], float, dict]:
+    """What is kept, its size and how that spreads, the usual chi2/dof, gains in ln likelihood of stars held out."""
     n = len(stars)
     choices = [_Choice(True)]
     if n >= STARS_A_SLOPE * (1 + stars.scaled.shape[1]):
@@ -334,11 +366,24 @@ def _choose(stars: Residuals, say) -> tuple[_Choice, float, float, dict]:
         if gains[choice.said] > gains[best.said] + SURE:
             best = choice
     if gains[best.said] <= SURE or np.median(found[best][0] - nothing) <= 0.0:
-        return _Choice(False), 1.0, 1.0, gains
-    sized = [_judge_all(stars, folds, [_scaled(one, size) for one in parts[best]]) for size in SIZES]
-    j = int(np.argmax([values[0].sum() for values in sized]))
-    usual = max(float(np.quantile(sized[j][1], USUAL)), 1.0)
-    return best, SIZES[j], usual, gains
+        return _Choice(False), (1.0, 0.0), 1.0, gains
+    sized = np.array([_judge_all(stars, folds, [_scaled(one, size) for one in parts[best]]) for size in SIZES])
+    middle, spread = _middle_and_spread(sized[:, 0])
+    inside = np.abs(np.log(SIZES) - middle) <= WIDEST * spread + 0.5 * np.log(SIZES[1] / SIZES[0])
+    own = np.where(inside[:, None], sized[:, 0], -np.inf).argmax(axis=0)
+    usual = max(float(np.quantile(sized[own, 1, np.arange(n)], USUAL)), 1.0)
+    return best, (float(np.exp(middle)), spread), usual, gains
+
+
+def _middle_and_spread(chances: np.ndarray) -> tuple[float, float]:
+    """Of the logarithms of the stars' sizes, by ln likelihoods (n_size, n_star); of few stars it may be larger than
+    theirs, and what a star hardly tells is the middle.
+    """
+    log_size = np.log(SIZES)
+    middle = float(log_size[chances.sum(axis=1).argmax()])
+    own = log_size[(chances - 0.5 * ((log_size - middle) / TYPICAL)[:, None] ** 2).argmax(axis=0)]
+    square = ((own - middle) ** 2).sum() + PSEUDO * TYPICAL**2
+    return middle, float(np.sqrt(square / (len(own) - 1 + PSEUDO)))
 
 
 def _judge_all(stars: Residuals, folds: list[np.ndarray], parts: list[ModelFaults]) -> np.ndarray:
@@ -371,6 +416,6 @@ def _judge(stars: Residuals, i: int, at: AtStar | None) -> tuple[float, float]:
 
 
 def _scaled(faults: ModelFaults, size: float) -> ModelFaults:
-    """All that is uncertain, times `size`; the offsets stay, whose amplitude each star tells."""
-    names = ("offset_error", "doubt", "scatter", "components")
+    """All that no amplitude tells, times `size`: offsets and components stay."""
+    names = ("offset_error", "doubt", "scatter")
     return replace(faults, **{name: size * getattr(faults, name) for name in names})

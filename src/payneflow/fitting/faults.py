@@ -23,18 +23,27 @@ from payneflow.network import Networks
 from payneflow.stored_arrays import Array, Arrays, FileOf
 
 MOST_LAG = 8  # pixels over which the scatter's correlation is known
+WIDEST = 2.0  # spreads of the size of faults that a star may have; beyond it is no ordinary star
+STEPS = np.linspace(-1.0, 1.0, 41)  # of WIDEST spreads, among which a star's own size is looked for
 
 
 @dataclass(frozen=True, eq=False)
 class AtStar:
     """Faults at the labels of one star: `offset` (n_pixel,), `variance` (n_pixel,), of which `scatter` (n_pixel,)^2
-    is correlated between neighbours, and `together` (n_vector, n_pixel), each with an amplitude of normal width 1.
+    is correlated between neighbours, and `together` (n_vector, n_pixel), each with an amplitude of normal width 1, of
+    which the first `n_doubt` are doubts.
     """
 
     offset: np.ndarray
     variance: np.ndarray
     scatter: np.ndarray
     together: np.ndarray
+    n_doubt: int
+
+    def times(self, size: float) -> "AtStar":
+        """The same with all that no amplitude tells so many times as large."""
+        vectors = np.where(np.arange(len(self.together))[:, None] < self.n_doubt, size, 1.0) * self.together
+        return AtStar(self.offset, size**2 * self.variance, size * self.scatter, vectors, self.n_doubt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +66,8 @@ class ModelFaults:
     them times `basis` (n_basis, 1 + n_label) applied to 1 and its scaled labels, taken within `label_range`
     (2, n_label), those of the stars that were learned from. `scatter` (n_pixel,), `correlation` (MOST_LAG + 1,) between
     pixels 0, 1, ... apart, `components` (n_component, n_pixel). `usual_chi2`: what chi2/dof of an ordinary star may be.
+    `spread`: of the logarithm of how large the faults of a star are, relative to what is said here; a star has the size
+    within WIDEST of it that makes its spectrum most likely.
     `mask`: pixels with larger faults take no part in fits. `correct`: the offset is subtracted; else it is an
     error of unknown sign and size, up to about itself, which each star tells. `provenance`: how it was learned.
     """
@@ -70,6 +81,7 @@ class ModelFaults:
     correlation: np.ndarray
     components: np.ndarray
     usual_chi2: float
+    spread: float
     networks: str
     provenance: dict = field(default_factory=dict)
     mask: float = np.inf
@@ -89,7 +101,7 @@ class ModelFaults:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what was learned and how it is used, in hexadecimal."""
-        total = hashlib.sha256(f"{self.networks} {self.mask} {self.correct} {self.usual_chi2}".encode())
+        total = hashlib.sha256(f"{self.networks} {self.mask} {self.correct} {self.usual_chi2} {self.spread}".encode())
         for array in _LEARNED:
             total.update(np.ascontiguousarray(getattr(self, array), dtype=float))
         return total.hexdigest()
@@ -104,7 +116,17 @@ class ModelFaults:
         together = np.concatenate([doubt, self.components])
         if not self.correct:
             together = np.concatenate([together, offset[None]])
-        return AtStar(offset if self.correct else np.zeros_like(offset), variance, self.scatter, together)
+        offset = offset if self.correct else np.zeros_like(offset)
+        return AtStar(offset, variance, self.scatter, together, len(doubt))
+
+    def own_size(self, square: np.ndarray, noise: np.ndarray, faults: np.ndarray) -> float:
+        """How large the faults of a star are that has these squares of its residual (n,), variances of its noise (n,)
+        and of faults (n,), of size 1.
+        """
+        sizes = np.exp(WIDEST * self.spread * STEPS)
+        total = noise + sizes[:, None] ** 2 * faults
+        chance = -0.5 * (np.log(total) + square / total).sum(axis=1) - 0.5 * (WIDEST * STEPS) ** 2
+        return float(sizes[chance.argmax()])
 
     def check(self, networks: Networks) -> None:
         """Raise CalibrationError unless these are the faults of `networks`."""
@@ -151,6 +173,7 @@ _FILE = FileOf(
         _numbers("correlation", (MOST_LAG + 1,)),
         _numbers("components", ("n_component", "n_pixel")),
         _numbers("usual_chi2", (), 1.0),
+        _numbers("spread", (), 0.0),
         Array("networks", "U"),
         Array("provenance", "U", json=True),
     ),
@@ -161,7 +184,7 @@ _FILE = FileOf(
 def write_faults(faults: ModelFaults, path: str | Path) -> None:
     """Write faults (npz), whole or not at all; how fits are to use them is not part of the file."""
     arrays = {key: getattr(faults, key) for key in _LEARNED}
-    told = {"usual_chi2": np.array(faults.usual_chi2), "networks": np.array(faults.networks)}
+    told = {key: np.array(getattr(faults, key)) for key in ("usual_chi2", "spread", "networks")}
     _FILE.write(path, {**arrays, **told, "provenance": np.array(json.dumps(faults.provenance, sort_keys=True))})
 
 
@@ -174,6 +197,7 @@ def read_faults(path: str | Path) -> ModelFaults:
     return ModelFaults(
         **{key: stored[key] for key in _LEARNED},
         usual_chi2=float(stored["usual_chi2"]),
+        spread=float(stored["spread"]),
         networks=str(stored["networks"]),
         provenance=json.loads(str(stored["provenance"])),
     )
