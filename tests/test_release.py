@@ -24,7 +24,7 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 CONSTRAINTS = ROOT / "envs/constraints.txt"
 PINS = dict(line.split("==") for line in CONSTRAINTS.read_text().splitlines() if not line.startswith("#"))
 PINNED = {canonicalize_name(name): version for name, version in PINS.items()}
-HERE = {canonicalize_name(one.metadata["Name"]): one for one in distributions()}
+HERE = {canonicalize_name(one.metadata["Name"]): one for one in reversed([*distributions()])}
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"  # whose wheels are installed here
 # Pins without a wheel: pure Python, and one that Python 3.14 needs a compiler for. docs/install.md says so.
 NO_WHEEL = {"connection_pool": PYTHONS, "immutables": ["3.14"]}
