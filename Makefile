@@ -53,7 +53,7 @@ theano: $(THEANO_STAMP)  ## the published trainer in Theano beside ours: are the
 	@$(THEANO_BIN)/python benchmarks/theano_speed.py
 
 clean:  ## remove all that was made here: results, .venv, caches
-	rm -rf .venv .venv-theano .snakemake .pytest_cache .hypothesis .ruff_cache results build src/payneflow.egg-info
+	rm -rf .venv .venv-theano .snakemake .pytest_cache .hypothesis .ruff_cache results build dist src/payneflow.egg-info
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The Python to build .venv with: the first of these that runs and is new enough.

@@ -14,6 +14,7 @@ import pytest
 from conftest import PATIENCE, ROOT
 
 from payneflow import __version__
+from payneflow.fitting import read_results
 from payneflow.run.new_run import DEMO, WORKFLOW
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -71,7 +72,7 @@ def test_the_wheel_says_what_it_is(built):
 def elsewhere(built, tmp_path_factory) -> Path:
     """An environment with the wheel, all it depends on being that of this one; nothing of it knows the checkout.
 
-    Machine code is that of the checkout, of the same sources: no kernel is compiled for both.
+    What Python and numba have compiled is that of the checkout, of the same sources: nothing is compiled for both.
     """
     place = tmp_path_factory.mktemp("elsewhere") / "venv"
     venv.create(place, symlinks=True)
@@ -81,16 +82,18 @@ def elsewhere(built, tmp_path_factory) -> Path:
     wheel = built / f"payneflow-{__version__}-py3-none-any.whl"
     command = [sys.executable, "-m", "pip", "--python", place / "bin/python", "install", "--quiet", "--no-index"]
     run([*command, "--no-deps", "--no-compile", "--ignore-installed", wheel], place)
-    for folder in {path.parent for path in (ROOT / "src/payneflow").rglob("*.py")}:
-        machine_code = folder / "__pycache__"
-        machine_code.mkdir(exist_ok=True)
-        (packages / machine_code.relative_to(ROOT / "src")).symlink_to(machine_code)
+    for source in (ROOT / "src/payneflow").rglob("*.py"):
+        installed, compiled = packages / source.relative_to(ROOT / "src"), source.with_name("__pycache__")
+        os.utime(installed, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))  # what Python compares
+        compiled.mkdir(exist_ok=True)
+        if not installed.with_name("__pycache__").exists():
+            installed.with_name("__pycache__").symlink_to(compiled)
     return place / "bin"
 
 
 def run(command, directory) -> str:
     outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    outside |= {"PYTHONDONTWRITEBYTECODE": "1", "XDG_CACHE_HOME": str(directory / "cache")}
+    outside["XDG_CACHE_HOME"] = str(directory / "cache")
     done = subprocess.run(command, cwd=directory, env=outside, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -103,9 +106,8 @@ def test_init_and_a_run_where_there_is_no_checkout(elsewhere, tmp_path):
     said = run([elsewhere / "payneflow", "init", stars, "--demo"], tmp_path)
     assert f"cd '{stars}'" in said
     assert "Teff" in run([elsewhere / "payneflow", "check", "resources/hband_grid.npz"], stars)
-    few = ["--config", 'pixels="1000:1008"']
+    few = ["--config", 'pixels="1000:1008"', "fit={calibrate: false}"]
     snakemake = [elsewhere / "python", "-m", "snakemake", "--workflow-profile", "workflow/profiles/default", *few]
     assert "train_chunk" in run([*snakemake, "--snakefile", "workflow/Snakefile", "--dry-run"], stars)
-    results = ["results/fits.ecsv", "results/figures/fitting_results.png"]
-    run([*snakemake, "--", *results], stars)
-    assert all((stars / name).stat().st_size > 1000 for name in results)
+    run([*snakemake, "--", "results/fits.fits"], stars)
+    assert len(read_results(stars / "results/fits.ecsv")) == 160, "as many as the test set has"
