@@ -5,8 +5,8 @@
 Stars are spectra of the networks with noise of S/N 100, their lines altered: 3 % of the pixels by up to 0.15 of the
 flux, in all stars alike (`constant`), with a size that goes with the first label (`labels`), or not at all (`none`).
 Velocity and continuum are fitted. Prints what was learned, and of the stars that it was not learned from: pulls (robust
-width / standard deviation) of labels and velocity, median quoted errors, chi2/dof, how many are flagged, and the time of a fit, without and
-with the faults.
+width / standard deviation) of labels and velocity, median quoted errors, chi2/dof, how many are flagged, and the time
+of a fit, without and with the faults.
 """
 
 import argparse
@@ -68,7 +68,8 @@ def judge(networks, truth: np.ndarray, flux: np.ndarray, faults) -> str:
     errors = ", ".join(f"{np.median(fits[f'{name}_error']):.2g}" for name in of_labels)
     low, middle, high = np.percentile(fits["chi2"] / fits["dof"], [5, 50, 95])
     flagged = np.mean((fits["flags"] & FitFlag.MODEL_MISMATCH) > 0)
-    return f"{shown}; errors {errors}; chi2/dof {low:.2f}, {middle:.2f}, {high:.2f}; flagged {flagged:.0%}; {seconds:.2f} s a fit"
+    of_all = f"chi2/dof {low:.2f}, {middle:.2f}, {high:.2f}; flagged {flagged:.0%}; {seconds:.2f} s a fit"
+    return f"{shown}; errors {errors}; {of_all}"
 
 
 def main() -> None:
