@@ -16,6 +16,7 @@ from payneflow.explore.moves import moves_of
 from payneflow.explore.packed import columns_in_bytes, packed, quantised, rounded
 from payneflow.explore.weights import ALLOWED, packed_weights
 from payneflow.explore.write import SCRIPTS, joined_scripts, write_page
+from payneflow.grid import Split
 from payneflow.run.contents import facts_of
 
 KINDS = ("logistic", "linear", "uneven", "whole")
@@ -206,6 +207,17 @@ def test_label_errors_say_where_the_training_spectra_lie_only_of_their_networks(
     assert "others: those of other networks than" in capsys.readouterr().err
     assert cli.main(command[:-1]) == 0
     assert "Where the training spectra lie is not known" in capsys.readouterr().out
+
+
+def test_networks_that_hold_all_their_training_labels_say_where_these_lie(tmp_path, networks):
+    labels = np.random.default_rng(0).uniform(networks.x_min, networks.x_max, (50, 3))
+    known = replace(networks, hull=labels, split=Split("alternate", np.arange(100) % 2 == 0))
+    write_page(known, tmp_path / "page.html", name="n")
+    found = unpacked(facts_in(tmp_path / "page.html")["training"]["scaled"])
+    assert found == pytest.approx(networks.scaler.scale(labels), abs=1e-7)
+    some = replace(known, hull=labels[:20])  # corners of the hull alone: the nearest training spectrum is unknown
+    write_page(some, tmp_path / "page.html", name="n")
+    assert facts_in(tmp_path / "page.html")["training"] is None
 
 
 def test_pixels_too_far_apart_are_not_moved(tmp_path, networks):

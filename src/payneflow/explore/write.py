@@ -44,9 +44,9 @@ def write_page(
     """Write the page of `networks` to `path`, whole or not at all.
 
     `name`: what they are called in it. `grid`: that they were trained on. `training` (n, n_label): scaled labels of the
-    training spectra, where the grid is not given. `record`: the training record. `best_fits`: best-fit spectra (npz, of
-    `payneflow fit --best-fits`). Raises NetworkFileError where the networks are of a kind that no page can evaluate,
-    or of another grid, and PayneflowError where a file is not of these networks.
+    training spectra, where the grid is not given; None: what the networks know of them. `record`: the training record.
+    `best_fits`: best-fit spectra (npz, of `payneflow fit --best-fits`). Raises NetworkFileError where the networks are
+    of a kind that no page can evaluate, or of another grid, and PayneflowError where a file is not of these networks.
     """
     stars: list[Stars] = []
     if best_fits is not None:
@@ -55,6 +55,8 @@ def write_page(
         networks.split_of(grid)
         training = networks.scaler.scale(grid.labels[grid.split.training])
         stars.append(test_stars(networks, grid))
+    elif training is None:
+        training = _all_training_labels(networks)
     facts = facts_of(
         networks, name, training, grid, None if record is None else read_record_of(networks, record), stars
     )
@@ -66,6 +68,13 @@ def write_page(
     if len(whole) > BUDGET:
         notes += (f"the page has {len(whole) / 1e6:.1f} MB, more than {BUDGET / 1e6:.0f}: browsers open it slowly",)
     return Page(len(whole), facts["bits"], facts["error"], notes)
+
+
+def _all_training_labels(networks: Networks) -> np.ndarray | None:
+    """Scaled training labels (n, n_label), where the networks' hull has them all; None where it has not."""
+    hull, split = networks.hull, networks.split
+    every = hull is not None and split is not None and len(hull) == np.count_nonzero(split.trains)
+    return networks.scaler.scale(hull) if every else None
 
 
 def page_of(facts: dict, networks: str, grid: str) -> str:

@@ -273,7 +273,7 @@ class Page {
     const width = this.moves.fwhm ? this.moves.fwhm.value : 0;
     if (this.moves.fwhm && facts.resolution) {
       const resolution = 1 / Math.sqrt(facts.resolution ** -2 + (width / C_KM_S) ** 2);
-      this.moves.fwhm.row.querySelector("small").textContent = `R = ${resolution.toFixed(0)}; of the grid ${facts.resolution.toFixed(0)}`;
+      this.moves.fwhm.row.querySelector("small").textContent = `R ${resolution.toFixed(0)} (grid ${facts.resolution.toFixed(0)})`;
     }
   }
 
