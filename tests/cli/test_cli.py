@@ -317,3 +317,9 @@ def test_an_input_is_not_overwritten(tmp_path, capsys):
     assert "grid.npz: an input of this command, which it would overwrite" in capsys.readouterr().err
     assert cli.main(["gather", str(grid), "--network", str(tmp_path / "n"), "--record", str(grid)]) == 2
     assert grid.read_bytes() == before and not (tmp_path / "n").exists()
+    windows = tmp_path / "w.ecsv"
+    windows.write_text("label start end use frame\n")
+    random_networks(20).write(tmp_path / "n.npz")
+    fits = ["fit", str(tmp_path / "n.npz"), str(grid), "--uncertainty", "none", "--output", str(tmp_path / "w")]
+    assert cli.main([*fits, "--windows", str(windows)]) == 2
+    assert "w.ecsv: an input of this command, which it would overwrite" in capsys.readouterr().err

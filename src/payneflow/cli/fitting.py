@@ -24,7 +24,7 @@ def calibrate(given: argparse.Namespace) -> None:
     from payneflow.network import read_networks
     from payneflow.progress import Counter
 
-    check_outputs([given.output], [given.network, given.grid])
+    check_outputs([given.output], [given.network, given.grid, given.windows])
     networks = read_networks(given.network)
     grid = networks.read_grid(given.grid, options.grid_keys_of(given))
     counter = Counter(len(grid.labels), "spectra fitted")
@@ -58,7 +58,8 @@ def fit(given: argparse.Namespace) -> None:
 
     _check_parquet(given)
     given.network, *given.files = _inputs_of_fit(given)
-    check_outputs(_outputs_of_fit(given), [given.network, given.grid, given.label_errors, given.mismatch])
+    inputs = [given.network, given.grid, given.label_errors, given.mismatch, given.windows]
+    check_outputs(_outputs_of_fit(given), inputs)
     if bool(given.grid) == bool(given.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
     settings = _fit_settings_of(given)
