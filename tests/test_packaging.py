@@ -36,7 +36,9 @@ def test_the_wheel_is_told_to_take_what_init_writes():
 
 
 def test_the_wheel_holds_the_very_files_of_the_checkout(built):
-    expected = {f"payneflow/{one.relative_to(ROOT / 'src/payneflow')}": one for one in (ROOT / "src").rglob("*.py")}
+    package = ROOT / "src/payneflow"
+    own = [*package.rglob("*.py"), *(one for one in (package / "explore/page").rglob("*") if one.is_file())]
+    expected = {f"payneflow/{one.relative_to(package)}": one for one in own}
     for name, place in IN_THE_WHEEL.items():
         source = ROOT / name
         files = [one for one in source.rglob("*") if one.is_file()] if source.is_dir() else [source]

@@ -12,6 +12,7 @@ from smooth_stars import networks, stars  # noqa: F401 - fixtures
 from payneflow import cli, fit_spectra
 from payneflow.errors import SettingsError
 from payneflow.fitting import FitSettings, Pieces, fit_stars, read_results, results_text, write_results
+from payneflow.fitting.data_groups import groups_of
 from payneflow.fitting.engine.shift import to_places, to_velocity
 from payneflow.fitting.fit import search_spectra
 from payneflow.fitting.gather import gather_fits
@@ -154,7 +155,7 @@ def test_label_errors_move_draws_as_they_move_the_table(networks, stars):
     settings = FitSettings()
     fits = search_spectra(networks, flux[:1], error[:1], settings=settings)
     quality = quality_of(networks, settings, fits)
-    given = networks, settings, fits, quality, flux[:1], error[:1], None, [(None, None)]
+    given = networks, settings, fits, quality, flux[:1], error[:1], groups_of(None, None, *flux[:1].shape)
     quality.beyond = BeyondNoise(np.ones((1, 3)), np.zeros((1, 3)), np.zeros((1, 3, 3)))
     ((_, plain),) = draws_of(*given)
     correction, share = np.array([[0.01, -0.02, 0.0]]), np.array([[0.25, 1.0, 0.81]])
