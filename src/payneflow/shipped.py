@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from payneflow.errors import NetworkFileError
 
-# Of a wheel the files lie inside the package (pyproject.toml), of a checkout at its top
-_PLACES = tuple(top / "resources" for top in (Path(__file__).parent / "checkout", Path(__file__).parents[2]))
+PACKAGE = Path(__file__).parent
+IN_A_WHEEL = PACKAGE / "checkout"  # what pyproject.toml takes into a wheel of a checkout's top (`force-include`)
 
 
 class Shipped(NamedTuple):
@@ -33,11 +33,16 @@ def shipped(name: str) -> Shipped:
             f"{name!r}: no networks of this name come with payneflow, expected {', '.join(_FILES)}. Other networks are "
             "given by the path of their file."
         )
-    for place in _PLACES:
-        found = Shipped(*(place / file for file in _FILES[name]))
-        if all(path.is_file() for path in found):
-            return found
+    place = top_of_checkout() / "resources"
+    found = Shipped(*(place / file for file in _FILES[name]))
+    if all(path.is_file() for path in found):
+        return found
     raise NetworkFileError(
-        f"the files of the networks {name} are not there: {' and '.join(_FILES[name])} were looked for in "
-        f"{' and '.join(map(str, _PLACES))}. Install payneflow again."
+        f"the files of the networks {name} are not there: {' and '.join(_FILES[name])} were looked for in {place}. "
+        "Install payneflow again."
     )
+
+
+def top_of_checkout() -> Path:
+    """Where the files lie that a checkout has at its top, or that a wheel has of it."""
+    return IN_A_WHEEL if IN_A_WHEEL.is_dir() else PACKAGE.parents[1]

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from payneflow import __version__, cli
+from payneflow import __version__, cli, shipped
 from payneflow.errors import PayneflowError
 from payneflow.files import whole_file
 from payneflow.run import new_run
@@ -126,7 +126,7 @@ def test_a_file_system_without_links_is_said_and_leaves_nothing_behind(tmp_path,
 
 
 def test_an_installation_that_lacks_a_file_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(new_run, "IN_A_WHEEL", tmp_path)
+    monkeypatch.setattr(shipped, "IN_A_WHEEL", tmp_path)
     with pytest.raises(PayneflowError, match=r"config.yaml: missing from this installation"):
         write_run(tmp_path / "stars")
     assert names_in(tmp_path) == []

@@ -30,9 +30,8 @@ def groups_of(wavelength: np.ndarray | None, resolution, n: int, n_data: int) ->
     `wavelength`: None, (n_data,), or (n, n_data) with NaN after a spectrum's last pixel. `resolution`: as in
     `fit_spectra`. Raises SpectraError where its shape does not fit.
     """
-    own = [(resolution, np.arange(n))] if resolution is None or np.ndim(resolution) == 0 else None
-    if own is None:
-        own = _by_resolution(np.asarray(resolution, dtype=float), n, n_data)
+    resolution = checked_resolution(resolution, n, n_data)
+    own = [(resolution, np.arange(n))] if np.ndim(resolution) == 0 else _by_resolution(resolution, n, n_data)
     if wavelength is None or wavelength.ndim == 1:
         return [Group(wavelength, one, rows, n_data) for one, rows in own]
     groups = []
@@ -44,14 +43,22 @@ def groups_of(wavelength: np.ndarray | None, resolution, n: int, n_data: int) ->
     return groups
 
 
+def checked_resolution(resolution, n: int, n_data: int) -> np.ndarray | float | None:
+    """A number or None as it is, else an array of n spectra of n_data pixels; SpectraError where its shape is none."""
+    if np.ndim(resolution) == 0:
+        return resolution
+    given = np.asarray(resolution, dtype=float)
+    if given.shape not in ((n_data,), (n, 1), (n, n_data)):
+        raise SpectraError(
+            f"resolution has shape {given.shape}, expected one number, ({n_data},), ({n}, 1) or ({n}, {n_data})."
+        )
+    return given
+
+
 def _by_resolution(given: np.ndarray, n: int, n_data: int) -> list[tuple[np.ndarray | float, np.ndarray]]:
     """Each resolution, a number or (n_data,), and the rows that have it."""
     if given.shape == (n_data,):
         return [(given, np.arange(n))]
-    if given.shape not in ((n, 1), (n, n_data)):
-        raise SpectraError(
-            f"resolution has shape {given.shape}, expected one number, ({n_data},), ({n}, 1) or ({n}, {n_data})."
-        )
     own, which = np.unique(given, axis=0, return_inverse=True)
     which = np.ravel(which)
     return [(row[0] if given.shape[1] == 1 else row, np.flatnonzero(which == k)) for k, row in enumerate(own)]

@@ -22,7 +22,7 @@ from payneflow.fitting.model import SpectralModel
 from payneflow.fitting.own_data import shares_of
 from payneflow.fitting.pairs import Pairs, PairSearch, candidates
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
-from payneflow.fitting.posterior import check_emcee, posteriors_of
+from payneflow.fitting.posterior import check_emcee, draws_of, posteriors_of
 from payneflow.fitting.quality import Fits, Windowed, quality_of
 from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FitSettings
@@ -128,7 +128,8 @@ def fit_spectra(
         axis = checked_axis(wavelength, np.shape(flux))
         data = checked_flux(networks, flux, flux_error, axis)
         groups = groups_of(axis, resolution, *data[0].shape)
-        posteriors = posteriors_of(networks, settings, fits, quality, *data, groups, processes, progress)
+        draws = draws_of(networks, settings, fits, quality, *data, groups, processes)
+        posteriors = posteriors_of(networks, settings, len(fits.chi2), draws, progress)
     table = results_table(networks, settings, fits, quality, _numbers_of_pixels(flux, wavelength), pairs, posteriors)
     table.meta["errors"] = "formal" if label_errors is None else "calibrated"
     if spectrum is not None:

@@ -9,8 +9,6 @@ from payneflow.fitting.engine.widths import to_width
 from payneflow.fitting.model import SpectralModel
 from payneflow.fitting.parameters import Parameters
 
-STEP_OF_LABEL, STEP_OF_PLACE = 1e-4, 1e-2  # of finite differences: scaled labels; places of shifts and widths
-
 
 @dataclass(frozen=True, eq=False)
 class Linearised:
@@ -27,13 +25,8 @@ class Linearised:
 def linearised(model: SpectralModel, parameters: Parameters, x: np.ndarray) -> Linearised:
     """At the vector x (n_parameter,) that a search moves: scaled labels, widths and the shift in places."""
     flux, variance, inside = model.at(*in_units(model, parameters, x))
-    slopes = np.zeros((len(flux), int(parameters.free.sum())))
-    steps = np.where(np.arange(len(x)) < parameters.layout.n_label, STEP_OF_LABEL, STEP_OF_PLACE)
-    for column, p in enumerate(np.flatnonzero(parameters.free)):
-        moved = x.copy()
-        moved[p] += steps[p]
-        slopes[:, column] = (model.at(*in_units(model, parameters, moved))[0] - flux) / steps[p]
-    return Linearised(flux, variance, inside, slopes)
+    slopes = model.linearised(x)[1][parameters.free]
+    return Linearised(flux, variance, inside, slopes.T)
 
 
 def in_units(model: SpectralModel, parameters: Parameters, x: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

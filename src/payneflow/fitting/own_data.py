@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from payneflow.errors import SpectraError
 from payneflow.fitting.broadening import LineBroadening, own_instruments, to_places_of_width
+from payneflow.fitting.data_groups import checked_resolution
 from payneflow.fitting.engine.contract import FitEngine
 from payneflow.fitting.engine.data_axis import number_of_pixels
 from payneflow.fitting.engine.emulator import emulator_of
@@ -43,21 +43,17 @@ def shares_of(
     `resolution`: as in `fit_spectra`. Raises SpectraError where no spectrum has a pixel in common with the networks,
     and SettingsError as `LineBroadening.of` does.
     """
-    given = None if resolution is None else np.asarray(resolution, dtype=float)
     n_data = len(networks.wavelength) if wavelength is None else wavelength.shape[-1]
     own_axes = wavelength is not None and wavelength.ndim == 2
-    if given is not None and given.ndim and given.shape not in ((n_data,), (n, 1), (n, n_data)):
-        raise SpectraError(
-            f"resolution has shape {given.shape}, expected one number, ({n_data},), ({n}, 1) or ({n}, {n_data})."
-        )
-    if given is not None and given.ndim == 1 and own_axes:
+    given = checked_resolution(resolution, n, n_data)
+    if np.ndim(given) == 1 and own_axes:
         given = np.broadcast_to(given, (n, n_data))
-    if not own_axes and (given is None or given.ndim < 2):
+    if not own_axes and np.ndim(given) < 2:
         return [Share(engine_for(networks, settings, wavelength, own_start, resolution), None, {})]
     if own_axes:
         _check_in_common(wavelength, networks.wavelength)
     axis, own = (n_data, {"wavelength": wavelength}) if own_axes else (wavelength, {})
-    if given is None or given.ndim == 0:
+    if np.ndim(given) == 0:
         broadening = LineBroadening.of(networks, settings, None, None if given is None else float(given))
         return [Share(OwnEngine(networks, settings, axis, own_start, broadening), None, own)]
     star = LineBroadening.of_star(networks, settings)

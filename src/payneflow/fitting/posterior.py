@@ -11,7 +11,7 @@ of the label errors, and by a draw of the covariance that they and a mismatch ad
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import lgamma
@@ -86,25 +86,16 @@ def check_emcee() -> None:
 def posteriors_of(
     networks: PixelNetworks,
     settings: FitSettings,
-    fits: Fits,
-    quality: Quality,
-    flux: np.ndarray,
-    flux_error: np.ndarray,
-    groups: list[Group],
-    processes: int = 1,
+    n: int,
+    draws_of_each: Iterable[tuple[int, Draws | None]],
     progress: Callable[[int], None] | None = None,
 ) -> Posteriors:
-    """The posteriors of fits of flux (n, n_data), summed up.
-
-    `flux`, `flux_error`: checked. `groups`: all spectra, as `groups_of` gives them. The random numbers of a spectrum
-    depend on `settings.posterior_seed` and on its flux and errors alone.
-    """
-    parameters, n = Parameters.of(networks, settings), len(fits.chi2)
+    """The posteriors of n fits, summed up from their draws, as `draws_of` gives them."""
+    parameters = Parameters.of(networks, settings)
     percentiles = np.full((n, len(PERCENTILES), parameters.layout.n), np.nan)
     ess, sampled = np.zeros(n), np.zeros(n, dtype=bool)
     shares = np.array([*PERCENTILES.values()]) / 100.0
-    given = networks, settings, fits, quality, flux, flux_error, groups, processes
-    for done, (i, draws) in enumerate(draws_of(*given), start=1):
+    for done, (i, draws) in enumerate(draws_of_each, start=1):
         if draws is not None:
             percentiles[i], ess[i], sampled[i] = draws.quantiles(shares), draws.ess, draws.sampled
         if progress:
@@ -122,7 +113,11 @@ def draws_of(
     groups: list[Group],
     processes: int = 1,
 ) -> Iterator[tuple[int, Draws | None]]:
-    """The number of each fit and its draws, None where it failed; arguments as those of `posteriors_of`."""
+    """The number of each fit of flux (n, n_data) and its draws, None where it failed.
+
+    `flux`, `flux_error`: checked. `groups`: all spectra, as `groups_of` gives them. The random numbers of a spectrum
+    depend on `settings.posterior_seed` and on its flux and errors alone.
+    """
     shares = in_shares(networks, flux, flux_error)
     for group in groups:
         engine = LikelihoodEngine(networks_of_shares(networks), settings, group.wavelength, group.resolution)

@@ -15,9 +15,7 @@ from pathlib import Path
 from payneflow import __version__
 from payneflow.errors import PayneflowError
 from payneflow.files import whole_file
-
-PACKAGE = Path(__file__).parents[1]
-IN_A_WHEEL = PACKAGE / "checkout"
+from payneflow.shipped import top_of_checkout
 
 # The Snakefile last: a directory that has it has all the others.
 WORKFLOW = ("config.yaml", "workflow", "envs/payneflow.yaml", "envs/theano.yaml", "Snakefile")
@@ -66,7 +64,7 @@ def _sources(demo: bool) -> dict[str, Path]:
 
     Raises PayneflowError where the installation lacks some.
     """
-    top = IN_A_WHEEL if IN_A_WHEEL.is_dir() else PACKAGE.parents[1]
+    top = top_of_checkout()
     found = {}
     for name in (*DEMO, *WORKFLOW) if demo else WORKFLOW:
         place = top / name
