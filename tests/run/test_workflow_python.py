@@ -76,6 +76,12 @@ def test_what_is_done_without_being_asked_can_be_left_out():
     assert workflow.fit_options(fit).startswith("--no-emulator-error --no-pairs ")
 
 
+def test_a_posterior_is_asked_of_fits_and_not_of_a_calibration():
+    fit = {**CONFIG["fit"], "posterior": True}
+    assert workflow.spectra_options(fit) == f"{workflow.fit_options(fit)} --posterior"
+    assert "posterior" not in workflow.fit_options(fit)
+
+
 def test_a_layout_becomes_options_that_mean_the_same():
     layout = {**CONFIG["fit"]["layout"], "format": "mwmVisit", "hdu": "BOSS/LCO", "mask_bits": [1, 2]}
     assert workflow.layout_options(layout).startswith(
@@ -213,14 +219,15 @@ def test_observed_spectra_have_no_figure_of_true_labels():
     }
 
 
-def test_parquet_without_pyarrow_is_refused_before_anything_runs(monkeypatch):
-    asked = {**CONFIG["fit"], "parquet": True}
-    workflow.check_parquet(asked, with_conda=False)
+@pytest.mark.parametrize(("name", "package"), [("parquet", "pyarrow"), ("posterior", "emcee")])
+def test_an_extra_that_is_missing_is_refused_before_anything_runs(monkeypatch, name, package):
+    asked = {**CONFIG["fit"], name: True}
+    workflow.check_extras(asked, with_conda=False)
     monkeypatch.setattr(workflow, "find_spec", {}.get)
-    workflow.check_parquet(CONFIG["fit"], with_conda=False)
-    workflow.check_parquet(asked, with_conda=True)
-    with pytest.raises(SettingsError, match=r"fit.parquet is true, but pyarrow.*pip install 'payneflow\[parquet\]'"):
-        workflow.check_parquet(asked, with_conda=False)
+    workflow.check_extras(CONFIG["fit"], with_conda=False)
+    workflow.check_extras(asked, with_conda=True)
+    with pytest.raises(SettingsError, match=rf"fit.{name} is true, but {package}.*pip install 'payneflow\[{name}\]'"):
+        workflow.check_extras(asked, with_conda=False)
 
 
 def test_the_last_words_of_a_run_that_failed_say_so(tmp_path):

@@ -75,7 +75,7 @@ rule fit_spectra:
     params:
         grid=lambda wildcards, resources: run.grid_of_fit(config, SHARDS[wildcards.shard]),
         source=lambda wildcards: run.source_options(config, SHARDS[wildcards.shard]),
-        fit=lambda wildcards: run.fit_options(config["fit"]),
+        fit=lambda wildcards: run.spectra_options(config["fit"]),
         errors=["--label-errors", RESULTS / "label_errors.npz"] if config["fit"]["calibrate"] else [],
         output=lambda wildcards: RESULTS / "fits" / wildcards.shard,
     message:

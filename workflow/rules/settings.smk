@@ -66,7 +66,7 @@ try:
             config["pixels"],
         )
         run.check_other_wavelengths(config, SHARDS)
-        run.check_parquet(config["fit"], WITH_CONDA)
+        run.check_extras(config["fit"], WITH_CONDA)
     ENVIRONMENT = run.environment_of(config["trainer"], RESULTS, None if WITH_CONDA else CHECKOUT)
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None

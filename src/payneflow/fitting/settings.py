@@ -84,9 +84,7 @@ class FitSettings:
     emulator_error: bool = setting(True, "add the networks' own error to the errors of the pixels")
     pairs: bool = setting(True, "look for a second star in fits with a velocity: DOUBLE_LINED, RV1, RV2, light_ratio")
     posterior: bool = setting(
-        False,
-        "also draw from the posterior of each spectrum, and give its percentiles: a hundred times the time of a fit",
-        in_config=False,
+        False, "also draw from the posterior, for its percentiles; a hundred times the time of a fit"
     )
     posterior_seed: int = setting(0, "seed of the draws from the posterior", ge=0, in_config=False)
     most_iterations: int = setting(

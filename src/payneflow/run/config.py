@@ -87,6 +87,8 @@ class FitConfig:
                 raise ValueError(f"fixed {name} is None, expected a number in the label's unit.")
         if self.spectra and self.start == "truth":
             raise ValueError("start is truth, but the true labels of observed spectra are unknown: use estimate.")
+        if self.settings.posterior and self.windows:
+            raise ValueError("posterior is true, but windows inform labels by some pixels only: leave one of them out.")
 
     def with_windows(self, directory: Path = Path()) -> FitSettings:
         """What is fitted, with the windows of their file, whose relative path starts at `directory`."""

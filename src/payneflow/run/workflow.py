@@ -332,13 +332,18 @@ def _layout_of(fit: Mapping):
     return make_layout(**said, mask_bits=tuple(fit["layout"]["mask_bits"]), constant_error=fit["flux_error"])
 
 
-def check_parquet(fit: Mapping, with_conda: bool) -> None:
-    """Raise SettingsError where parquet is asked for and cannot be written; with conda the rules bring their own."""
-    if fit["parquet"] and not with_conda and find_spec("pyarrow") is None:
-        raise SettingsError(
-            f"fit.parquet is true, but pyarrow, which writes such files, is not installed for {sys.executable}: "
-            "pip install 'payneflow[parquet]' there, or set parquet: false."
-        )
+# settings of fits that need a package of an extra of the same name, and what it is for
+_EXTRAS = {"parquet": ("pyarrow", "writes such files"), "posterior": ("emcee", "samples it where draws are too few")}
+
+
+def check_extras(fit: Mapping, with_conda: bool) -> None:
+    """Raise SettingsError where fits are asked for what is not installed; with conda the rules bring their own."""
+    for name, (package, what) in _EXTRAS.items():
+        if fit[name] and not with_conda and find_spec(package) is None:
+            raise SettingsError(
+                f"fit.{name} is true, but {package}, which {what}, is not installed for {sys.executable}: "
+                f"pip install 'payneflow[{name}]' there, or set {name}: false."
+            )
 
 
 def check_other_wavelengths(config: Mapping, shards: Mapping) -> None:
@@ -395,8 +400,13 @@ def layout_options(layout: Mapping) -> str:
     return " ".join([*options, f"--wavelength-unit {layout['wavelength_unit']} --medium {layout['medium']}"])
 
 
+def spectra_options(fit: Mapping) -> str:
+    """What is fitted, as options of `payneflow fit`."""
+    return " ".join(filter(None, [fit_options(fit), "--posterior" if fit["posterior"] else ""]))
+
+
 def fit_options(fit: Mapping) -> str:
-    """What is fitted, as options of `payneflow fit` and `payneflow calibrate`."""
+    """What is fitted, as options of `payneflow calibrate`, and of `payneflow fit` but for what it alone has."""
     usual = FitSettings()
     options = [_pair("--fix", name, f"{value}") for name, value in fit["fixed"].items()]
     options += [_pair("--prior", name, f"{mean},{sigma}") for name, (mean, sigma) in fit["priors"].items()]
