@@ -171,6 +171,21 @@ def test_velocities_and_other_axes_show_the_same_faults(networks, fault, learned
     assert stars.slopes.shape == (12, 3 + 1 + 4, N_PIXEL)
 
 
+def test_spectra_with_an_axis_each_know_the_faults_as_they_would_alone(networks, fault, learned):
+    faults = read_faults(learned / "mismatch.npz")
+    _, flux, error = simulated(networks, fault, 3, 9)
+    axes = WAVELENGTH * (1.0 + np.array([[0.0], [1e-5], [7e-5]]))
+    axes[2, 500:] = flux[2, 500:] = error[2, 500:] = np.nan
+    together = fit_spectra(networks, flux, error, axes, settings=SETTINGS, faults=faults)
+    plain = fit_spectra(networks, flux, error, axes, settings=SETTINGS)
+    assert (np.asarray(together["chi2"]) < 0.8 * np.asarray(plain["chi2"])).all()
+    for i, stop in enumerate((N_PIXEL, N_PIXEL, 500)):
+        own = flux[i : i + 1, :stop], error[i : i + 1, :stop], axes[i, :stop]
+        alone = fit_spectra(networks, *own, settings=SETTINGS, faults=faults)
+        for name in ("Teff", "RV", "chi2", "covariance", "flags"):
+            assert np.array_equal(together[name][i], alone[name][0]), name
+
+
 def test_spectra_of_one_star_are_one_star(networks, fault, tmp_path):
     _, flux, error = simulated(networks, fault, 4, 6)
     best_fits_file(networks, flux, error, tmp_path / "b.npz", names=np.array(["a", "a", "b", "c"]))
