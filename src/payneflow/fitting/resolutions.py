@@ -39,7 +39,10 @@ def fittable(
     axis = None if spectra.on_networks_axis else spectra.wavelength
     problem = spectra.problem.tolist()
     for i in np.flatnonzero(known):
-        said = problem_of_resolution(networks, settings, _row(axis, i), spectra.resolution[i], label_errors)
+        own = _row(axis, i), spectra.resolution[i]
+        said = problem_with_grid(networks, settings, *own)
+        if not said and label_errors is not None:
+            said = problem_with_label_errors(networks, settings, *own, label_errors)
         if said:
             problem[i] = f"{spectra.path[i]}: {said}"
     problem = np.array(problem, dtype=str)
@@ -70,30 +73,36 @@ def check_label_errors(
     each = len(rows) > 1 or np.ndim(wavelength) == 2
     for i in np.flatnonzero(np.isfinite(flux_error).any(axis=1)) if each else [0]:
         own = rows[i if len(rows) > 1 else 0]
-        said = problem_of_resolution(networks, settings, _row(wavelength, i), own, label_errors)
+        said = problem_with_label_errors(networks, settings, _row(wavelength, i), own, label_errors)
         if said:
             raise CalibrationError(f"spectrum {i}: {said}" if each else said)
 
 
-def problem_of_resolution(
+def problem_with_grid(
+    networks: PixelNetworks, settings: FitSettings, wavelength: np.ndarray | None, resolution: np.ndarray
+) -> str:
+    """Why a spectrum of R (1,) or (n_data,) at `wavelength` (n_data,), None: the networks' own, cannot be fitted.
+
+    "" where nothing is wrong: it is not sharper than the grid.
+    """
+    axis = networks.wavelength if wavelength is None else wavelength
+    try:
+        instrument_of(networks, settings, np.asarray(_own(resolution, axis)), axis)
+    except SettingsError as error:
+        return str(error)
+    return ""
+
+
+def problem_with_label_errors(
     networks: PixelNetworks,
     settings: FitSettings,
     wavelength: np.ndarray | None,
     resolution: np.ndarray,
-    label_errors: LabelErrors | None,
+    label_errors: LabelErrors,
 ) -> str:
-    """Why a spectrum of R (1,) or (n_data,) at `wavelength` (n_data,), None: the networks' own, is not to be fitted.
-
-    "" where nothing is wrong: it is not sharper than the grid, and as sharp as the spectra that label errors are of.
-    """
+    """Why label errors do not serve such a spectrum; "" where it is as sharp as the spectra that they are of."""
     axis = networks.wavelength if wavelength is None else wavelength
-    own = resolution[0] if len(resolution) == 1 else resolution[: len(axis)]
-    try:
-        instrument_of(networks, settings, np.asarray(own), axis)
-    except SettingsError as error:
-        return str(error)
-    if label_errors is None:
-        return ""
+    own = _own(resolution, axis)
     axis = networks.wavelength if np.ndim(own) == 0 else axis
     known = label_errors.resolution or resolution_of_grid(networks, settings, np.asarray(own))
     if np.ndim(known):
@@ -109,6 +118,11 @@ def problem_of_resolution(
         f"expected it within {NEAR:.0%}. Measure them at this one (payneflow calibrate --resolution R), fit spectra of "
         "other resolutions apart with label errors of their own, or fit without."
     )
+
+
+def _own(resolution: np.ndarray, axis: np.ndarray) -> float | np.ndarray:
+    """R, one number or (n_data,), of the pixels that a spectrum has; behind them a row may be padded."""
+    return resolution[0] if len(resolution) == 1 else resolution[: len(axis)]
 
 
 def _row(wavelength: np.ndarray | None, i: int) -> np.ndarray | None:
