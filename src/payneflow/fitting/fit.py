@@ -92,6 +92,8 @@ def fit_spectra(
         given = resolution, checked_flux(networks, flux, flux_error, axis)[1]
         check_label_errors(networks, settings, label_errors, axis, *given)
         label_errors = label_errors.of_own_resolutions
+    if label_errors is not None:
+        label_errors.check(networks, settings.mode(networks.label_names))
     if faults is not None and settings.windows:
         raise SettingsError(
             "windows and faults of the model: fits know what to do with one of both. Leave out windows, or faults "
