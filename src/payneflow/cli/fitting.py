@@ -132,15 +132,11 @@ def _label_errors(given: argparse.Namespace, networks, settings, layout: Spectra
         return None
     errors = read_label_errors(given.label_errors)
     try:
-        _as_modes_go(errors, layout).check(networks, settings.mode(networks.label_names))
+        own = layout is not None and layout.instrument  # held against that of the label errors, spectrum by spectrum
+        (errors.of_own_resolutions if own else errors).check(networks, settings.mode(networks.label_names))
     except CalibrationError as error:
         raise CalibrationError(f"{given.label_errors}: {error}") from error
     return errors
-
-
-def _as_modes_go(errors, layout: SpectraLayout | None):
-    """The label errors as their mode is compared: where files say R of each spectrum, that is held against it later."""
-    return errors.of_own_resolutions if layout is not None and layout.instrument else errors
 
 
 def _shipped_errors(name: str, networks, settings, layout: SpectraLayout | None):
@@ -149,7 +145,9 @@ def _shipped_errors(name: str, networks, settings, layout: SpectraLayout | None)
 
     errors = read_label_errors(shipped(name).label_errors)
     asked = settings.mode(networks.label_names)
-    if _as_modes_go(errors, layout).mode == asked:
+    if layout is not None and layout.instrument:
+        asked = f"{asked}; {layout.instrument} of each spectrum"
+    if errors.mode == asked:
         return errors
     print(
         f"warning: the label errors that come with {name} are of the mode: {errors.mode}. This one is: {asked}. So the "

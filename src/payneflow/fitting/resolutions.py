@@ -35,7 +35,8 @@ def fittable(
     if spectra.resolution is None:
         return spectra
     known = np.isfinite(spectra.resolution).any(axis=1)
-    grid = resolution_of_grid(networks, settings, spectra.resolution[known]) if known.any() else 1.0
+    lowest = np.asarray(np.nanmin(spectra.resolution[known])) if known.any() else None
+    grid = 1.0 if lowest is None else resolution_of_grid(networks, settings, lowest)
     axis = None if spectra.on_networks_axis else spectra.wavelength
     problem = spectra.problem.tolist()
     for i in np.flatnonzero(known):
