@@ -77,9 +77,7 @@ class SpectraLayout:
     barycentric: str = setting(
         "", "(n_spectrum,), km/s to add to observed velocities of stars in pieces; a keyword will do", in_config=False
     )
-    resolution: str = setting(
-        "", "R = wavelength / FWHM of each spectrum, or of each pixel; in fits a keyword will do, 0:NAME"
-    )
+    resolution: str = setting("", "R of each spectrum or pixel (wavelength / FWHM); in fits also a keyword, 0:NAME")
     lsf_sigma: str = setting("", "in its place: sigma of the line-spread function, in lsf_unit")
     lsf_unit: Literal["", *LSF_UNITS] = setting("", f"{', '.join(LSF_UNITS[:-1])} or {LSF_UNITS[-1]}, of lsf_sigma")
     hdu: str = setting(
