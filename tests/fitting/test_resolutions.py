@@ -177,14 +177,14 @@ def test_best_fits_are_those_of_each_instrument(tmp_path, networks, stars, own):
     assert cli.main([str(one) for one in given]) == 2
 
 
-def test_pieces_of_a_star_have_their_own(tmp_path, networks, stars, own):
+def test_pieces_of_a_star_have_their_own(tmp_path, networks, stars, own, monkeypatch):
     """Two visits of two stars, in two files; one of a third that is too sharp."""
     stars = {**stars, "identifier": np.array(["a", "b", "a", "b"])}
     paths = [
         save(tmp_path / f"{k}.npz", networks, stars, rows, R=own[rows])
         for k, rows in enumerate((slice(0, 2), slice(2, 4)))
     ]
-    settings = replace(SETTINGS, velocity=True)
+    settings = SETTINGS
     expected, pieces = fit_stars(
         [Pieces(networks, stars["flux"], NOISE, stars["identifier"], resolution=own)],
         settings=settings,
@@ -201,6 +201,9 @@ def test_pieces_of_a_star_have_their_own(tmp_path, networks, stars, own):
     with_sharp, _ = fit_stars_of_batches(networks, read(paths, networks), settings, velocity="each")
     assert with_sharp["flags"][2] == FitFlag.FAILED and list(with_sharp.meta["unreadable"]) == ["c"]
     assert np.array_equal(with_sharp["label0"][:2], found["label0"])
+    monkeypatch.setattr("payneflow.fitting.pieces.MOST_ENGINES", 2)
+    with pytest.raises(SpectraError, match="the pieces have 4 different resolutions, .* expected 2 at most"):
+        fit_stars_of_batches(networks, read(paths[:2], networks), settings, velocity="each")
 
 
 # --- Label errors, which are measured at one resolution ---------------------------------------------------------------

@@ -24,6 +24,7 @@ from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FASTEST, FitSettings
 from payneflow.network import PixelNetworks
 
+MOST_ENGINES = 1000  # of pieces with resolutions of their own; 2 MB each
 BINS = 64  # of the networks' pixels, in which it is counted how much pieces overlap
 
 
@@ -120,7 +121,13 @@ def _runs_of_part(
     shares_of, shares = networks_of_shares(networks), in_shares(networks, flux, flux_error)
     offset = _offsets(part, settings, n)
     runs = []
-    for group in groups_of(axis, part.resolution, *flux.shape):
+    groups = groups_of(axis, part.resolution, *flux.shape)
+    if len(groups) > MOST_ENGINES:
+        raise SpectraError(
+            f"the pieces have {len(groups)} different resolutions, and each takes an engine of its own, in memory "
+            f"together; expected {MOST_ENGINES} at most. Fit fewer stars at a time, or round the resolutions."
+        )
+    for group in groups:
         engine, own = GeneralEngine.of(shares_of, settings, axis, group.resolution), group.rows
         data = [group.of(share) for share in shares]
         bins = _bins(networks.wavelength, networks.wavelength if axis is None else axis, engine.axis.place)
