@@ -5,19 +5,24 @@
 Stars (default: 128) are spectra of the networks at S/N 100, with velocity and a continuum of four terms. An axis of its
 own lies a part of a pixel beside that of the networks, R(lambda) of its own is 20 000 and some, a little different for
 each star, that of the networks' grid is taken to be 22 500, and stars with it are as broad. Times are processor time of
-one core, the best of ROUNDS, in turn: only their ratios are the same on a busy machine.
+one core, the best of ROUNDS, in turn: only their ratios are the same on a busy machine. At the end the same stars from
+files, one each, as `payneflow fit` reads them: batches of one axis, and batches in which each has its own.
 """
 
 import sys
+import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from payneflow import fit_spectra, read_networks
 from payneflow.fitting import FitSettings, SpectralModel
+from payneflow.fitting.many import fit_batches
+from payneflow.spectra import make_layout, read_spectra
 
-ROUNDS, NOISE = 7, 0.01
+ROUNDS, NOISE, MOST_FILES = 7, 0.01, 32
 PLAIN = FitSettings(velocity=True, continuum=4, grid_resolution=22500.0)
 ROTATION = replace(PLAIN, vsini=True)
 
@@ -34,6 +39,28 @@ def stars(networks, settings, n, axes=None, resolution=None):
             model = SpectralModel(networks, settings, *own)
         flux[i] = model.predict(labels[i], velocity[i], broadening={"vsini": broad[i]} if settings.vsini else None)
     return np.nan_to_num(flux, nan=1.0) + NOISE * rng.standard_normal(flux.shape)
+
+
+def from_files(networks, axes, flux, resolution) -> None:
+    """Print what fits cost of which each star is a file, reading included."""
+    whole = np.isfinite(flux)
+    with tempfile.TemporaryDirectory() as directory:
+        paths = [Path(directory) / f"{i:05d}.npz" for i in range(len(flux))]
+        for path, axis, own, r in zip(paths, axes, np.where(whole, flux, 1.0), resolution, strict=True):
+            np.savez(path, wavelength=axis, flux=own, flux_error=np.full(len(own), NOISE), R=r)
+        best = {}
+        for _ in range(ROUNDS + 1):
+            for settings, role in ((PLAIN, ""), (ROTATION, "R")):
+                layout = make_layout(uncertainty="flux_error", resolution=role)
+                for own_axes in (False, True):
+                    begin = time.process_time()
+                    batches = read_spectra(paths, layout, networks.wavelength, own_axes=own_axes)
+                    fit_batches(networks, batches, settings)
+                    took = (time.process_time() - begin) / len(flux) * 1e3
+                    best.setdefault((role, own_axes), []).append(took)
+    for (role, own_axes), seen in best.items():
+        what = "vsini, an axis and R each" if role else "velocity, an axis each"
+        print(f"{what:30}{min(seen[1:]):10.3f} ms from files, {'batches of them' if own_axes else 'one at a time'}")
 
 
 def main(network: str, n: str = "128") -> None:
@@ -66,6 +93,8 @@ def main(network: str, n: str = "128") -> None:
     print(f"{'S/N 100, one core':30}{'ms a fit':>10}{'passes':>8}{'times plain':>13}{'times vsini':>13}")
     for name, took in best.items():
         print(f"{name:30}{took:10.3f}{passes[name]:8.1f}{took / plain:13.2f}{took / rotating:13.2f}")
+    n_file = min(n, MOST_FILES)
+    from_files(networks, axes[:n_file], data["vsini, an axis and R each"][:n_file], resolution[:n_file])
 
 
 if __name__ == "__main__":

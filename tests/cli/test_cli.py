@@ -223,7 +223,7 @@ def test_networks_are_used_with_the_grid_they_were_trained_on(tmp_path, capsys):
         ("--uncertainty ivar --array flux=Y_u_all --start truth", "the true labels of observed spectra are unknown"),
         ("--fix logg=a", "--fix logg=a: expected a number in the unit of the label"),
         ("--tolerance 2", "tolerance is 2.0"),
-        ("--label-errors none.npz", "none.npz: no such file; expected label errors"),
+        ("--uncertainty ivar --label-errors none.npz", "none.npz: no such file; expected label errors"),
     ],
 )
 def test_what_a_user_says_wrongly_of_observed_spectra_is_said(tmp_path, capsys, options, says):

@@ -237,8 +237,11 @@ def test_calibration_broadens_the_grid_and_serves_fits_of_the_same_mode(networks
     assert robust(held["vsini"] - 15.0) <= robust(fits["vsini"] - 15.0) * 1.1
     with pytest.raises(CalibrationError, match="run `payneflow calibrate`"):
         fit_spectra(networks, flux, NOISE, settings=replace(wanted, vsini=False), label_errors=errors)
-    with pytest.raises(CalibrationError, match="give it there"):
-        fit_spectra(networks, flux, NOISE, settings=wanted, label_errors=errors, resolution=1e4)
+    known = replace(wanted, grid_resolution=2.25e4)
+    with pytest.raises(CalibrationError, match="resolution is 10000 .* that of the label errors 22500: .* within 5%"):
+        fit_spectra(networks, flux, NOISE, settings=known, label_errors=errors, resolution=1e4)
+    near = fit_spectra(networks, flux[:1], NOISE, settings=known, label_errors=errors, resolution=2.2e4)
+    assert near.meta["errors"] == "calibrated"
 
 
 def off_at(networks, labels):

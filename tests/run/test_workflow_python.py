@@ -14,7 +14,7 @@ from payneflow import figures
 from payneflow.cli import fitting
 from payneflow.errors import PayneflowError, SettingsError
 from payneflow.files import read_list, sha256_of, write_list
-from payneflow.fitting import Window, read_windows
+from payneflow.fitting import FitSettings, Window, read_windows
 from payneflow.run import workflow
 from payneflow.run.known import write_digest
 from payneflow.run.verify import PLAN, Finding, Plan, State
@@ -134,6 +134,43 @@ def test_spectra_on_other_wavelengths_are_refused_before_training_where_pixels_a
         check(name, pixels)
     with pytest.raises(SettingsError, match="other.npz has other wavelengths .* pixels '::4' of .* are too far apart"):
         check("other", "::4")
+
+
+def test_the_resolution_that_files_say_goes_through_a_run(tmp_path):
+    """Fits know the array, label errors are measured at R of the first spectrum, and what cannot be is said."""
+    grid = write_small_grid(tmp_path / "grid.npz", resolution=22500.0)
+    wavelength = np.load(grid)["wavelength"]
+    arrays = {"wavelength": wavelength, "flux": np.ones((2, 20)), "flux_error": np.full((2, 20), 0.01)}
+    np.savez(tmp_path / "a.npz", **arrays, R=[9876.5, 9000.0], sharp=[3e4, 9e3], same=22500.0, bad=[np.nan, 1.0])
+    layout = {**CONFIG["fit"]["layout"], "resolution": "R"}
+    fit = {**CONFIG["fit"], "spectra": str(tmp_path / "a.npz"), "layout": layout}
+
+    def of(name, **settings):
+        config = {**CONFIG, "grid": str(grid), "fit": {**fit, **settings, "layout": {**layout, "resolution": name}}}
+        return config, workflow.plan_fits(config["fit"])
+
+    config, shards = of("R")
+    assert workflow.resolution_of_spectra(config, shards) == 9880.0
+    assert workflow.calibration_options(config, shards) == f"{workflow.fit_options(fit)} --resolution 9880"
+    assert "--array resolution=R" in workflow.layout_options(layout)
+    workflow.check_resolution(config, FitSettings(), shards)
+    with pytest.raises(
+        SettingsError, match="fit.resolution is 9000, but fit.layout names resolution: resolution, R of"
+    ):
+        workflow.check_resolution(config, FitSettings(resolution=9e3), shards)
+    for name in ("same", "bad", ""):
+        config, shards = of(name)
+        workflow.check_resolution(config, FitSettings(), shards)
+        assert workflow.calibration_options(config, shards) == workflow.fit_options(fit)
+    config, shards = of("sharp")
+    with pytest.raises(SettingsError, match="the resolution of the first spectrum is 30000, that of .*grid.npz 22500"):
+        workflow.check_resolution(config, FitSettings(), shards)
+    config, shards = of("R", spectra=[])
+    workflow.check_resolution(config, FitSettings(resolution=9e3), shards)
+    assert workflow.calibration_options(config, shards) == workflow.fit_options(fit)
+    lsf = {**CONFIG["fit"]["layout"], "lsf_sigma": "1:WDISP", "lsf_unit": "km/s"}
+    options = workflow.layout_options(lsf)
+    assert "--array lsf_sigma=1:WDISP --lsf-unit km/s" in options
 
 
 def test_how_the_grid_is_taken_is_said_where_it_is_not_as_published():

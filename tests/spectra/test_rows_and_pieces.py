@@ -227,11 +227,12 @@ def test_joining_keeps_every_pixel_and_the_weighted_mean(data):
     n = sum(map(len, pieces))
     rng = np.random.default_rng(data.draw(st.integers(0, 9)))
     flux, error = rng.normal(size=n), rng.choice([0.1, 0.2, np.inf], n)
-    wavelength, found, sigma = joined("file: wavelength", pieces, flux, error)
+    wavelength, found, sigma, resolution = joined("file: wavelength", pieces, flux, error, 1e4 * (2.0 + flux))
     assert (np.diff(wavelength) > 0).all() and set(wavelength) == set(np.concatenate(pieces))
     assert (sigma**-2).sum() == pytest.approx((error**-2).sum())
     used = np.isfinite(sigma)
     assert (found[used] / sigma[used] ** 2).sum() == pytest.approx((flux * error**-2).sum())
+    assert resolution[used] == pytest.approx(1e4 * (2.0 + found[used]))  # R is joined with the weights of the flux
 
 
 def test_a_wrong_row_of_one_star_is_named(tmp_path):

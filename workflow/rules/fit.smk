@@ -22,7 +22,7 @@ rule calibrate_errors:
     params:
         grid=lambda wildcards, resources: config["grid"],
         grid_keys=lambda wildcards: run.key_options(config),
-        fit=lambda wildcards: run.fit_options(config["fit"]),
+        fit=lambda wildcards: run.calibration_options(config, SHARDS),
     message:
         "Measuring the networks' own label errors on held-back spectra"
     shell:

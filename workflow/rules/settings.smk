@@ -65,6 +65,7 @@ try:
             config["seed"],
             config["pixels"],
         )
+        run.check_resolution(config, SETTINGS.fit.with_windows(), SHARDS)
         run.check_other_wavelengths(config, SHARDS)
         run.check_extras(config["fit"], WITH_CONDA)
     ENVIRONMENT = run.environment_of(config["trainer"], RESULTS, None if WITH_CONDA else CHECKOUT)

@@ -12,7 +12,7 @@ from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.shipped import NAMES, shipped
 from payneflow.spectra import SpectraLayout, make_layout
 from payneflow.spectra.formats import FORMATS
-from payneflow.spectra.layout import MEDIA, ROLES, ROWS, UNCERTAINTIES, WAVELENGTH_UNITS
+from payneflow.spectra.layout import LSF_UNITS, MEDIA, ROLES, ROWS, UNCERTAINTIES, WAVELENGTH_UNITS
 
 _DEFAULT = SpectraLayout()
 
@@ -62,20 +62,31 @@ def fit(given: argparse.Namespace) -> None:
     check_outputs(_outputs_of_fit(given), inputs)
     if bool(given.grid) == bool(given.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
-    settings = _fit_settings_of(given)
+    settings, layout = _fit_settings_of(given), None if given.grid else _layout_of(given)
+    _check_resolution(given, settings, layout)
     networks = read_networks(given.network)
-    label_errors, faults = _label_errors(given, networks, settings), _faults(given, networks)
+    label_errors, faults = _label_errors(given, networks, settings, layout), _faults(given, networks)
     if given.pieces:
-        _fit_stars(given, networks, settings, label_errors)
+        _fit_stars(given, networks, settings, label_errors, layout)
         return
     common = {"label_errors": label_errors, "processes": given.processes}
     with StoredRows(Path(given.output).parent) as rows:
         if given.grid:
             _fit_test_set(given, networks, settings, common, rows)
         else:
-            _fit_observed(given, networks, settings, {**common, "faults": faults}, rows)
+            _fit_observed(given, networks, settings, {**common, "faults": faults}, rows, layout)
         write_results(rows, given.output, given.parquet)
         print(results_text(rows))
+
+
+def _check_resolution(given: argparse.Namespace, settings, layout: SpectraLayout | None) -> None:
+    """Refuse two resolutions of the spectra, before any work."""
+    if layout is not None and layout.instrument and settings.resolution:
+        role = layout.instrument
+        raise SettingsError(
+            f"--resolution {settings.resolution:g} --array {role}={layout.key(role)}: two resolutions of the spectra; "
+            "expected one. Leave one of both out."
+        )
 
 
 def _inputs_of_fit(given: argparse.Namespace) -> list[str]:
@@ -106,12 +117,12 @@ def _check_parquet(given: argparse.Namespace) -> None:
         check_pyarrow()
 
 
-def _label_errors(given: argparse.Namespace, networks, settings):
+def _label_errors(given: argparse.Namespace, networks, settings, layout: SpectraLayout | None):
     """What a calibration measured, refused where it was of other networks or another mode; None where none is given."""
     from payneflow.fitting.calibration import read_label_errors
 
     if given.networks and given.label_errors is None:
-        return _shipped_errors(given.networks, networks, settings)
+        return _shipped_errors(given.networks, networks, settings, layout)
     if given.label_errors is None:
         print(
             "warning: without --label-errors the errors are formal ones, photon noise alone: too small at high S/N. "
@@ -121,18 +132,21 @@ def _label_errors(given: argparse.Namespace, networks, settings):
         return None
     errors = read_label_errors(given.label_errors)
     try:
-        errors.check(networks, settings.mode(networks.label_names))
+        own = layout is not None and layout.instrument  # held against that of the label errors, spectrum by spectrum
+        (errors.of_own_resolutions if own else errors).check(networks, settings.mode(networks.label_names))
     except CalibrationError as error:
         raise CalibrationError(f"{given.label_errors}: {error}") from error
     return errors
 
 
-def _shipped_errors(name: str, networks, settings):
+def _shipped_errors(name: str, networks, settings, layout: SpectraLayout | None):
     """Label errors that come with networks; None, with a warning, where they are of another mode."""
     from payneflow.fitting.calibration import read_label_errors
 
     errors = read_label_errors(shipped(name).label_errors)
     asked = settings.mode(networks.label_names)
+    if layout is not None and layout.instrument:
+        asked = f"{asked}; {layout.instrument} of each spectrum"
     if errors.mode == asked:
         return errors
     print(
@@ -180,7 +194,7 @@ def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict, r
     rows.meta = fits.meta
 
 
-def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, rows) -> None:
+def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, rows, layout: SpectraLayout) -> None:
     from payneflow.files import check_outputs
     from payneflow.fitting.many import fit_into, write_best_fits
     from payneflow.fitting.run_meta import refuse_if_unreadable
@@ -190,7 +204,6 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, r
 
     if given.start == "truth":
         raise SettingsError("--start truth: the true labels of observed spectra are unknown; use estimate or middle.")
-    layout = _layout_of(given)
     selection = None if given.spectra is None else parse_selection(given.spectra)
     files = find_files(given.files)
     check_outputs(_outputs_of_fit(given), files)
@@ -204,7 +217,8 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, r
     # Of one file alone what is wrong is an error; a shard may hold one file of many.
     flag_bad_files = len(shard.paths) > 1 or selection is not None
     reading = {"selection": shard.spectra, "flag_bad_files": flag_bad_files, "names": shard.names}
-    batches = read_spectra(shard.paths, layout, networks.wavelength, **reading)
+    own_axes = common["faults"] is None  # whose fits hold a model of each axis in memory
+    batches = read_spectra(shard.paths, layout, networks.wavelength, own_axes=own_axes, **reading)
     start = None if given.start == "estimate" else given.start
     common = {**common, "spectra": shard.selection, "n_all": shard.n_all}
     fit_into(rows, networks, batches, settings, start=start, progress=counter.show_done, **common)
@@ -220,7 +234,7 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, r
 _PIECES = "_pieces"  # ends the name of the second table of stars in pieces
 
 
-def _fit_stars(given: argparse.Namespace, networks, settings, label_errors) -> None:
+def _fit_stars(given: argparse.Namespace, networks, settings, label_errors, layout: SpectraLayout) -> None:
     """All spectra with one identifier are pieces of one star."""
     from payneflow.files import check_outputs
     from payneflow.fitting.many_stars import fit_stars_of_batches
@@ -236,7 +250,7 @@ def _fit_stars(given: argparse.Namespace, networks, settings, label_errors) -> N
             )
     if given.start != "estimate":
         raise SettingsError(f"--start {given.start}: not with --pieces, which start from fits of each. Leave it out.")
-    layout, files = _layout_of(given), find_files(given.files)
+    files = find_files(given.files)
     check_outputs(_outputs_of_fit(given), files)
     shard = find_shard(files, layout, None)
     counter = Counter(len(shard.spectra), "spectra fitted")
@@ -428,6 +442,9 @@ def _add_layout(subcommand: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--wavelength-unit", choices=WAVELENGTH_UNITS, default=_DEFAULT.wavelength_unit, help="default: %(default)s"
     )
+    group.add_argument(
+        "--lsf-unit", choices=LSF_UNITS, default="", help="of lsf_sigma, the sigma of the line-spread function"
+    )
     group.add_argument("--medium", choices=MEDIA, default=_DEFAULT.medium, help="default: %(default)s")
     group.add_argument(
         "--rows",
@@ -456,6 +473,7 @@ def _layout_of(given: argparse.Namespace) -> SpectraLayout:
         mask_bits=tuple(map(int, bits)),
         wavelength_unit=given.wavelength_unit,
         medium=given.medium,
+        lsf_unit=given.lsf_unit,
         rows=given.rows,
         hdu=given.hdu,
         loader=given.loader,

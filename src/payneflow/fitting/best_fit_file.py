@@ -32,5 +32,8 @@ BEST_FITS = FileOf(
         Array("networks", "U", optional=True),
         Array("settings", "U", json=True, optional=True),
         *(Array(name, "f", ("n_spectrum",), optional=True) for name in BROADENINGS),
+        Array(
+            "resolution", "f", ("n_spectrum", "n_resolution"), finite=True, positive=True, optional=True
+        ),  # R: 1, or n_pixel
     ),
 )

@@ -80,7 +80,7 @@ class LineBroadening:
         """
         given = settings.resolution if resolution is None else resolution
         of_data = networks.wavelength if wavelength is None else wavelength
-        instrument, axis = _instrument(networks, settings, np.asarray(given, dtype=float), of_data)
+        instrument, axis = instrument_of(networks, settings, np.asarray(given, dtype=float), of_data)
         star = cls.of_star(networks, settings)
         return replace(star, instrument=instrument, wavelength=axis) if star.names or np.any(instrument) else None
 
@@ -203,7 +203,7 @@ def own_instruments(
         here = axis if axis.ndim == 1 else axis[i, : number_of_pixels(axis[i])]
         try:
             given = own[0] if len(own) == 1 else own[: len(here)]
-            width, where = _instrument(networks, settings, np.asarray(given), here)
+            width, where = instrument_of(networks, settings, np.asarray(given), here)
         except SettingsError as error:
             raise SettingsError(f"spectrum {i}: {error}") from None
         found.append(np.pad(np.atleast_1d(width), (0, (len(own) - np.size(width)) * (len(own) > 1))))
@@ -211,7 +211,7 @@ def own_instruments(
     return np.stack(found), of
 
 
-def _instrument(
+def instrument_of(
     networks: PixelNetworks, settings: FitSettings, resolution: np.ndarray, wavelength: np.ndarray
 ) -> tuple[float | np.ndarray, np.ndarray | None]:
     """sigma in km/s of what the instrument has beyond the grid; 0: nothing. And where it is known, (n,) in Angstrom.
@@ -224,19 +224,19 @@ def _instrument(
         return 0.0, None
     if not (np.isfinite(resolution) & (resolution > 0.0)).all():
         raise SettingsError(f"resolution holds {np.min(resolution)}, expected numbers above 0: R = wavelength / FWHM.")
-    grid = _resolution_of_grid(networks, settings, resolution)
+    grid = resolution_of_grid(networks, settings, resolution)
     if resolution.ndim == 0 and np.ndim(grid) == 0:
         _refuse_sharper(resolution, grid)
         return instrument_width(resolution, grid), None
     axis, wanted = wavelength if resolution.ndim else networks.wavelength, resolution
     if np.ndim(grid):
         grid = np.interp(np.log(axis), np.log(networks.wavelength), grid)
-        wanted = np.where(_within_segments(networks.wavelength, axis), resolution, 0.0)
+        wanted = np.where(within_segments(networks.wavelength, axis), resolution, 0.0)
     _refuse_sharper(wanted, grid)
     return instrument_width(resolution, grid), axis
 
 
-def _resolution_of_grid(networks: PixelNetworks, settings: FitSettings, resolution: np.ndarray) -> float | np.ndarray:
+def resolution_of_grid(networks: PixelNetworks, settings: FitSettings, resolution: np.ndarray) -> float | np.ndarray:
     """R of the spectra that the networks were trained on, one or (n_pixel,). Raises SettingsError where nobody says."""
     known, given = networks.resolution, settings.grid_resolution
     if np.any(known) and given and np.any(known != given):
@@ -250,7 +250,7 @@ def _resolution_of_grid(networks: PixelNetworks, settings: FitSettings, resoluti
     return known if np.any(known) else given
 
 
-def _within_segments(axis: np.ndarray, wavelength: np.ndarray) -> np.ndarray:
+def within_segments(axis: np.ndarray, wavelength: np.ndarray) -> np.ndarray:
     """(n,) whether wavelengths (n,) lie within a segment of an `axis`; in its gaps nobody knows R of the grid."""
     inside = np.zeros(len(wavelength), dtype=bool)
     for first, stop in segments(axis):

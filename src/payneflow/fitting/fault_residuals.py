@@ -59,6 +59,11 @@ def _settings_of(networks: Networks, path: str | Path, stored: Arrays) -> FitSet
             f"{path}: no networks, settings, which tell how the spectra were fitted; an earlier payneflow wrote this "
             "file. Fit these spectra again."
         )
+    if "resolution" in stored:
+        raise CalibrationError(
+            f"{path}: spectra with a resolution each; faults of the model are learned from those of one: fit them with "
+            "--resolution R, without an array of the layout that says it."
+        )
     if str(stored["networks"]) != networks.digest:
         raise CalibrationError(f"{path}: fits of other networks (other weights). Fit these spectra with the same ones.")
     values = json.loads(str(stored["settings"]))

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 import numpy as np
 from astropy.table import Column, Table
 
-from payneflow.errors import CalibrationError, SettingsError, SpectraError
+from payneflow.errors import SettingsError, SpectraError
 from payneflow.fitting.data_groups import groups_of
 from payneflow.fitting.engine.data_axis import number_of_pixels
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK
@@ -24,6 +24,7 @@ from payneflow.fitting.pairs import Pairs, PairSearch, candidates
 from payneflow.fitting.parameters import HIGHEST_LABEL, LOWEST_LABEL, Parameters
 from payneflow.fitting.posterior import check_emcee, draws_of, posteriors_of
 from payneflow.fitting.quality import Fits, Windowed, quality_of
+from payneflow.fitting.resolutions import check_label_errors
 from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.table import results_table
@@ -63,7 +64,8 @@ def fit_spectra(
     has its own it is (n_spectrum, n_data), NaN after the last pixel of those that have fewer than others.
     `settings`: what is fitted, and how (FitSettings).
     `resolution`: R = wavelength / FWHM of the spectra, in place of the one number in `settings`: a number, (n_data,),
-    or a row for each spectrum, (n_spectrum, n_data) or (n_spectrum, 1). None may be above that of the networks' grid.
+    or a row for each spectrum, (n_spectrum, n_data) or (n_spectrum, 1). None may be above that of the networks' grid,
+    nor, with label errors, farther than 5 % from that which these were measured at.
     `label_errors`: what a calibration measured (LabelErrors), with it the starts that fits need; without it errors are
     the formal ones of the photon noise and the emulator's error in each pixel. `exclude`: (n_spectrum,) rows of the
     grid of `label_errors` that these spectra themselves are, -1 for none.
@@ -75,18 +77,23 @@ def fit_spectra(
 
     Returns one row a spectrum, see `results_table`. A fit that fails is NaN and flagged FAILED; it never stops others.
     Raises SpectraError where shapes do not fit, or where the networks' pixels are too far apart for a velocity or for
-    other wavelengths; SettingsError where a setting names what the networks do not have.
+    other wavelengths; SettingsError where a setting names what the networks do not have; CalibrationError where label
+    errors are of other networks, another mode or another resolution.
     """
     check_names(networks)
     n = np.shape(flux)[0] if np.ndim(flux) > 1 else 1
     _check_rows("identifier", identifier, n)
     _check_rows("spectrum", spectrum, n)
     _check_rows("exclude", exclude, n)
+    if resolution is not None:
+        settings = replace(settings, resolution=0.0)
     if label_errors is not None and resolution is not None:
-        raise CalibrationError(
-            "label errors are of fits with the resolution of their settings: give it there, FitSettings(resolution=R), "
-            "or fit without label errors."
-        )
+        axis = checked_axis(wavelength, np.shape(flux))
+        given = resolution, checked_flux(networks, flux, flux_error, axis)[1]
+        check_label_errors(networks, settings, label_errors, axis, *given)
+        label_errors = label_errors.of_own_resolutions
+    if label_errors is not None:
+        label_errors.check(networks, settings.mode(networks.label_names))
     if faults is not None and settings.windows:
         raise SettingsError(
             "windows and faults of the model: fits know what to do with one of both. Leave out windows, or faults "

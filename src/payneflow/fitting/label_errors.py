@@ -30,6 +30,7 @@ from payneflow.errors import CalibrationError
 from payneflow.fitting.error_sizes import ErrorSizes, KnownSizes
 from payneflow.fitting.mismatch import EmulatorScatter, HeldBackScatter
 from payneflow.fitting.parameters import ParameterLayout
+from payneflow.fitting.settings import AND, RESOLUTION
 from payneflow.kriging import left_out_lengths, matern, solve, weighted_sums
 from payneflow.network import PixelNetworks
 from payneflow.simd import kernel, part
@@ -111,6 +112,20 @@ class LabelErrors:
     def n_starts(self) -> int:
         """Starts from which the fits of the calibration found the minimum of the true labels."""
         return int(self.provenance.get("n_starts", 1))
+
+    @property
+    def resolution(self) -> float:
+        """R = wavelength / FWHM of the spectra; 0: that of the networks' grid."""
+        return next((float(part.removeprefix(RESOLUTION)) for part in self._parts if part.startswith(RESOLUTION)), 0.0)
+
+    @cached_property
+    def of_own_resolutions(self) -> "LabelErrors":
+        """The same for fits of spectra each of which has its own R; whether it is near this one is not asked here."""
+        return replace(self, mode=AND.join(part for part in self._parts if not part.startswith(RESOLUTION)))
+
+    @property
+    def _parts(self) -> list[str]:
+        return self.mode.split(AND)
 
     @property
     def layout(self) -> ParameterLayout:

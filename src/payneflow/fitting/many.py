@@ -17,6 +17,7 @@ from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
 from payneflow.fitting.best_fit import BestFits, best_fits
 from payneflow.fitting.best_fit_file import BEST_FITS
 from payneflow.fitting.faults import ModelFaults
+from payneflow.fitting.resolutions import fittable
 from payneflow.fitting.rows import StoredRows
 from payneflow.fitting.run_meta import summed, united
 from payneflow.fitting.settings import BROADENINGS
@@ -96,6 +97,8 @@ def fit_into(
     and, as `fit_test_set`, `settings`, `n_row`, and by their digests `networks` (their weights), `grid` (which the
     networks were trained on) and `label_errors`. `spectra`: which of all spectra these are, counted from 0, and
     `n_all`, how many there are, for `gather_into` to prove that each is there once.
+    Where files say the resolution of each spectrum, `resolution` says by which array, and a spectrum whose own is not
+    that of the grid, or of the label errors, fails, and is `unreadable` (resolutions.py).
     Neither the batches nor `processes` change a bit of a fit. Raises SpectraError as reading them does,
     and where there is no spectrum at all.
     """
@@ -105,7 +108,8 @@ def fit_into(
     for batch in batches:
         if not len(rows) and not settings.continuum and networks.flux_scale == PUBLISHED_FLUX:
             _warn_unless_normalised(networks, batch)
-        before = len(rows)
+        before, batch = len(rows), fittable(networks, settings, batch, label_errors)
+        unknown = label_errors is not None and batch.resolution_said and batch.resolution is None  # of files unread
 
         def show(n: int, before: int = before) -> None:
             if progress:
@@ -117,7 +121,8 @@ def fit_into(
             batch.flux_error,
             None if batch.on_networks_axis else batch.wavelength,
             settings=settings,
-            label_errors=label_errors,
+            resolution=batch.resolution,
+            label_errors=label_errors.of_own_resolutions if unknown else label_errors,
             faults=faults,
             start=start,
             identifier=batch.identifier,
@@ -127,7 +132,7 @@ def fit_into(
         table["path"] = batch.path
         table["path"].description = "file that the spectrum was read from"
         rows.append(table)
-        shared = shared or dict(table.meta)
+        shared = shared or dict(table.meta) | resolution_meta(batch)
         left_out = summed([left_out, batch.n_left_out])
         bad = batch.problem != ""
         if bad.any():
@@ -138,6 +143,11 @@ def fit_into(
     own = {"unreadable": united(unread), "left_out": left_out}
     made = made_with(networks, settings, label_errors, faults)
     rows.meta = shared | own | made | which_spectra(rows, spectra, n_all)
+
+
+def resolution_meta(spectra: Spectra) -> dict:
+    """What the table says of the resolution of each spectrum."""
+    return {"resolution": spectra.resolution_said} if spectra.resolution_said else {}
 
 
 def made_with(networks: PixelNetworks, settings: FitSettings, label_errors, faults: ModelFaults | None = None) -> dict:
@@ -177,9 +187,9 @@ def write_best_fits(
 
     They are fitted once more, without label errors, whose correction would move the labels off the best fit.
     `wavelength` (n_pixel,) Angstrom in vacuum; `flux`, `flux_error`, `model`, `continuum`, `sigma`, `used`
-    (n, n_pixel); `identifier` (n,); and what the fits found, see `_results`: `reported`, one row a spectrum, is the
-    table that users know, None stands for that of these fits. See `best_fits`. `faults` as in `fit_spectra`: `model`
-    and `sigma` are without them.
+    (n, n_pixel); `identifier` (n,); `resolution` (n, 1) or (n, n_pixel), where their files say R; and what the fits
+    found, see `_results`: `reported`, one row a spectrum, is the table that users know, None stands for that of these
+    fits. See `best_fits`. `faults` as in `fit_spectra`: `model` and `sigma` are without them.
     Raises SpectraError where there are several axes, or more than MOST_BEST_FITS.
     """
     tables: list[Table] = []
@@ -195,11 +205,12 @@ def write_best_fits(
                 f"more than {MOST_BEST_FITS} best-fit spectra at once are too many for memory. Choose with --spectra "
                 "START:STOP."
             )
+        batch = fittable(networks, settings, batch, None)
         data = batch.flux, batch.flux_error, None if batch.on_networks_axis else batch.wavelength
         without = replace(settings, posterior=False)
-        fits = fit_spectra(networks, *data, settings=without, start=start, faults=faults)
+        fits = fit_spectra(networks, *data, settings=without, resolution=batch.resolution, start=start, faults=faults)
         tables.append(fits)
-        parts.append((batch, best_fits(networks, settings, fits, *data)))
+        parts.append((batch, best_fits(networks, settings, fits, *data, resolution=batch.resolution)))
     stacked = {
         name: np.concatenate([getattr(part[which], name) for part in parts])
         for which, names in enumerate((("identifier", "flux", "flux_error"), ("model", "continuum", "sigma", "used")))
@@ -210,8 +221,19 @@ def write_best_fits(
         reported.meta = tables[0].meta  # vstack would join the lists in it
     made = made_with(networks, settings, None)
     own = {"networks": np.array(made["networks"]), "settings": np.array(json.dumps(made["settings"]))}
+    own |= _resolutions([spectra for spectra, _ in parts])
     BEST_FITS.write(path, {"wavelength": parts[0][0].wavelength, **stacked, **_results(reported), **own})
     return len(stacked["flux"])
+
+
+def _resolutions(parts: list[Spectra]) -> dict[str, np.ndarray]:
+    """R of the spectra, (n, 1) or (n, n_pixel), where their files say it; of those that could not be read it is 1."""
+    known = [part.resolution for part in parts if part.resolution is not None]
+    if not known:
+        return {}
+    n = max(one.shape[1] for one in known)
+    given = [np.ones((len(part), 1)) if part.resolution is None else part.resolution for part in parts]
+    return {"resolution": np.concatenate([np.broadcast_to(one, (len(one), n)) for one in given])}
 
 
 def _results(fits: Table | StoredRows) -> dict[str, np.ndarray]:

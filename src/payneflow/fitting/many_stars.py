@@ -7,8 +7,9 @@ import numpy as np
 from astropy.table import Table
 
 from payneflow.errors import SpectraError, SpectraWarning
-from payneflow.fitting.many import made_with, which_spectra
+from payneflow.fitting.many import made_with, resolution_meta, which_spectra
 from payneflow.fitting.pieces import Pieces
+from payneflow.fitting.resolutions import fittable
 from payneflow.fitting.run_meta import summed, united
 from payneflow.fitting.settings import FASTEST, FitSettings
 from payneflow.fitting.star_fits import COMMON
@@ -41,13 +42,14 @@ def fit_stars_of_batches(
     numbers: list[list[np.ndarray]] = []
     begin, n_pixel = 0, 0
     for batch in batches:
+        batch = fittable(networks, settings, batch, label_errors)
         n_pixel += batch.flux.size
         if n_pixel > MOST_PIXELS:
             raise SpectraError(
                 f"{batch.path[0]}: more than {MOST_PIXELS} pixels, and pieces of stars are held in memory together. "
                 "Fit fewer files at a time, all pieces of a star among them."
             )
-        own = next((k for k, group in enumerate(groups) if _same_axis(group[0], batch)), len(groups))
+        own = next((k for k, group in enumerate(groups) if _go_together(group[0], batch)), len(groups))
         if own == len(groups):
             groups.append([])
             numbers.append([])
@@ -78,14 +80,17 @@ def fit_stars_of_batches(
         for batch in bad
     ]
     said = {"unreadable": united(unread), "left_out": summed(batch.n_left_out for batch in every)}
-    of_run = made_with(networks, settings, label_errors)
+    of_run = made_with(networks, settings, label_errors) | resolution_meta(every[0])
     stars.meta |= said | of_run | which_spectra(stars, None, n_all)
     pieces.meta |= of_run | {"n_row": len(pieces)}
     return stars, pieces
 
 
-def _same_axis(one: Spectra, other: Spectra) -> bool:
-    return one.on_networks_axis == other.on_networks_axis and np.array_equal(one.wavelength, other.wavelength)
+def _go_together(one: Spectra, other: Spectra) -> bool:
+    """Whether two batches are on the same axis, and their resolutions of one kind."""
+    kinds = [None if spectra.resolution is None else spectra.resolution.shape[1] > 1 for spectra in (one, other)]
+    same = one.on_networks_axis == other.on_networks_axis and kinds[0] is kinds[1]
+    return same and np.array_equal(one.wavelength, other.wavelength)
 
 
 def _pieces(networks: PixelNetworks, group: list[Spectra], label_errors) -> Pieces:
@@ -102,7 +107,10 @@ def _pieces(networks: PixelNetworks, group: list[Spectra], label_errors) -> Piec
             warnings.warn(SpectraWarning(f"{said} below {FASTEST:g}. Recorded as failed."), stacklevel=2)
         barycentric[wrong], flux_error[wrong] = 0.0, np.inf
     axis = None if group[0].on_networks_axis else group[0].wavelength
-    return Pieces(networks, flux, flux_error, identifier, axis, barycentric=barycentric, label_errors=label_errors)
+    given = [batch.resolution for batch in group]
+    resolution = None if given[0] is None else np.concatenate(given)
+    own = {"barycentric": barycentric, "label_errors": label_errors, "resolution": resolution}
+    return Pieces(networks, flux, flux_error, identifier, axis, **own)
 
 
 def _barycentric(group: list[Spectra]) -> np.ndarray | None:

@@ -19,10 +19,12 @@ from payneflow.fitting.engine.whole_pass import WHOLE
 from payneflow.fitting.fit import check_names, checked_axis, checked_flux, starts_of
 from payneflow.fitting.flux_units import check_continuum, in_shares, networks_of_shares
 from payneflow.fitting.quality import Fits
+from payneflow.fitting.resolutions import check_label_errors
 from payneflow.fitting.sampling import check_sampling
 from payneflow.fitting.settings import FASTEST, FitSettings
 from payneflow.network import PixelNetworks
 
+MOST_ENGINES = 1000  # of pieces with resolutions of their own; 2 MB each
 BINS = 64  # of the networks' pixels, in which it is counted how much pieces overlap
 
 
@@ -83,9 +85,10 @@ def runs_of(parts: Sequence[Pieces], settings: FitSettings) -> list[Run]:
     if not parts:
         raise SpectraError("no pieces to fit: expected one or more Pieces.")
     runs: list[Run] = []
+    own_resolutions = any(part.resolution is not None for part in parts)
     for p, part in enumerate(parts):
         try:
-            runs += _runs_of_part(p, part, parts[0].networks, settings)
+            runs += _runs_of_part(p, part, parts[0].networks, settings, own_resolutions)
         except (SpectraError, SettingsError, CalibrationError) as error:
             if len(parts) == 1:
                 raise
@@ -93,7 +96,9 @@ def runs_of(parts: Sequence[Pieces], settings: FitSettings) -> list[Run]:
     return runs
 
 
-def _runs_of_part(p: int, part: Pieces, first: PixelNetworks, settings: FitSettings) -> list[Run]:
+def _runs_of_part(
+    p: int, part: Pieces, first: PixelNetworks, settings: FitSettings, own_resolutions: bool
+) -> list[Run]:
     networks = part.networks
     check_names(networks)
     _check_same_labels(networks, first)
@@ -104,11 +109,8 @@ def _runs_of_part(p: int, part: Pieces, first: PixelNetworks, settings: FitSetti
     n = len(flux)
     if np.shape(part.star) != (n,):
         raise SpectraError(f"star has shape {np.shape(part.star)}, expected ({n},), the star of each piece.")
-    if part.label_errors is not None and part.resolution is not None:
-        raise CalibrationError(
-            "label errors are of fits with the resolution of their settings: give it there, FitSettings(resolution=R), "
-            "or fit without label errors."
-        )
+    if part.label_errors is not None and own_resolutions:
+        check_label_errors(networks, settings, part.label_errors, axis, part.resolution, flux_error)
     own_each = [name for name, value in settings.fixed.items() if value is None]
     if own_each:
         raise SettingsError(
@@ -119,7 +121,13 @@ def _runs_of_part(p: int, part: Pieces, first: PixelNetworks, settings: FitSetti
     shares_of, shares = networks_of_shares(networks), in_shares(networks, flux, flux_error)
     offset = _offsets(part, settings, n)
     runs = []
-    for group in groups_of(axis, part.resolution, *flux.shape):
+    groups = groups_of(axis, part.resolution, *flux.shape)
+    if len(groups) > MOST_ENGINES:
+        raise SpectraError(
+            f"the pieces have {len(groups)} different resolutions, and each takes an engine of its own, in memory "
+            f"together; expected {MOST_ENGINES} at most. Fit fewer stars at a time, or round the resolutions."
+        )
+    for group in groups:
         engine, own = GeneralEngine.of(shares_of, settings, axis, group.resolution), group.rows
         data = [group.of(share) for share in shares]
         bins = _bins(networks.wavelength, networks.wavelength if axis is None else axis, engine.axis.place)

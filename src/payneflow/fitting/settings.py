@@ -16,6 +16,7 @@ MOST_TERMS = 32  # of a continuum: more are unstable in single precision, and no
 FASTEST = 30000.0  # km/s, a tenth of the speed of light: no star
 BROADENINGS = "vsini", "vmac"  # their order in tables and in the parameters of a fit
 BROADEST = 1000.0  # km/s: faster than any star rotates
+AND, RESOLUTION = "; ", "resolution "  # between what a mode says, and before R that it says
 HELD = " held"  # what a mode says of a broadening that is not fitted
 LEAST_ESS = 200.0  # effective draws from a posterior: with fewer a sampler goes on, and percentiles are rough
 RADIAL_TANGENTIAL, GAUSSIAN = "radial-tangential", "gaussian"
@@ -202,9 +203,9 @@ class FitSettings:
         for name in self.broadenings(label_names):
             parts.append(f"{name}{HELD}" if name in self.fixed else name)
         if self.resolution:
-            parts.append(f"resolution {self.resolution:g}")
+            parts.append(f"{RESOLUTION}{self.resolution:g}")
         if self.continuum:
             parts.append(f"continuum {self.continuum}")
         if self.windows:
             parts.append(f"windows {digest(self.windows)}")
-        return "; ".join(parts)
+        return AND.join(parts)

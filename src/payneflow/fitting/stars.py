@@ -69,6 +69,8 @@ def fit_stars(
     fitter = StarFitter(networks_of_shares(networks), settings, runs, velocity)
     ended = _joined(list(_fit_blocks(fitter, star, run, row, processes, progress)))
     part = np.array([r.part for r in runs])
+    if label_errors is not None and any(one.resolution is not None for one in pieces):
+        label_errors = label_errors.of_own_resolutions
     quality = star_quality(together, settings, velocity, ended, group[part][run], label_errors)
     _in_units_of_flux(pieces, runs, ended, quality.pieces)
     n_data = np.array([r.flux.shape[1] for r in runs])[run]

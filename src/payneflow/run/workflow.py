@@ -14,19 +14,22 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 from payneflow.chunks.selection import parse_pixels, plan_chunks
 from payneflow.errors import SettingsError, SpectraError
 from payneflow.figures import REPORT_FIGURES
 from payneflow.files import read_small, whole_file, write_list
 from payneflow.fitting.settings import FitSettings
-from payneflow.grid import GridKeys, GridReading, grid_shape, grid_split, read_wavelength
+from payneflow.grid import GridKeys, GridReading, grid_shape, grid_split, read_resolution, read_wavelength
 from payneflow.grid.checks import in_vacuum
 from payneflow.grid.sets import RANDOM
 from payneflow.run import sizing
-from payneflow.run.config import AUTO
+from payneflow.run.config import AUTO, check_labels
 from payneflow.run.known import KNOWN, Known, digest_of, outdated
 from payneflow.run.verify import Finding, Plan, mend, verify
 from payneflow.settings import settings_record
+from payneflow.spectra.layout import ROLES, SpectraLayout
 from payneflow.training.trainers import (
     Settings,
     check_size,
@@ -346,6 +349,70 @@ def check_extras(fit: Mapping, with_conda: bool) -> None:
             )
 
 
+def resolution_of_spectra(config: Mapping, shards: Mapping) -> float:
+    """R of the spectra at which label errors are measured, where their files say it: the median of the first spectrum.
+
+    To three digits, so that a change that means nothing repeats nothing; 0 where no file says one, or not one that can
+    be read, of which the job that fits it complains.
+    """
+    first = next((shard.paths[0] for shard in shards.values() if shard is not None), None)
+    layout = None if first is None else _layout_of(config["fit"])
+    if layout is None or not layout.instrument:
+        return 0.0
+    from payneflow.spectra import read_spectra
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            spectra = next(read_spectra([first], layout, _wavelength_of_networks(config), selection=range(1)), None)
+        except SpectraError:
+            return 0.0
+    known = np.zeros(0) if spectra is None or spectra.resolution is None else spectra.resolution
+    known = known[np.isfinite(known)]
+    return float(f"{np.median(known):.3g}") if len(known) else 0.0
+
+
+def check_resolution(config: Mapping, fit: FitSettings, shards: Mapping) -> None:
+    """Raise SettingsError where the first spectrum cannot be fitted with networks of the grid for its resolution.
+
+    `fit`: the settings that `check_labels` takes. Files of which only some are sharper than the grid are for the jobs.
+    """
+    if all(shard is None for shard in shards.values()):
+        return
+    layout, first = _layout_of(config["fit"]), resolution_of_spectra(config, shards)
+    if layout.instrument and fit.resolution:
+        raise SettingsError(
+            f"fit.resolution is {fit.resolution:g}, but fit.layout names {layout.instrument}: "
+            f"{layout.instrument_said}. Leave one of both out."
+        )
+    if not first or first == _resolution_of_grid(config):
+        return
+    keys, reading = GridKeys(**config["grid_keys"]), reading_of(config)
+    try:
+        at_first = replace(fit, resolution=first)
+    except SettingsError as error:
+        raise SettingsError(f"{first:g} is R of the first spectrum: {error}") from None
+    try:
+        check_labels(at_first, config["grid"], keys, reading, config["seed"], config["pixels"])
+    except SettingsError as error:
+        said = str(error).replace("fit.resolution is", "the resolution of the first spectrum is")
+        raise SettingsError(said) from None
+
+
+def _resolution_of_grid(config: Mapping) -> float:
+    """The lowest R of the grid; 0 where nobody says one."""
+    known = float(np.min(read_resolution(config["grid"], GridKeys(**config["grid_keys"]))))
+    return known or config["fit"]["grid_resolution"]
+
+
+def _wavelength_of_networks(config: Mapping) -> np.ndarray:
+    """The wavelengths that the networks will have, Angstrom in vacuum."""
+    keys = GridKeys(**config["grid_keys"])
+    stored = read_wavelength(config["grid"], keys)
+    wavelength = in_vacuum(Path(config["grid"]), keys.wavelength, stored, reading_of(config).grid_medium)
+    return wavelength[np.asarray(parse_pixels(config["pixels"], len(wavelength)))]
+
+
 def check_other_wavelengths(config: Mapping, shards: Mapping) -> None:
     """Raise SettingsError where spectra on other wavelengths than the networks' meet pixels too far apart for that.
 
@@ -357,17 +424,14 @@ def check_other_wavelengths(config: Mapping, shards: Mapping) -> None:
     from payneflow.fitting.sampling import problem_of_grid_file
     from payneflow.spectra import read_spectra
 
-    keys, reading = GridKeys(**config["grid_keys"]), reading_of(config)
-    stored = read_wavelength(config["grid"], keys)
-    wavelength = in_vacuum(Path(config["grid"]), keys.wavelength, stored, reading.grid_medium)
-    pixels = parse_pixels(config["pixels"], len(wavelength))
-    problem = problem_of_grid_file(config["grid"], keys, reading, pixels)
+    keys, own = GridKeys(**config["grid_keys"]), _wavelength_of_networks(config)
+    pixels = parse_pixels(config["pixels"], len(read_wavelength(config["grid"], keys)))
+    problem = problem_of_grid_file(config["grid"], keys, reading_of(config), pixels)
     if not problem:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            own = wavelength[pixels.start : pixels.stop : pixels.step]
             spectra = next(read_spectra([first], _layout_of(config["fit"]), own, selection=range(1)), None)
         except SpectraError:
             return
@@ -385,16 +449,17 @@ def grid_of_fit(config: Mapping, shard) -> str:
 
 def layout_options(layout: Mapping) -> str:
     """How observed spectra are stored, as options; the arrays' names as far as they are not the usual ones."""
-    arrays = {role: layout[role] for role in ("wavelength", "flux", "flux_error", "ivar", "mask", "identifier")}
-    renamed = [shlex.quote(f"{role}={name}") for role, name in arrays.items() if name != role]
+    usual = SpectraLayout()
+    arrays = {role: layout[role] for role in ROLES if role in layout}
+    renamed = [shlex.quote(f"{role}={name}") for role, name in arrays.items() if name != usual.key(role)]
     options = [f"--format {layout['format']}"]
     options += [f"--uncertainty {layout['uncertainty']}"] if layout["uncertainty"] else []
     options += [f"--array {pair}" for pair in renamed]
     if layout["mask_bits"]:
         options.append(f"--mask-bits {','.join(map(str, layout['mask_bits']))}")
-    for name in ("hdu", "loader"):
+    for name in ("hdu", "loader", "lsf_unit"):
         if layout[name]:
-            options.append(f"--{name} {shlex.quote(layout[name])}")
+            options.append(f"--{name.replace('_', '-')} {shlex.quote(layout[name])}")
     if layout["rows"] != "spectra":
         options.append(f"--rows {layout['rows']}")
     return " ".join([*options, f"--wavelength-unit {layout['wavelength_unit']} --medium {layout['medium']}"])
@@ -420,6 +485,13 @@ def fit_options(fit: Mapping) -> str:
     if fit["windows"]:
         options.append(f"--windows {shlex.quote(str(windows_file(fit['windows'])))}")
     return " ".join(options)
+
+
+def calibration_options(config: Mapping, shards: Mapping) -> str:
+    """The same, as options of `payneflow calibrate`: at the resolution of the spectra, where their files say it."""
+    first = resolution_of_spectra(config, shards)
+    lower = first and first < (_resolution_of_grid(config) or np.inf)
+    return " ".join([fit_options(config["fit"]), *([f"--resolution {first:g}"] if lower else [])])
 
 
 def windows_file(path: str | Path) -> Path:

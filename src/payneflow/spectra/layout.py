@@ -14,7 +14,9 @@ WITHOUT_ERRORS = ("mask", "none")  # each pixel has the error `constant_error`
 WAVELENGTH_UNITS = ("Angstrom", "nm", "um", "m", "log10_Angstrom", "log10_nm")
 MEDIA = ("vacuum", "air")
 ROWS = ("spectra", "one_star")
-ROLES = ("wavelength", "flux", "flux_error", "ivar", "mask", "identifier", "barycentric")
+INSTRUMENTS = ("resolution", "lsf_sigma")  # what a file may say of the line-spread function, one of both
+ROLES = ("wavelength", "flux", "flux_error", "ivar", "mask", "identifier", "barycentric", *INSTRUMENTS)
+LSF_UNITS = ("Angstrom", "km/s", "pixel")
 MOST_BITS = 63  # of a mask, which is read as a signed 64-bit number
 
 _ARRAY = {"min_length": 1, "expected": "the name of an array"}
@@ -34,11 +36,14 @@ class SpectraLayout:
     The arrays' names: `wavelength` (n_pixel,), or (n_spectrum, n_pixel) where each spectrum has its own; `flux`,
     `flux_error`, `ivar`, `mask` (n_spectrum, n_pixel), or (n_pixel,) where there is one spectrum; `flux_error`, `ivar`
     and `mask` may be (n_pixel,) for all spectra; `identifier` (n_spectrum,), text or whole numbers; `barycentric`
-    (n_spectrum,), what is to be added to an observed velocity, km/s, of pieces of stars; "": there is none. In a fits
-    file a name is the HDU's name or number, with a column of its table after a colon ("COADD:flux"), for these two also
-    a keyword of its header ("0:OBJECT"); the wavelength may be "header": what the keywords of the flux's HDU say. In a
-    text file it is a column's name, or its number from 1. A row of an array, or of several axes, counted from 0, stands
-    in brackets: "0[1]", "0[3,0]". `mask` and `identifier` may be absent while they have their usual names.
+    (n_spectrum,), what is to be added to an observed velocity, km/s, of pieces of stars; "": there is none. Of the
+    instrument's line-spread function `resolution`, R = wavelength / FWHM, or `lsf_sigma`, the sigma of a Gaussian in
+    `lsf_unit`, which must be said: one number, (n_spectrum,), (n_pixel,), or (n_spectrum, n_pixel); "": there is none.
+    In a fits file a name is the HDU's name or number, with a column of its table after a colon ("COADD:flux"), for what
+    a spectrum has one of also a keyword of its header ("0:OBJECT"); the wavelength may be "header": what the keywords
+    of the flux's HDU say. In a text file it is a column's name, or its number from 1. A row of an array, or of several
+    axes, counted from 0, stands in brackets: "0[1]", "0[3,0]". `mask` and `identifier` may be absent while they have
+    their usual names.
 
     `rows`: spectra, or one_star: the rows of a file are pieces of one spectrum, such as detector chips or orders.
     `hdu`: of mwmStar, mwmVisit and specutils, which HDU: its number, its name, or the part of it before a slash.
@@ -72,6 +77,9 @@ class SpectraLayout:
     barycentric: str = setting(
         "", "(n_spectrum,), km/s to add to observed velocities of stars in pieces; a keyword will do", in_config=False
     )
+    resolution: str = setting("", "R of each spectrum or pixel (wavelength / FWHM); in fits also a keyword, 0:NAME")
+    lsf_sigma: str = setting("", "in its place: sigma of the line-spread function, in lsf_unit")
+    lsf_unit: Literal["", *LSF_UNITS] = setting("", f"{', '.join(LSF_UNITS[:-1])} or {LSF_UNITS[-1]}, of lsf_sigma")
     hdu: str = setting(
         "",
         "of mwmStar, mwmVisit and specutils: which HDU, by number or name",
@@ -86,6 +94,18 @@ class SpectraLayout:
     def key(self, role: str) -> str:
         """What the file calls the array that plays `role`."""
         return getattr(self, role)
+
+    @property
+    def instrument(self) -> str:
+        """The role of what the files say of the line-spread function, one of INSTRUMENTS; "": nothing is named."""
+        return next((role for role in INSTRUMENTS if self.key(role)), "")
+
+    @property
+    def instrument_said(self) -> str:
+        """Where the resolution of the spectra comes from, for tables; "" where the files say none."""
+        role = self.instrument
+        unit = f" in {self.lsf_unit}" if role == "lsf_sigma" else ""
+        return f"{role}{unit}, {self.key(role)} of the files" if role else ""
 
     def is_optional(self, role: str) -> bool:
         """May the array that plays `role` be absent from the file?"""
@@ -102,9 +122,26 @@ def make_layout(**given) -> SpectraLayout:
     Raises SettingsError naming the wrong part and what it may be.
     """
     layout = _filled_in(SpectraLayout(**given))
+    _check_instrument(layout)
     if not layout.uncertainty and not FORMATS[layout.format].names_errors:
         raise SettingsError(f"uncertainty of the spectra is '', expected {_or(UNCERTAINTIES)}.")
     return layout
+
+
+def _check_instrument(layout: SpectraLayout) -> None:
+    """Raise SettingsError where two arrays say the line-spread function, or nobody says in which unit."""
+    units = _or(LSF_UNITS)
+    if layout.resolution and layout.lsf_sigma:
+        raise SettingsError(
+            f"resolution is {layout.resolution!r} and lsf_sigma {layout.lsf_sigma!r}: expected one of them. Leave the "
+            "other out."
+        )
+    if layout.lsf_sigma and not layout.lsf_unit:
+        raise SettingsError(f"lsf_sigma is {layout.lsf_sigma!r}, but lsf_unit is ''; expected {units}.")
+    if layout.lsf_unit and not layout.lsf_sigma:
+        raise SettingsError(
+            f"lsf_unit is {layout.lsf_unit!r}, but no array is named lsf_sigma, which it is the unit of. Leave it out."
+        )
 
 
 def _filled_in(layout: SpectraLayout) -> SpectraLayout:

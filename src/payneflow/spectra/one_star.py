@@ -60,12 +60,17 @@ def doubt_of_levels(wavelengths: list[np.ndarray], flux: np.ndarray, flux_error:
 
 
 def joined(
-    place: str, wavelengths: list[np.ndarray], flux: np.ndarray, flux_error: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One spectrum: wavelength, flux and its 1 sigma errors (n,), of pixels (n_pixel,) in the order of the pieces.
+    place: str,
+    wavelengths: list[np.ndarray],
+    flux: np.ndarray,
+    flux_error: np.ndarray,
+    resolution: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """One spectrum: wavelength, flux, 1 sigma errors and R (n,), of pixels (n_pixel,) in the order of the pieces.
 
     `wavelengths`: those of each piece, increasing; `flux`, `flux_error` (n_pixel,) of all pieces together, inf where a
-    pixel takes no part. Raises SpectraError with `place` (file and key) where the pieces are no pieces of a spectrum.
+    pixel takes no part; `resolution` (n_pixel,), one number (1,), or None, NaN where it is not known. Raises
+    SpectraError with `place` (file and key) where the pieces are no pieces of a spectrum.
     """
     ends = np.array([(piece[0], piece[-1]) for piece in wavelengths if len(piece)])
     if len(ends) > 1 and not are_pieces(*ends.T):
@@ -76,9 +81,11 @@ def joined(
     wavelength = np.concatenate(wavelengths)
     order = np.argsort(wavelength, kind="stable")
     wavelength, flux, flux_error = wavelength[order], flux[order], flux_error[order]
+    of_pixels = resolution is not None and len(resolution) > 1
+    resolution = resolution[order] if of_pixels else resolution
     new = np.diff(wavelength, prepend=0.0) > SAME_WAVELENGTH * wavelength
     if new.all():
-        return wavelength, flux, flux_error
+        return wavelength, flux, flux_error, resolution
     first = np.flatnonzero(new)
     weight = np.isfinite(flux_error) / flux_error**2
     weights = np.add.reduceat(weight, first)
@@ -89,4 +96,8 @@ def joined(
     flux, flux_error = (
         np.where(alone, own[first], both) for own, both in zip((flux, flux_error), together, strict=True)
     )
-    return wavelength[first], flux, flux_error
+    if of_pixels:
+        summed = np.add.reduceat(weight * np.where(weight > 0, resolution, 0.0), first)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            resolution = np.where(alone | (weights <= 0), resolution[first], summed / weights)
+    return wavelength[first], flux, flux_error, resolution

@@ -1,4 +1,4 @@
-"""Files of observed spectra -> batches that share one wavelength axis, each of bounded size, in the order given.
+"""Files of observed spectra -> batches on one wavelength axis, or on an axis each, of bounded size, in the order given.
 
 A file that cannot be read is an error where it is the only one; among many it becomes one spectrum that takes no part,
 so that it is recorded with its reason and stops no other.
@@ -15,6 +15,7 @@ import numpy as np
 from payneflow.errors import PayneflowError, SpectraError, SpectraWarning
 from payneflow.files import is_there, refuse_special
 from payneflow.spectra.formats import FORMATS
+from payneflow.spectra.instrument import filled, of_pixels, resolution_of, resolution_of_pieces, resolutions_of_rows
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.spectra.names import names_of_files, names_of_rows
 from payneflow.spectra.one_star import are_pieces, doubt_of_levels, joined
@@ -30,11 +31,14 @@ DOUBT_FROM = 20  # spectra of a batch that are looked at for errors or masks of 
 
 @dataclass(frozen=True, eq=False)
 class Spectra:
-    """Some observed spectra on one wavelength axis.
+    """Some observed spectra on one wavelength axis, or each on its own.
 
-    `identifier` (n,), text; `wavelength` (n_pixel,), Angstrom in vacuum, increasing; `flux` (n, n_pixel), as the file
+    `identifier` (n,), text; `wavelength` (n_pixel,), Angstrom in vacuum, increasing, or (n, n_pixel), an axis each,
+    NaN after the last pixel of those that have fewer than others; `flux` (n, n_pixel), as the file
     has it; `flux_error` (n, n_pixel), 1 sigma, inf where a pixel takes no part; `path` (n,), the file of each;
-    `barycentric` (n,) km/s, what the layout names so; None: nothing.
+    `barycentric` (n,) km/s, what the layout names so; None: nothing. `resolution` (n, 1) or (n, n_pixel), R =
+    wavelength / FWHM, NaN in the rows of spectra that take no part; None: the files say none; `resolution_said`: where
+    it comes from.
     `problem` (n,), why a spectrum could not be read at all, "" for the others; `on_networks_axis`, whether the
     wavelengths are the networks' own; `n_left_out`, pixels that take no part, by reason.
     """
@@ -48,6 +52,8 @@ class Spectra:
     on_networks_axis: bool
     n_left_out: dict[str, int]
     barycentric: np.ndarray | None = None
+    resolution: np.ndarray | None = None
+    resolution_said: str = ""
 
     def __len__(self) -> int:
         return len(self.flux)
@@ -115,15 +121,17 @@ def read_spectra(
     batch_size: int = BATCH_SIZE,
     flag_bad_files: bool | None = None,
     names: Sequence[str] | None = None,
+    own_axes: bool = False,
 ) -> Iterator[Spectra]:
-    """Yield the spectra of files in batches, in order; a new axis begins a new batch.
+    """Yield the spectra of files in batches, in order; a new axis begins a new batch, unless `own_axes`.
 
     A batch has at most `batch_size` spectra, and at most BATCH_PIXELS pixels unless one spectrum alone has more.
     `networks_wavelength` (n_pixel,), Angstrom: pixels out of reach of it are left away, and where it is part of the
     spectra's own axis exactly those pixels are kept. `selection` of all spectra, counted from 0 through the files (a
     file that cannot be read counts as one). `flag_bad_files`: such a file gives one spectrum whose errors are all
     infinite and whose `problem` says why, instead of an error; by default where there is more than one file. `names`
-    of the files, for spectra without an identifier; by default as `names_of_files` gives them.
+    of the files, for spectra without an identifier; by default as `names_of_files` gives them. `own_axes`: neighbours
+    on unlike axes share a batch, in which each has its own; not those on the networks' own axis.
 
     Raises SpectraError naming file, key and row. Gives a SpectraWarning, once, where the kind of error looks wrong.
     """
@@ -131,7 +139,7 @@ def read_spectra(
     networks = np.asarray(networks_wavelength, dtype=float)
     paths = [Path(path) for path in paths]
     named = list(zip(paths, names_of_files(paths) if names is None else names, strict=True))
-    return _join(_pieces(named, layout, networks, selection, batch_size, flag), batch_size)
+    return _join(_pieces(named, layout, networks, selection, batch_size, flag), batch_size, own_axes)
 
 
 # --- Files -> pieces, each of one file and one axis -------------------------------------------------------------------
@@ -166,7 +174,7 @@ def _pieces(
             at_once = _room(batch_size, len(networks))
             for first in range(0, len(rows), at_once):
                 names = names_of_rows(name, rows[first : first + at_once], n_spectrum)
-                yield _taking_no_part(names, path, str(error), networks)
+                yield _taking_no_part(names, path, str(error), networks, layout)
         begin += n_spectrum
 
 
@@ -191,25 +199,27 @@ def _checked(file: SpectraFile, rows: range, networks: np.ndarray, said: set[str
     stored = _read(file, rows.start, rows.stop)
     _warn_of_doubts(file, stored, said)
     if stored.wavelength.ndim == 1:
-        return [_on_one_axis(file, stored, stored.wavelength, networks)]
+        return [_on_one_axis(file, stored, stored.wavelength, networks, rows)]
     changes = np.flatnonzero((np.diff(stored.wavelength, axis=0) != 0).any(axis=1)) + 1
     runs = np.split(np.arange(len(rows)), changes)
     pieces = []
     for run in (slice(run[0], run[-1] + 1) for run in runs):
-        part = StoredSpectra(*(None if array is None else array[run] for array in vars(stored).values()))
+        part = stored.some(run)
         try:
-            pieces.append(_on_one_axis(file, part, part.wavelength[0], networks))
+            pieces.append(_on_one_axis(file, part, part.wavelength[0], networks, rows[run]))
         except SpectraError as error:
             if file.n_spectrum == 1:
                 raise
             message = f"spectrum {rows[run.start]}: {error}"
             warnings.warn(SpectraWarning(f"{message} Recorded as failed."), stacklevel=2)
-            pieces.append(_taking_no_part(part.identifier, file.path, message, networks))
+            pieces.append(_taking_no_part(part.identifier, file.path, message, networks, file.layout))
     return pieces
 
 
-def _on_one_axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, networks: np.ndarray) -> Spectra:
-    """Spectra whose wavelengths, in the unit of the layout, are `axis` (n_pixel,)."""
+def _on_one_axis(
+    file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, networks: np.ndarray, rows: range
+) -> Spectra:
+    """Spectra whose wavelengths, in the unit of the layout, are `axis` (n_pixel,); `rows` of the file."""
     unit = file.layout.wavelength_unit
     wavelength, pixels = _axis(file, stored, axis)
     check_overlap(file.place("wavelength"), axis[pixels], wavelength, networks, unit)
@@ -231,7 +241,14 @@ def _on_one_axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray, net
     found = _spectra(
         file, stored.identifier, wavelength[columns], flux, flux_error, n_left_out, networks, on_networks_axis
     )
-    return replace(found, barycentric=stored.barycentric)
+    found = replace(found, barycentric=stored.barycentric)
+    if stored.instrument is None:
+        return found
+    number, used = np.arange(file.n_pixel)[pixels], np.isfinite(flux_error)
+    resolution, problem = resolutions_of_rows(file, stored, wavelength, number, columns, used, rows)
+    flux_error[problem != ""] = np.inf
+    said = file.layout.instrument_said
+    return replace(found, flux_error=flux_error, problem=problem, resolution=resolution, resolution_said=said)
 
 
 def _padding(stored: StoredSpectra, kept: np.ndarray, layout: SpectraLayout) -> dict[str, int]:
@@ -244,9 +261,9 @@ def _padding(stored: StoredSpectra, kept: np.ndarray, layout: SpectraLayout) -> 
 
 def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray, said: set[str]) -> Spectra:
     """The one spectrum whose pieces the rows of a file are."""
-    wavelengths, places, whole, counts = [], [], [], []
+    wavelengths, places, whole, counts, resolutions = [], [], [], [], []
     for row, axis in enumerate(np.atleast_2d(stored.wavelength)):
-        part = StoredSpectra(*(None if array is None else array[row : row + 1] for array in _by_rows(stored)))
+        part = stored.some(slice(row, row + 1))
         try:
             wavelength, pixels = _axis(file, part, axis)
         except SpectraError as error:
@@ -254,9 +271,12 @@ def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray, sa
         if isinstance(pixels, np.ndarray):
             counts.append(_padding(part, pixels, file.layout))
         whole.append(wavelength)
-        near = within_reach(wavelength, networks)
+        near, number = within_reach(wavelength, networks), np.arange(file.n_pixel)[pixels]
         wavelengths.append(wavelength[near])
-        places.append(row * file.n_pixel + np.arange(file.n_pixel)[pixels][near])
+        places.append(row * file.n_pixel + number[near])
+        if part.instrument is not None:
+            of_row = resolution_of(of_pixels(part.instrument, pixels), wavelength, number, file.layout)
+            resolutions.append(of_pixels(of_row, near)[0])
     if not any(map(len, wavelengths)):
         everywhere, unit = np.concatenate(whole), file.layout.wavelength_unit
         check_overlap(file.place("wavelength"), np.ravel(stored.wavelength), everywhere, networks, unit)
@@ -270,20 +290,20 @@ def _one_star(file: SpectraFile, stored: StoredSpectra, networks: np.ndarray, sa
     n_left_out = _added([n_left_out, *counts])
     if "levels" not in said:
         _warn_once(said, "levels", file.place("flux"), doubt_of_levels(wavelengths, flux[0], flux_error[0]))
-    wavelength, flux, flux_error = joined(file.place("wavelength"), wavelengths, flux[0], flux_error[0])
+    resolution, doubt = resolution_of_pieces(file, stored, resolutions, wavelengths, own, np.isfinite(flux_error[0]))
+    _warn_once(said, "resolutions", file.path, doubt)
+    wavelength, flux, flux_error, resolution = joined(
+        file.place("wavelength"), wavelengths, flux[0], flux_error[0], resolution
+    )
     columns = columns_of(networks, wavelength)
     taken = slice(None) if columns is None else columns
     flux, flux_error = flux[None, taken], flux_error[None, taken]
     name = stored.identifier[:1]
     found = _spectra(file, name, wavelength[taken], flux, flux_error, n_left_out, networks, columns is not None)
+    if resolution is not None:
+        kept = filled(of_pixels(resolution[None], taken)[0], np.isfinite(flux_error[0]))
+        found = replace(found, resolution=kept[None], resolution_said=file.layout.instrument_said)
     return found if stored.barycentric is None else replace(found, barycentric=stored.barycentric[:1])
-
-
-def _by_rows(stored: StoredSpectra) -> tuple:
-    """The arrays of `stored` that rows can be taken from."""
-    n = len(stored.flux)
-    identifier = stored.identifier if len(stored.identifier) == n else np.repeat(stored.identifier[:1], n)
-    return identifier, np.atleast_2d(stored.wavelength), stored.flux, stored.uncertainty, stored.mask
 
 
 def _axis(file: SpectraFile, stored: StoredSpectra, axis: np.ndarray) -> tuple[np.ndarray, np.ndarray | slice]:
@@ -332,7 +352,7 @@ def _warn_of_doubts(file: SpectraFile, stored: StoredSpectra, said: set[str]) ->
             _warn_once(said, what, file.place(role[what]), doubt)
 
 
-def _warn_once(said: set[str], what: str, place: str, doubt: str) -> None:
+def _warn_once(said: set[str], what: str, place: str | Path, doubt: str) -> None:
     """Say a doubt, if there is one, and if nothing of the kind was said before."""
     if doubt and what not in said:
         said.add(what)
@@ -345,7 +365,9 @@ def _look_like_pieces(stored: StoredSpectra) -> bool:
         return are_pieces(np.nanmin(stored.wavelength, axis=1), np.nanmax(stored.wavelength, axis=1))
 
 
-def _taking_no_part(identifier: np.ndarray, path: Path, problem: str, networks: np.ndarray) -> Spectra:
+def _taking_no_part(
+    identifier: np.ndarray, path: Path, problem: str, networks: np.ndarray, layout: SpectraLayout
+) -> Spectra:
     """Spectra that could not be read: on the networks' axis, with infinite errors and the reason."""
     shape = len(identifier), len(networks)
     return Spectra(
@@ -357,27 +379,39 @@ def _taking_no_part(identifier: np.ndarray, path: Path, problem: str, networks: 
         problem=np.full(len(identifier), problem),
         on_networks_axis=True,
         n_left_out=dict.fromkeys(REASONS, 0),
+        resolution_said=layout.instrument_said,
     )
 
 
 # --- Pieces -> batches ------------------------------------------------------------------------------------------------
 
 
-def _join(pieces: Iterable[Spectra], batch_size: int) -> Iterator[Spectra]:
-    """Join neighbours on the same axis as long as a batch has room for both; memory keeps no batch that was given."""
+def _join(pieces: Iterable[Spectra], batch_size: int, own_axes: bool) -> Iterator[Spectra]:
+    """Join neighbours as long as a batch has room for both; memory keeps no batch that was given.
+
+    They are on the same axis, unless `own_axes`, and R of their files is one number each, or one for each pixel.
+    """
     waiting: list[Spectra] = []
     for piece in pieces:
-        room = _room(batch_size, len(piece.wavelength))
-        if waiting and (
-            sum(map(len, waiting)) + len(piece) > room or not np.array_equal(piece.wavelength, waiting[0].wavelength)
-        ):
+        room = _room(batch_size, max(len(one.wavelength) for one in (piece, *waiting)))
+        if waiting and (sum(map(len, waiting)) + len(piece) > room or not _go_together(waiting[0], piece, own_axes)):
             yield _taken(waiting)
+            room = _room(batch_size, len(piece.wavelength))
         waiting.append(piece)
         del piece
         if sum(map(len, waiting)) >= room:
             yield _taken(waiting)
     if waiting:
         yield _taken(waiting)
+
+
+def _go_together(one: Spectra, other: Spectra, own_axes: bool) -> bool:
+    """Whether two can share a batch: what kernels fit them may not depend on it."""
+    kinds = [None if spectra.resolution is None else spectra.resolution.shape[1] > 1 for spectra in (one, other)]
+    if kinds[0] is not kinds[1]:
+        return False
+    on_networks = one.on_networks_axis or other.on_networks_axis
+    return (own_axes and not on_networks) or np.array_equal(one.wavelength, other.wavelength)
 
 
 def _taken(pieces: list[Spectra]) -> Spectra:
@@ -390,12 +424,29 @@ def _taken(pieces: list[Spectra]) -> Spectra:
 def _joined(pieces: list[Spectra]) -> Spectra:
     if len(pieces) == 1:
         return pieces[0]
-    per_spectrum = ("identifier", "flux", "flux_error", "path", "problem")
-    arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in per_spectrum}
+    arrays = {
+        name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("identifier", "path", "problem")
+    }
+    first, n_pixel = pieces[0].wavelength, max(len(piece.wavelength) for piece in pieces)
+    if not all(np.array_equal(piece.wavelength, first) for piece in pieces):
+        axes = [np.broadcast_to(piece.wavelength, piece.flux.shape) for piece in pieces]
+        arrays["wavelength"] = np.concatenate([_padded(axis, n_pixel, np.nan) for axis in axes])
+    for name, padding in _PADDING.items():
+        if pieces[0].resolution is not None or name != "resolution":
+            arrays[name] = np.concatenate([_padded(getattr(piece, name), n_pixel, padding) for piece in pieces])
     known = [np.full(len(piece), np.nan) if piece.barycentric is None else piece.barycentric for piece in pieces]
     if any(piece.barycentric is not None for piece in pieces):  # of files that could not be read nothing is known
         arrays["barycentric"] = np.concatenate(known)
     return replace(pieces[0], **arrays, n_left_out=_added([piece.n_left_out for piece in pieces]))
+
+
+_PADDING = {"flux": np.nan, "flux_error": np.inf, "resolution": np.nan}  # behind the last pixel of a spectrum
+
+
+def _padded(values: np.ndarray, n_pixel: int, padding: float) -> np.ndarray:
+    """Rows (n, ...) with as many pixels as others; one number a row stays one."""
+    more = n_pixel - values.shape[1]
+    return values if not more or values.shape[1] == 1 else np.pad(values, [(0, 0), (0, more)], constant_values=padding)
 
 
 def _added(counts: list[dict[str, int]]) -> dict[str, int]:

@@ -8,7 +8,7 @@ itself declares.
 of the file, "" where there is nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -16,12 +16,13 @@ import numpy as np
 
 from payneflow.errors import SpectraError
 from payneflow.spectra.formats import FORMATS
-from payneflow.spectra.layout import ROLES, SpectraLayout
+from payneflow.spectra.layout import INSTRUMENTS, ROLES, SpectraLayout
 from payneflow.spectra.names import as_text, names_of_rows
 from payneflow.spectra.rows import NamedRows, split
 from payneflow.swelling import refuse_many_pixels, refuse_unstored
 
 _OF_SPECTRA = ("identifier", "barycentric")  # of which there is one a spectrum, not one a pixel
+_KEYWORDS = {"barycentric": "a velocity in km/s", "resolution": "R, a number", "lsf_sigma": "a number"}
 _MEANING = {
     "wavelength": "the wavelengths",
     "flux": "the flux",
@@ -30,6 +31,8 @@ _MEANING = {
     "mask": "the mask of bad pixels",
     "identifier": "the name of each spectrum",
     "barycentric": "the barycentric correction of each spectrum",
+    "resolution": "R of each spectrum, or of each pixel",
+    "lsf_sigma": "the sigma of the line-spread function",
 }
 
 
@@ -51,7 +54,7 @@ class Store(Protocol):
 class StoredSpectra:
     """Some rows of a file as they are stored: `wavelength` (n_pixel,) or (n, n_pixel) in the unit of the layout,
     `flux` (n, n_pixel), `uncertainty` and `mask` (n, n_pixel) or None, `identifier` (n,), `barycentric` (n,) in km/s or
-    None."""
+    None; `instrument` (n, 1) or (n, n_pixel), resolution or lsf_sigma as the layout names it, or None."""
 
     identifier: np.ndarray
     wavelength: np.ndarray
@@ -59,6 +62,13 @@ class StoredSpectra:
     uncertainty: np.ndarray | None
     mask: np.ndarray | None
     barycentric: np.ndarray | None = None
+    instrument: np.ndarray | None = None
+
+    def some(self, rows: slice) -> "StoredSpectra":
+        """Some of these rows; an axis that all share stays."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        own = {name: None if array is None else array[rows] for name, array in arrays.items()}
+        return StoredSpectra(**(own if self.wavelength.ndim > 1 else {**own, "wavelength": self.wavelength}))
 
 
 class SpectraFile:
@@ -107,17 +117,23 @@ class SpectraFile:
             flux=arrays["flux"].reshape(shape),
             uncertainty=None if uncertainty is None else np.broadcast_to(uncertainty, shape),
             mask=np.broadcast_to(arrays["mask"], shape) if "mask" in arrays else None,
-            barycentric=self._velocities(arrays.get("barycentric"), first, last),
+            barycentric=self._numbers("barycentric", arrays.get("barycentric")),
+            instrument=self._instrument(arrays.get(self.layout.instrument), n),
         )
 
     def _read(self, role: str, first: int, last: int) -> np.ndarray:
         key = self.layout.key(role)
-        by_rows = len(self._shapes[role]) == (1 if role in _OF_SPECTRA else 2)
+        shape = self._shapes[role]
+        by_rows = len(shape) == (1 if role in _OF_SPECTRA else 2)
+        if role in INSTRUMENTS:
+            by_rows = shape != (self.n_pixel,) and shape[:1] == (self.n_row,)
         array = self._store.rows(key, first, last) if by_rows else self._store.whole(key)
-        return array if role in _OF_SPECTRA or array.dtype.kind in "biu" else np.asarray(array, dtype=float)
+        if role in _OF_SPECTRA or array.dtype.kind in "biuUS":
+            return array
+        return np.asarray(array, dtype=float)
 
-    def _velocities(self, stored: np.ndarray | None, first: int, last: int) -> np.ndarray | None:
-        """Barycentric corrections, km/s; a keyword of a header is text."""
+    def _numbers(self, role: str, stored: np.ndarray | None) -> np.ndarray | None:
+        """Numbers, one a spectrum; a keyword of a header is text."""
         if stored is None:
             return None
         values = np.atleast_1d(stored)
@@ -125,8 +141,18 @@ class SpectraFile:
             return np.array([float(as_text(value)) for value in values])
         except ValueError:
             raise SpectraError(
-                f"{self.place('barycentric')} holds {as_text(values[0])[:60]!r}; expected a velocity in km/s."
+                f"{self.place(role)} holds {as_text(values[0])[:60]!r}; expected {_KEYWORDS[role]}."
             ) from None
+
+    def _instrument(self, stored: np.ndarray | None, n: int) -> np.ndarray | None:
+        """What is said of the line-spread function of n rows: (n, 1), or (n, n_pixel) where pixels have their own."""
+        if stored is None:
+            return None
+        values = self._numbers(self.layout.instrument, stored) if stored.dtype.kind in "US" else np.asarray(stored)
+        shape = self._shapes[self.layout.instrument]
+        if shape == (self.n_pixel,) or (len(shape) == 2 and shape[1] == self.n_pixel):
+            return np.broadcast_to(values.astype(float), (n, self.n_pixel))
+        return np.broadcast_to(values.astype(float).reshape(-1, 1), (n, 1))
 
     def _identifiers(self, stored: np.ndarray | None, first: int, last: int) -> np.ndarray:
         """Names as stored; without any the file's own, with the number of the spectrum where there are several."""
@@ -175,7 +201,7 @@ class SpectraFile:
         kinds, expected = ("fiub", "numbers") if role == "mask" else ("fiu", "real numbers")
         if role == "identifier":
             kinds, expected = "USiu", "text or whole numbers"
-        if role == "barycentric" and not shape:  # a keyword
+        if role in _KEYWORDS and not shape:
             kinds = "fiuUS"
         if dtype.kind not in kinds:
             raise SpectraError(f"{self.place(role)} has dtype {dtype}; expected {expected}.")
@@ -233,6 +259,13 @@ class SpectraFile:
         allowed = dict.fromkeys(("wavelength", "flux", "flux_error", "ivar", "mask"), (one, many))
         for role in _OF_SPECTRA:
             allowed[role] = ((self.n_row,), *([(), (1,)] if self.n_spectrum == 1 else []))
+        for role in INSTRUMENTS:
+            allowed[role] = ((), (1,), (self.n_row,), (self.n_row, 1), one, many)
+            if self._shapes.get(role) == (self.n_row,) == one and self.n_row > 1:
+                raise SpectraError(
+                    f"{self.place(role)} has shape {one}, and there are as many spectra as pixels: is it one number a "
+                    f"spectrum, or one a pixel? Store it as {(self.n_row, 1)}, or as {many}."
+                )
         if self.is_one_star and self.n_row > 1:
             allowed["wavelength"] = (many,)
         for role, shape in self._shapes.items():
