@@ -35,6 +35,7 @@ from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.windows import read_windows
 from payneflow.grid import GridKeys, GridReading, read_labels, read_resolution, read_wavelength
 from payneflow.grid.checks import in_vacuum
+from payneflow.label_names import NO_NOISE
 from payneflow.scaling import LabelScaler
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.training.trainers import DEFAULT, TRAINERS, Settings, TrainerEntry, entry_named
@@ -67,7 +68,14 @@ class FitConfig:
     )
     layout: SpectraLayout = section(_usual_layout, "how they are stored; nothing of it is guessed, see docs/spectra.md")
     flux_error: float = setting(
-        0.01, "1 sigma of every pixel of test spectra, and of spectra without errors", published=0.01, gt=0
+        0.01, "1 sigma of pixels of noiseless test spectra, and of spectra without errors", published=0.01, gt=0
+    )
+    test_snr: Annotated[float, Field(gt=0)] | Literal["none"] = setting(
+        100.0,
+        "S/N of the noise that test spectra get, so that errors are seen to be right, and of their 1 sigma; what is "
+        "fitted without noise stands beside it. none: no noise",
+        published=NO_NOISE,
+        expected="a positive number, or none",
     )
     start: Literal["estimate", "middle", "truth"] = setting(
         "estimate",

@@ -22,6 +22,7 @@ from payneflow.fitting.settings import FitSettings
 from payneflow.grid import GridKeys, GridReading, grid_shape, grid_split, read_wavelength
 from payneflow.grid.checks import in_vacuum
 from payneflow.grid.sets import RANDOM
+from payneflow.label_names import NO_NOISE
 from payneflow.run import sizing
 from payneflow.run.config import AUTO
 from payneflow.run.known import KNOWN, Known, digest_of, outdated
@@ -439,7 +440,8 @@ def source_options(config: Mapping, shard) -> str:
     fit = config["fit"]
     common = f"--flux-error {fit['flux_error']} --start {fit['start']}"
     if shard is None:
-        return f"{key_options(config)} {common}"
+        noise = "" if fit["test_snr"] == NO_NOISE else f" --seed {config['seed']}"
+        return f"{key_options(config)} {common} --test-snr {fit['test_snr']}{noise}"
     given = fit["spectra"]
     patterns = " ".join(map(shlex.quote, [given] if isinstance(given, str) else given))
     selection = f"--spectra {shard.selection.start}:{shard.selection.stop} --plan {shard.digest}"
