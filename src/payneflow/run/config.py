@@ -364,10 +364,7 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     Relative paths in it start at its own directory, where Snakemake runs. Raises SettingsError naming file and setting.
     """
     path = Path(path)
-    values = read_yaml(path, "the settings of a run (config.yaml of the repository has all of them)")
-    for override in overrides or []:
-        values = _together(values, _parsed(override))
-    config = check_config(values, source=f"{path} or NAME=VALUE")
+    config = read_settings(path, overrides)
     return RunConfig(
         path=path,
         grid=path.parent / config.grid,
@@ -382,6 +379,14 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
         settings=config.settings,
         fit=config.fit.with_windows(path.parent),
     )
+
+
+def read_settings(path: Path, overrides: list[str] | None = None) -> Config:
+    """The settings of a config.yaml, but for `NAME=VALUE`; paths as they stand. Raises as `read_config` does."""
+    values = read_yaml(path, "the settings of a run (config.yaml of the repository has all of them)")
+    for override in overrides or []:
+        values = _together(values, _parsed(override))
+    return check_config(values, source=f"{path} or NAME=VALUE")
 
 
 def read_yaml(path: Path, what: str) -> dict:
