@@ -148,7 +148,7 @@ def _read_record(path: Path) -> Table:
 
 
 def _figures(directory: Path) -> dict[str, bytes]:
-    paths = {name: directory / f"{name}.png" for name in REPORT_FIGURES}
+    paths = {name: directory / f"{name}.png" for name in reversed(REPORT_FIGURES)}  # of labels first
     return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
 

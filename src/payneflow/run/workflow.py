@@ -4,6 +4,7 @@ Nothing here knows an object of Snakemake; workflow/rules/settings.smk hands ove
 """
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -202,7 +203,7 @@ def look_at_content(results: Path, config: Mapping, training: Training, shards: 
 
 def plan_of_run(config: Mapping, training: Training, shards: Mapping) -> Plan:
     """What a run makes, as `payneflow verify` needs to know it."""
-    drawn = [path.stem for path in final_output(Path(), config["fit"]) if path.suffix == ".png"]
+    drawn = [path.stem for path in figure_files(Path(), config["fit"])]
     return Plan(
         grid_path=os.path.abspath(config["grid"]),  # noqa: PTH100 - a link stays one
         settings=settings_record(training.trainer, training.settings, config["seed"]),
@@ -426,6 +427,16 @@ def windows_file(path: str | Path) -> Path:
     return copy
 
 
+def settings_file(config: Mapping) -> Path:
+    """All settings in a file below SCRATCH, named by its content, for `payneflow report`."""
+    content = json.dumps(config, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    path = SCRATCH / f"settings-{hashlib.sha256(content).hexdigest()[:16]}.yaml"
+    if not path.exists():
+        with whole_file(path) as temporary:
+            temporary.write_bytes(content)
+    return path
+
+
 def _pair(option: str, name: str, text: str) -> str:
     """NAME=TEXT as an option; a name that begins with a hyphen would be taken for one itself."""
     return f"{option}{'=' if name.startswith('-') else ' '}{shlex.quote(f'{name}={text}')}"
@@ -452,7 +463,7 @@ def source_options(config: Mapping, shard) -> str:
 
 
 def final_output(results: Path, fit: Mapping) -> list[Path]:
-    """The files that a whole run ends with; of observed spectra the true labels are unknown."""
+    """The files that a whole run ends with."""
     files = [
         "grid_summary.json",
         "neural_network.npz",
@@ -460,14 +471,20 @@ def final_output(results: Path, fit: Mapping) -> list[Path]:
         "explore.html",
         "fits.ecsv",
         "fits.fits",
+        "report.html",
     ]
     files += ["fits.parquet"] if fit["parquet"] else []
+    return [results / name for name in files] + figure_files(results, fit)
+
+
+def figure_files(results: Path, fit: Mapping) -> list[Path]:
+    """The figures of a run; of observed spectra those that need no true labels."""
     figures = [name for name, figure in REPORT_FIGURES.items() if not (fit["spectra"] and figure.needs_truth)]
-    return [results / name for name in files] + [results / "figures" / f"{name}.png" for name in figures]
+    return [results / "figures" / f"{name}.png" for name in figures]
 
 
 def summary_of_run(results: Path) -> str:
-    """What training, evaluation and fitting said at their ends, and where everything is.
+    """What training, evaluation, fitting and the report said at their ends, and where everything is.
 
     Where one of them said FAILED, so do the last words, with the cause.
     """
@@ -475,4 +492,11 @@ def summary_of_run(results: Path) -> str:
     said = [log.read_text(encoding="utf-8", errors="replace").strip() for log in logs if log.exists()]
     failed = dict.fromkeys(line for text in said for line in text.splitlines() if line.startswith("FAILED: "))
     where = f"Everything is in {results}/, the figures in {results}/figures/."
-    return "\n\n".join(["", *said, where, *failed])
+    return "\n\n".join(["", *said, *_last_words(results), where, *failed])
+
+
+def _last_words(results: Path) -> list[str]:
+    """The report's place, and its verdict on the whole; none where it was not written."""
+    log = results / "logs/write_report.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    return [f"{results}/report.html: {lines[-2]}"] if len(lines) > 1 else []
