@@ -54,7 +54,7 @@ def test_a_fifth_of_the_pixels_unconverged_is_amber_and_they_are_named(good):
     assert found.colour is AMBER and found.said == f"{percent(1 - 61 / 300)} of 300 pixels converged."
     assert found.named[0].startswith("max loops, 60 pixels (the loops were used up")
     assert f": {good.record['wavelength'][35]:.2f} Å, " in found.named[0], "the worst comes first"
-    assert overall(judge(facts)) == (AMBER, "Look: Training.")
+    assert overall(judge(facts)) == (AMBER, "To look at: Training.")
     worse = with_column(facts.record, end=lambda old: np.where(np.arange(len(old)) % 2, old, "stalled"))
     assert verdicts.training(replace(good, record=worse)).colour is RED
     failed = good.record.copy()

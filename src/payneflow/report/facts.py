@@ -152,6 +152,9 @@ def _figures(directory: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
 
+_OTHER = {"networks": "other networks", "grid": "another grid", "label_errors": "other label errors"}
+
+
 def _check_origin(facts: Facts) -> None:
     """Raise PayneflowError where a result says that it was made with others than those beside it."""
     digests = {
@@ -175,7 +178,7 @@ def _check_origin(facts: Facts) -> None:
             used = meta.get(key)
             if used and digests[key] and used not in (digests[key], "none", "unknown"):
                 raise PayneflowError(
-                    f"{facts.directory / name}: made with another {key.replace('_', ' ')} than that of {file} beside "
-                    f"it, so that no report can be true. `payneflow verify {facts.directory}` says what is stale, and "
-                    "make run, or snakemake, makes it again."
+                    f"{facts.directory / name}: made with {_OTHER[key]} than {file} beside it has, so that no report "
+                    f"can be true. `payneflow verify {facts.directory}` says what is stale; make run, or snakemake, "
+                    "makes it again."
                 )

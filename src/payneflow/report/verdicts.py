@@ -90,8 +90,8 @@ def overall(verdicts: Sequence[Verdict]) -> tuple[Colour, str]:
         return colour, f"All {len(verdicts)} checks are good."
     if colour is Colour.UNKNOWN:
         return colour, f"Nothing bad was found, but not all can be known.{unknown}"
-    found = [f"{each.said}: {', '.join(of[each])}." for each in (Colour.RED, Colour.AMBER) if of[each]]
-    return colour, " ".join(found).capitalize()[:1] + " ".join(found)[1:] + unknown
+    words = {Colour.RED: "Bad", Colour.AMBER: "To look at"}
+    return colour, " ".join(f"{word}: {', '.join(of[each])}." for each, word in words.items() if of[each]) + unknown
 
 
 def _colour(value: float, amber: float, red: float) -> Colour:
