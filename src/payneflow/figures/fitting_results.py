@@ -91,7 +91,9 @@ def _draw_fits(upper: Axes, lower: Axes, fits: Table, name: str, small: bool) ->
     texts = [_accuracy_text(values - true, str(fits[name].unit or "")) for values, _ in series]
     text = ("\n" if small else "\nno noise: ").join(texts)
     # Above the panel, where it can hide no fit; what is wider than a small panel has room on the left.
-    upper.set_title(text, size=6.5 if small else 8, pad=3, loc="right" if small else "center")
+    upper.set_title(
+        text, size=6.5 if small else 8 if len(series) == 1 else 7, pad=3, loc="right" if small else "center"
+    )
 
     low, high = padded(np.concatenate([true, fitted]), 0.06)
     upper.plot([low, high], [low, high], color=FAINT, lw=0.7, zorder=1)
