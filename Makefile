@@ -29,11 +29,11 @@ endif
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
 
-run: $(RUN_STAMP)  ## the whole workflow of config.yaml, from the grid to the figures; more options: make run ARGS="-n"
+run: $(RUN_STAMP)  ## the whole workflow of config.yaml, from the grid to results/report.html; more options: make run ARGS="-n"
 	@$(SNAKEMAKE) $(ARGS)
 
-report: run  ## results/report.html: figures, training record, settings and a page to play with, in one file
-	@$(SNAKEMAKE) --report results/report.html $(ARGS)
+report: run  ## results/snakemake_report.html, that of Snakemake: figures, training record, rules and times in one file
+	@$(SNAKEMAKE) --report results/snakemake_report.html $(ARGS)
 
 # make test ARGS="tests/test_progress.py": one file starts at once; all of them run side by side (tests/conftest.py).
 NEEDS_CLUSTER = $(if $(filter tests/%,$(ARGS)),$(filter tests/cluster%,$(ARGS)),yes)

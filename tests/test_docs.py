@@ -18,11 +18,11 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("resourc
 STOREYS = [
     ["cli"],
     ["run"],
-    ["chunks"],
+    ["chunks", "report"],
     ["training", "fitting", "evaluation", "figures", "explore"],
     ["spectra", "grid", "network", "whole_spectrum", "fingerprint", "adopt", "shipped"],
     ["kriging"],
-    ["simd", "stored_arrays", "stored_tables", "files", "swelling"],
+    ["simd", "stored_arrays", "stored_tables", "sealed", "files", "swelling"],
     [
         "errors",
         "declaration",

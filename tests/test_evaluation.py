@@ -8,7 +8,7 @@ from conftest import write_small_grid
 
 from payneflow import PixelNetworks
 from payneflow.errors import NetworkFileError
-from payneflow.evaluation import evaluate_networks, evaluation_text
+from payneflow.evaluation import evaluate_networks, evaluation_text, read_evaluation, write_evaluation
 from payneflow.grid import read_grid
 
 
@@ -104,3 +104,32 @@ def test_a_failed_pixel_is_counted_and_spoils_nothing(networks_and_grid):
     assert np.isnan(results["rms_test"][2]) and np.isfinite(results["rms_test"][[0, 1, 3]]).all()
     text = evaluation_text(results)
     assert "over 3 pixels" in text and "1 pixels have no network" in text and "nan" not in text
+
+
+def test_errors_of_each_spectrum_are_over_the_pixels_that_have_a_network(networks_and_grid):
+    networks, grid = networks_and_grid
+    known = np.sqrt(((0.5 - grid.flux) ** 2).mean(axis=1))
+    results = evaluate_networks(networks, grid)
+    assert results["rms_spectrum"] == pytest.approx(known, abs=1e-12)
+    assert "rms_kriging" not in results and "kriging" not in evaluation_text(results), "6 training spectra are too few"
+    weights = networks.b_array_1.copy()
+    weights[1] = np.nan
+    lost = evaluate_networks(replace(networks, b_array_1=weights), grid)
+    assert lost["rms_spectrum"] == pytest.approx(np.sqrt(((0.5 - grid.flux[:, [0, 2, 3]]) ** 2).mean(axis=1)))
+
+
+def test_kriging_beside_it_is_that_of_the_training_spectra(networks_and_grid, tmp_path):
+    """Smooth flux is predicted nearly without error; of noise, at best the mean is known."""
+    networks, _ = networks_and_grid
+    path = write_small_grid(tmp_path / "large.npz", 200, 4)
+    grid = read_grid(path)
+    flux = np.array(grid.flux, dtype=float)
+    flux[:, 2] = 0.5 + 0.1 * np.random.default_rng(4).normal(size=200)
+    grid = replace(grid, flux=flux)
+    results = evaluate_networks(networks, grid)
+    deviation = flux[1::2].std(axis=0)
+    assert (results["rms_kriging"][[0, 1, 3]] < 0.05 * deviation[[0, 1, 3]]).all()
+    assert 0.9 < results["rms_kriging"][2] / deviation[2] < 2 and int(results["n_kriging"]) == 100
+    assert "kriging of 100 training spectra, rms " in evaluation_text(results)
+    write_evaluation(results, tmp_path / "evaluation.npz")
+    assert (read_evaluation(tmp_path / "evaluation.npz")["rms_kriging"] == results["rms_kriging"]).all()

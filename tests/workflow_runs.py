@@ -20,11 +20,11 @@ SETTINGS = {
 }
 AFTER_TRAINING = {
     *("gather_networks", "evaluate_networks", "calibrate_errors", "fit_spectra", "gather_fits"),
-    *("explore_networks", "plot_figure"),
+    *("explore_networks", "plot_figure", "write_report"),
 }
 RESULTS = [
     *("grid_summary.json", "neural_network.npz", "training_record.ecsv", "fits.ecsv", "fits.fits"),
-    "explore.html",
+    *("explore.html", "report.html"),
     *("figures/flux_prediction.png", "figures/flux_deviation.png"),
     *("figures/fitting_results.png", "figures/fit_overview.png", "figures/training_summary.png"),
 ]

@@ -12,11 +12,16 @@ from collections.abc import Iterator, Sequence
 COLUMNS = ("spectrum", "identifier", "path", "RV", "RV_error", "covariance", "SNR", "chi2", "dof", "iterations")
 COLUMNS += ("RV1", "RV1_error", "RV2", "RV2_error", "light_ratio", "light_ratio_error")
 COLUMNS += ("n_pixel", "n_masked", "n_outlier", "mismatch", "mismatch_kind", "extra_scatter", "flags")
+COLUMNS += ("chi2_noiseless", "flags_noiseless")  # of test spectra with noise (fitting/many.py)
 COLUMNS += ("n_piece", "n_fitted", "RV_scatter", "RV_chance")  # of stars in pieces (fitting/star_tables.py)
 # what follows a label's name in the names of its columns; PERCENTILES: of its posterior
 ERROR, TRUE, FLAGS, INFORMATION = "_error", "_true", "_flags", "_information"
+NOISELESS = "_noiseless"
+TEST_SNR = "test_snr"  # in the meta of fits of test spectra: S/N of the noise that they got, or NO_NOISE
+NO_NOISE = "none"
 PERCENTILES = {"_p2_5": 2.5, "_p16": 16.0, "_p50": 50.0, "_p84": 84.0, "_p97_5": 97.5}
 _HOLDS = {ERROR: "error", TRUE: "truth", FLAGS: "flags", INFORMATION: "information"}
+_HOLDS |= {NOISELESS: "fit without noise"}
 _HOLDS |= dict.fromkeys(PERCENTILES, "percentiles")
 COLUMNS += ("posterior_ess", "posterior_sampled", *(f"RV{ending}" for ending in PERCENTILES))
 LONGEST = 60  # letters of a column's name in FITS, whose cards hold 68

@@ -49,10 +49,10 @@ class Browser:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._ask("POST", "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": size})
 
-    def open(self, path: Path) -> None:
-        """Open a page from its file, and wait until it has drawn."""
+    def open(self, path: Path, drawn: str = "window.payneflow && payneflow.verdict") -> None:
+        """Open a page from its file, and wait until it has drawn, which the expression `drawn` says."""
         self._ask("POST", "/url", {"url": path.absolute().as_uri()})
-        self.wait("window.payneflow && payneflow.verdict")
+        self.wait(drawn)
 
     def run(self, script: str, *arguments):
         """What a script returns."""

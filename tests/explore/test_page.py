@@ -145,7 +145,7 @@ def test_what_a_page_says_of_itself_is_what_verify_compares(tmp_path, networks):
     write_page(networks, page, name="n", grid=grid)
     assert facts_of(page, page.name, True) == {"problem": "", "networks": networks.digest, "grid": grid.sha256}
     page.write_bytes(page.read_bytes().replace(b"<main>", b"<MAIN>"))
-    assert facts_of(page, page.name, True)["problem"] == "not a whole page of payneflow explore. Make it again."
+    assert facts_of(page, page.name, True)["problem"] == "not a whole page of payneflow. Make it again."
 
 
 def test_the_command_takes_what_a_run_has(tmp_path, networks, capsys):

@@ -45,6 +45,7 @@ FACTS = {
     "explore.html": {**OF_GRID, **WITH_NETWORKS},
     "label_errors.npz": {**OF_GRID, **WITH_NETWORKS, "digest": "e"},
     "figures": {},
+    "report.html": {**OF_GRID, **WITH_NETWORKS, "label_errors": "e", "fits": "f"},
 }
 TABLES = ["fits.ecsv", "fits.fits", "fits.parquet"]
 TRAINED, CHUNK = "trained/pixel0-4.npz", "chunks/pixel0-4.npz"
@@ -96,14 +97,14 @@ def test_files_of_another_grid_or_other_settings_are_stale(results):
     assert said[TRAINED] == "trained with seed 7, the run's is 0"
     assert said["evaluation.npz"].startswith("made from another grid: SHA-256 hhhhhhhhhhhh...")
     with pytest.raises(
-        PayneflowError, match=f"{2 + len(drawn)} stale of 18 files. `make run`, or snakemake, makes them again"
+        PayneflowError, match=f"{2 + len(drawn)} stale of 19 files. `make run`, or snakemake, makes them again"
     ):
         check_whole(results, list(found(results).values()))
 
 
 def test_files_made_with_others_than_those_beside_them_are_stale(results):
     say(results / "neural_network.npz", digest="m")
-    made_with = {"training_record.ecsv", "evaluation.npz", "explore.html", "label_errors.npz"}
+    made_with = {"training_record.ecsv", "evaluation.npz", "explore.html", "label_errors.npz", "report.html"}
     tables = {
         "fits.ecsv",
         "fits.fits",
@@ -114,7 +115,7 @@ def test_files_made_with_others_than_those_beside_them_are_stale(results):
     say(results / "neural_network.npz", digest="n")
     say(results / "label_errors.npz", digest="d")
     drawn = {name for name in drawn if REPORT_FIGURES[Path(name).stem].source == "fits.ecsv"}
-    assert set(states(results)) == tables | drawn
+    assert set(states(results)) == tables | drawn | {"report.html"}
     assert "label errors" in found(results)["fits.ecsv"].said
     assert set(states(results, replace(PLANNED, calibrated=False))) == set(states(results))
     say(results / "label_errors.npz", digest="e")

@@ -70,9 +70,10 @@ def test_an_environment_that_is_not_activated_is_enough(directory, monkeypatch):
 CHANGES = {
     "fit.flux_error": (
         ["fit={flux_error: 0.02}"],
-        {"fit_spectra", "gather_fits", "plot_figure"},
+        {"fit_spectra", "gather_fits", "plot_figure", "write_report"},
     ),
-    "fit.start": (["fit={start: truth}"], {"fit_spectra", "gather_fits", "plot_figure"}),
+    "fit.test_snr": (["fit={test_snr: none}"], {"fit_spectra", "gather_fits", "plot_figure", "write_report"}),
+    "fit.start": (["fit={start: truth}"], {"fit_spectra", "gather_fits", "plot_figure", "write_report"}),
     "seed": (["seed=1"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
     "lm.n_starts": (["lm={n_starts: 1}"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
     "trainer": (["trainer=sgd"], {"split_pixels", "train_chunk"} | AFTER_TRAINING),
@@ -102,15 +103,15 @@ def test_chunk_size_and_pixels_change_no_bit_of_a_network(run, tmp_path):
             assert first[key][::2].tobytes() == second[key].tobytes(), key
 
 
-def test_the_report_holds_the_figures_with_their_captions(run):
-    status, output = snakemake(run, "--report", "results/report.html")
+def test_the_report_of_snakemake_holds_the_figures_with_their_captions(run):
+    status, output = snakemake(run, "--report", "results/snakemake_report.html")
     assert status == 0, output
-    page = (run / "results/report.html").read_text()
+    page = (run / "results/snakemake_report.html").read_text()
     figures = ("flux_prediction", "flux_deviation", "fitting_results", "fit_overview", "training_summary")
     assert all(f"{name}.png" in page for name in figures)
     assert "training_record.ecsv" in page
     assert page.count("data:image/png;") == len(figures)
-    (run / "results/report.html").unlink()
+    (run / "results/snakemake_report.html").unlink()
 
 
 # ------------------------------------------------------------------------------- content counts, and dates do not

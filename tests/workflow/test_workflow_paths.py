@@ -62,7 +62,7 @@ def test_a_checkout_results_grid_and_spectra_of_odd_names(odd_checkout):
     assert read_results(results / "fits.ecsv")["path"].tolist() == 3 * [f"nights {ODD}/night {ODD}.npz"]
     status, output = run_snakemake(odd_checkout)
     assert status == 0 and "Nothing to be done" in output, output
-    status, output = run_snakemake(odd_checkout, "--report", "report.html")
+    status, output = run_snakemake(odd_checkout, "--report", "snakemake_report.html")
     assert status == 0, output
 
 

@@ -1,6 +1,7 @@
 """The subcommands from networks to labels of spectra and to figures: calibrate, fit, mismatch, gather_fits, plot."""
 
 import argparse
+import math
 import statistics
 import sys
 from dataclasses import replace
@@ -9,12 +10,14 @@ from pathlib import Path
 from payneflow.cli import options
 from payneflow.declaration import settings_of
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
+from payneflow.label_names import NO_NOISE
 from payneflow.shipped import NAMES, shipped
 from payneflow.spectra import SpectraLayout, make_layout
 from payneflow.spectra.formats import FORMATS
 from payneflow.spectra.layout import LSF_UNITS, MEDIA, ROLES, ROWS, UNCERTAINTIES, WAVELENGTH_UNITS
 
 _DEFAULT = SpectraLayout()
+TEST_SNR = "100"  # as in config.yaml
 
 
 def calibrate(given: argparse.Namespace) -> None:
@@ -185,10 +188,11 @@ def _fit_test_set(given: argparse.Namespace, networks, settings, common: dict, r
     from payneflow.progress import Counter
 
     grid = networks.read_grid(given.grid, options.grid_keys_of(given))
-    counter = Counter(networks.split_of(grid).n_test, "spectra fitted")
+    n_test, snr = networks.split_of(grid).n_test, _snr_of(given)
+    counter = Counter(n_test if snr is None else 2 * n_test, "fits")
     start = None if given.start == "estimate" else given.start
     common = {**common, "start": start, "progress": counter.show_done}
-    fits = fit_test_set(networks, grid, settings, given.flux_error, **common)
+    fits = fit_test_set(networks, grid, settings, given.flux_error, snr=snr, seed=given.seed, **common)
     counter.close()
     rows.append(fits)
     rows.meta = fits.meta
@@ -229,6 +233,21 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, r
         again = read_spectra(shard.paths, layout, networks.wavelength, **reading)
         n = write_best_fits(networks, again, settings, given.best_fits, start, rows, common["faults"])
         print(f"{n} best-fit spectra in {given.best_fits}")
+
+
+def _snr_of(given: argparse.Namespace) -> float | None:
+    """The S/N of --test-snr, None for no noise. Raises SettingsError where that or --seed cannot be meant."""
+    if given.seed < 0:
+        raise SettingsError(f"--seed {given.seed}: expected a whole number from 0.")
+    if given.test_snr == NO_NOISE:
+        return None
+    try:
+        snr = float(given.test_snr)
+    except ValueError:
+        snr = math.nan
+    if not 0 < snr < math.inf:
+        raise SettingsError(f"--test-snr {given.test_snr}: expected a positive number, or {NO_NOISE}.")
+    return snr
 
 
 _PIECES = "_pieces"  # ends the name of the second table of stars in pieces
@@ -375,8 +394,18 @@ def add_subcommands(add) -> None:
         type=float,
         default=0.01,
         metavar="X",
-        help="1 sigma error of every pixel of --grid, as a share of the flux scale, and where --uncertainty is mask or "
-        "none, in the unit of the flux (default: %(default)s)",
+        help="1 sigma error of every pixel of --grid without noise, as a share of the flux scale, and where "
+        "--uncertainty is mask or none, in the unit of the flux (default: %(default)s)",
+    )
+    one.add_argument(
+        "--test-snr",
+        default=TEST_SNR,
+        metavar="X",
+        help="S/N of the noise that spectra of --grid get, and of their error; what is fitted without noise stands "
+        "beside it; none: no noise (default: %(default)s)",
+    )
+    one.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="draws that noise, whole number from 0 (default: %(default)s)"
     )
     one.add_argument(
         "--start",

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO
 
 from payneflow import __version__
-from payneflow.cli import exploring, fitting, running, training
+from payneflow.cli import exploring, fitting, reporting, running, training
 from payneflow.errors import PayneflowError
 
 MOST_SAID = 4000  # letters of a message: a screen
@@ -85,7 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Train and use The Payne: a grid of synthetic spectra goes in, one small neural network per "
         "wavelength pixel comes out, and with it labels for observed spectra.",
         epilog="The order of a whole run: check, split, train (each chunk), gather, evaluate, calibrate, "
-        "fit (each shard), gather_fits, plot, explore. "
+        "fit (each shard), gather_fits, plot, explore, report. "
         "`snakemake`, where `payneflow init` wrote the workflow or in a checkout, runs them all. "
         "Each subcommand has its own --help.",
     )
@@ -105,6 +105,6 @@ def make_parser() -> argparse.ArgumentParser:
         subcommand.set_defaults(run=function)
         return subcommand
 
-    for group in (training, fitting, exploring, running):
+    for group in (training, fitting, exploring, reporting, running):
         group.add_subcommands(add)
     return parser

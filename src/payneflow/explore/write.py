@@ -10,11 +10,11 @@ import numpy as np
 
 from payneflow.explore.facts import as_json, facts_of
 from payneflow.explore.record import read_record_of
-from payneflow.explore.sealed import sealed
 from payneflow.explore.stars import Stars, observed_stars, test_stars
 from payneflow.files import whole_file
 from payneflow.grid import SpectralGrid
 from payneflow.network import Networks
+from payneflow.sealed import sealed
 
 # In the order in which one needs what is in another
 SCRIPTS = ("arrays", "networks", "moves", "coverage", "numbers", "plots", "pixel", "controls", "main")

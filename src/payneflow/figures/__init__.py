@@ -13,7 +13,7 @@ from payneflow.errors import SettingsError
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: `source`, the file among a run's results that the report draws it from, and its `category` there.
+    """A figure: `source`, the file among a run's results that the report draws it from, its `category` and title there.
 
     Its caption is workflow/report/NAME.rst. Without a source it is drawn by hand only. `needs_truth`: it can be drawn
     only where the true labels are known.
@@ -21,15 +21,16 @@ class Figure:
 
     source: str = ""
     category: str = ""
+    title: str = ""
     needs_truth: bool = False
 
 
 FIGURES = {
-    "flux_prediction": Figure("evaluation.npz", "Evaluation"),
-    "flux_deviation": Figure("evaluation.npz", "Evaluation"),
-    "training_summary": Figure("training_record.ecsv", "Training"),
-    "fit_overview": Figure("fits.ecsv", "Fits"),
-    "fitting_results": Figure("fits.ecsv", "Fits", needs_truth=True),
+    "flux_prediction": Figure("evaluation.npz", "Evaluation", "A test spectrum of typical error, and its prediction"),
+    "flux_deviation": Figure("evaluation.npz", "Evaluation", "Error of the pixels, training set and test set"),
+    "training_summary": Figure("training_record.ecsv", "Training", "How training went, pixel by pixel"),
+    "fit_overview": Figure("fits.ecsv", "Fits", "All fits at a glance"),
+    "fitting_results": Figure("fits.ecsv", "Fits", "Fitted labels against the true ones", needs_truth=True),
     "best_fit": Figure(),  # from best-fit spectra, which a run does not write
 }
 REPORT_FIGURES = {name: figure for name, figure in FIGURES.items() if figure.source}

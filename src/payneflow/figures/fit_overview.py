@@ -15,6 +15,7 @@ from payneflow.figures.flags import flagged, is_failed
 from payneflow.figures.numbers import MINUS, count, padded, symbol, words
 from payneflow.figures.reading import floats, read_fits
 from payneflow.figures.style import BLUE, FAINT, INK, PAGE, SKY, STYLE, InchFigure, write_image
+from payneflow.label_names import NO_NOISE, TEST_SNR
 from payneflow.statistics import bias_and_width
 
 _SIDE = 2.62, 2.2  # inches: width and height of a panel
@@ -100,7 +101,16 @@ def _draw_pulls(axes: Axes, fits: Table) -> None:
     axes.set(xlim=(-_WIDEST_PULL, _WIDEST_PULL), ylim=(0, max(1, len(pulls))), yticks=[])
     axes.set_xlabel("(Fitted − true) / error")
     title = "median, robust width (standard deviation)" if densities else "unit normal distribution (line)"
+    title = f"{_noise_text(fits.meta)}{title}"
     axes.set_title(title if pulls else "all labels are held", size=7.5, pad=3, loc="right")
+
+
+def _noise_text(meta: dict) -> str:
+    """Which noise the test spectra got: without any, pulls are narrow though errors are right."""
+    snr = meta.get(TEST_SNR)
+    if snr is None:
+        return ""
+    return "spectra without noise: " if snr == NO_NOISE else f"noise of S/N {snr:g}: "
 
 
 def _pull_text(pull: np.ndarray) -> str:

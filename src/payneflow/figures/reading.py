@@ -7,6 +7,7 @@ import numpy as np
 from astropy.table import Table
 
 from payneflow.errors import PayneflowError
+from payneflow.label_names import NO_NOISE, NOISELESS, TEST_SNR
 from payneflow.scaling import PUBLISHED_FLUX, FluxScale
 from payneflow.stored_tables import check_columns, read_table
 
@@ -38,6 +39,11 @@ def read_fits(path: str | Path, columns: Mapping[str, str]) -> Table:
     check_columns(path, PayneflowError, what, table, {c: "f" for name in names for c in (name, f"{name}_error")})
     true = {f"{name}_true": "f" for name in names if f"{name}_true" in table.colnames}
     check_columns(path, PayneflowError, what, table, true)
+    noiseless = {f"{name}{NOISELESS}": "f" for name in names if f"{name}{NOISELESS}" in table.colnames}
+    check_columns(path, PayneflowError, what, table, noiseless)
+    snr = table.meta.get(TEST_SNR, NO_NOISE)
+    if snr != NO_NOISE and not isinstance(snr, int | float):
+        raise PayneflowError(f"{path}: {TEST_SNR} in its meta is {snr!r}; expected a number or {NO_NOISE}: {what}.")
     return _with_rows(path, table)
 
 

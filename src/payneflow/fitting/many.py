@@ -17,11 +17,14 @@ from payneflow.fitting import FitSettings, add_true_labels, fit_spectra
 from payneflow.fitting.best_fit import BestFits, best_fits
 from payneflow.fitting.best_fit_file import BEST_FITS
 from payneflow.fitting.faults import ModelFaults
+from payneflow.fitting.noise import with_noise
 from payneflow.fitting.resolutions import fittable
 from payneflow.fitting.rows import StoredRows
 from payneflow.fitting.run_meta import summed, united
 from payneflow.fitting.settings import BROADENINGS
+from payneflow.fitting.table import add_noiseless_fits
 from payneflow.grid import SpectralGrid
+from payneflow.label_names import NO_NOISE, TEST_SNR
 from payneflow.network import PixelNetworks
 from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.spectra import Spectra
@@ -36,6 +39,8 @@ def fit_test_set(
     settings: FitSettings,
     flux_error: float,
     *,
+    snr: float | None = None,
+    seed: int = 0,
     start: str | None = None,
     label_errors=None,
     processes: int = 1,
@@ -43,28 +48,42 @@ def fit_test_set(
 ) -> Table:
     """Fit the spectra of a grid that its networks have not seen, each pixel with the 1 sigma error `flux_error`.
 
-    That is a share of the networks' flux scale, which normalised flux is itself.
+    That is a share of the networks' flux scale, which normalised flux is itself. With `snr` they get noise of 1 / snr
+    of that scale, drawn by `seed` (noise.py), and are fitted with this error; what is fitted to them without noise,
+    with `flux_error`, as The Payne's listing does, stands beside it: `Teff_noiseless`, ..., `chi2_noiseless` and
+    `flags_noiseless`.
 
     The table is that of `fit_spectra` with the true labels beside the fitted ones; no spectrum takes part in its own
-    `label_errors`. `start`: None, "middle" or "truth".
+    `label_errors`. `start`: None, "middle" or "truth". `progress` is called with the number of fits done, of which
+    each spectrum has two with noise.
     Raises NetworkFileError where grid and networks do not belong together, else what `fit_spectra` raises.
     """
     columns = networks.columns_in(grid.wavelength, grid.label_names, grid.path)
     split = networks.split_of(grid)
     rows, labels = split.test_rows, grid.labels[split.test]
-    fits = fit_spectra(
-        networks,
-        grid.flux[split.test][:, columns],
-        flux_error * networks.flux_scale.width,
-        settings=settings,
-        label_errors=label_errors,
-        start=labels if start == "truth" else start,
-        exclude=rows,
-        processes=processes,
-        progress=progress,
-    )
+    flux, width = grid.flux[split.test][:, columns], networks.flux_scale.width
+
+    def fitted(flux: np.ndarray, error: float, before: int) -> Table:
+        return fit_spectra(
+            networks,
+            flux,
+            error,
+            settings=settings,
+            label_errors=label_errors,
+            start=labels if start == "truth" else start,
+            exclude=rows,
+            processes=processes,
+            progress=progress and (lambda n: progress(before + n)),
+        )
+
+    fits = fitted(flux, flux_error * width, 0)
+    if snr is not None:
+        noiseless, error = fits, width / snr
+        fits = fitted(with_noise(flux, error, seed, rows, columns, len(grid.wavelength)), error, len(rows))
+        add_noiseless_fits(fits, noiseless)
     add_true_labels(fits, networks, labels, rows)
     fits.meta |= made_with(networks, settings, label_errors) | which_spectra(fits, range(len(rows)), len(rows))
+    fits.meta |= {TEST_SNR: NO_NOISE} if snr is None else {TEST_SNR: float(snr), "noise_seed": seed}
     return fits
 
 

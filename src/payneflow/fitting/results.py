@@ -16,6 +16,7 @@ from payneflow.fitting.flags import FLAG_MEANINGS, FitFlag, LabelFlag
 from payneflow.fitting.parquet_file import check_pyarrow, write_parquet
 from payneflow.fitting.rows import BLOCK, StoredRows
 from payneflow.fitting.settings import LEAST_ESS
+from payneflow.label_names import NOISELESS
 from payneflow.statistics import bias_and_width
 from payneflow.stored_tables import MOST_SAID, check_columns, read_blocks, read_table, write_table
 
@@ -85,16 +86,23 @@ def results_text(table: Table | StoredRows) -> str:
         )
     for name in table.meta["label_names"]:
         if f"{name}_true" in table.colnames:
-            error = np.asarray(table[name] - table[f"{name}_true"], dtype=float)
-            error = error[np.isfinite(error)]
-            if len(error):
-                bias, width = bias_and_width(error)
-                unit = table[name].unit or ""
-                lines.append(
-                    f"  {name}: bias {bias:.3g}, robust width {width:.3g}, "
-                    f"largest error {np.abs(error).max():.3g} {unit}"
-                )
+            said = _accuracy(table, name, name)
+            if said and f"{name}{NOISELESS}" in table.colnames:
+                said += f"; without noise: {_accuracy(table, f'{name}{NOISELESS}', name) or 'no fit'}"
+            lines += [f"  {name}: {said}"] if said else []
     return "\n".join(lines)
+
+
+def _accuracy(table: Table | StoredRows, column: str, name: str) -> str:
+    """How far this column is from the true values of the label `name`; "" where no fit has both."""
+    error = np.asarray(table[column] - table[f"{name}_true"], dtype=float)
+    error = error[np.isfinite(error)]
+    if not len(error):
+        return ""
+    bias, width = bias_and_width(error)
+    return (
+        f"bias {bias:.3g}, robust width {width:.3g}, largest error {np.abs(error).max():.3g} {table[name].unit or ''}"
+    ).rstrip()
 
 
 def _flags_of_labels(table: Table | StoredRows) -> list[str]:

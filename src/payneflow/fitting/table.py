@@ -13,7 +13,7 @@ from payneflow.fitting.parameters import VELOCITY, VELOCITY_UNIT, Parameters
 from payneflow.fitting.posterior import Posteriors
 from payneflow.fitting.quality import Fits, Quality
 from payneflow.fitting.settings import FitSettings
-from payneflow.label_names import FLAGS, INFORMATION, PERCENTILES
+from payneflow.label_names import FLAGS, INFORMATION, NOISELESS, PERCENTILES
 from payneflow.network import PixelNetworks
 
 BROADENING_MEANINGS = {"vsini": "projected velocity of rotation", "vmac": "velocity of macroturbulence"}
@@ -142,3 +142,12 @@ def add_true_labels(table: Table, networks: PixelNetworks, labels: np.ndarray, s
     table["spectrum"].description = "index of the spectrum in the grid"
     for j, (name, unit) in enumerate(zip(networks.label_names, networks.label_units, strict=True)):
         add_column(table, f"{name}_true", labels[:, j], f"{name} the spectrum was computed with", unit)
+
+
+def add_noiseless_fits(table: Table, noiseless: Table) -> None:
+    """Put what was fitted to the same spectra without noise beside their fits: labels, chi2 and flags."""
+    for name in table.meta["label_names"]:
+        described = f"{name} fitted to the spectrum without noise"
+        add_column(table, name + NOISELESS, noiseless[name], described, str(noiseless[name].unit or ""))
+    add_column(table, f"chi2{NOISELESS}", noiseless["chi2"], "chi2 of the fit without noise")
+    add_column(table, f"flags{NOISELESS}", noiseless["flags"], "flags of the fit without noise")

@@ -10,6 +10,7 @@ from payneflow.grid.sets import Split
 from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.wavelength import segments
 
+BINS = 24  # parts of a label's range, in which training spectra are counted
 FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more often nanometres of the near infrared
 
 
@@ -88,6 +89,21 @@ def _label_summary(grid: SpectralGrid, label: int) -> dict:
         "training_min": low,
         "training_max": high,
         "n_test_outside": int(((test < low) | (test > high)).sum()),
+        **_coverage(values[grid.split.training]),
+    }
+
+
+def _coverage(training: np.ndarray) -> dict:
+    """How the training spectra lie along a label (n_training,): `n_value` different values, the widest `gap` between
+    two of them, the `usual_gap`, their median, and `counts` of spectra in BINS equal parts of the range."""
+    values = np.unique(training)
+    gaps = np.diff(values)
+    widest = int(np.argmax(gaps))
+    return {
+        "n_value": len(values),
+        "gap": [float(values[widest]), float(values[widest + 1])],
+        "usual_gap": float(np.median(gaps)),
+        "counts": np.histogram(training, BINS)[0].tolist(),
     }
 
 

@@ -35,6 +35,7 @@ from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.windows import read_windows
 from payneflow.grid import GridKeys, GridReading, read_labels, read_resolution, read_wavelength
 from payneflow.grid.checks import in_vacuum
+from payneflow.label_names import NO_NOISE
 from payneflow.scaling import LabelScaler
 from payneflow.spectra.layout import SpectraLayout
 from payneflow.training.trainers import DEFAULT, TRAINERS, Settings, TrainerEntry, entry_named
@@ -67,7 +68,14 @@ class FitConfig:
     )
     layout: SpectraLayout = section(_usual_layout, "how they are stored; nothing of it is guessed, see docs/spectra.md")
     flux_error: float = setting(
-        0.01, "1 sigma of every pixel of test spectra, and of spectra without errors", published=0.01, gt=0
+        0.01, "1 sigma of pixels of noiseless test spectra, and of spectra without errors", published=0.01, gt=0
+    )
+    test_snr: Annotated[float, Field(gt=0)] | Literal["none"] = setting(
+        100.0,
+        "S/N of the noise that test spectra get, so that errors are seen to be right, and of their 1 sigma; what is "
+        "fitted without noise stands beside it. none: no noise",
+        published=NO_NOISE,
+        expected="a positive number, or none",
     )
     start: Literal["estimate", "middle", "truth"] = setting(
         "estimate",
@@ -358,10 +366,7 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     Relative paths in it start at its own directory, where Snakemake runs. Raises SettingsError naming file and setting.
     """
     path = Path(path)
-    values = read_yaml(path, "the settings of a run (config.yaml of the repository has all of them)")
-    for override in overrides or []:
-        values = _together(values, _parsed(override))
-    config = check_config(values, source=f"{path} or NAME=VALUE")
+    config = read_settings(path, overrides)
     return RunConfig(
         path=path,
         grid=path.parent / config.grid,
@@ -376,6 +381,14 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
         settings=config.settings,
         fit=config.fit.with_windows(path.parent),
     )
+
+
+def read_settings(path: Path, overrides: list[str] | None = None) -> Config:
+    """The settings of a config.yaml, but for `NAME=VALUE`; paths as they stand. Raises as `read_config` does."""
+    values = read_yaml(path, "the settings of a run (config.yaml of the repository has all of them)")
+    for override in overrides or []:
+        values = _together(values, _parsed(override))
+    return check_config(values, source=f"{path} or NAME=VALUE")
 
 
 def read_yaml(path: Path, what: str) -> dict:

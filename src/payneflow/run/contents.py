@@ -1,7 +1,8 @@
 """What each kind of result file says of itself, and whether it is whole: facts that JSON can hold (known.py).
 
 Facts of a file: `problem`, what is wrong with it, "" for nothing; and as far as it says so by digest, what it was made
-from or with, `grid`, `networks`, `label_errors`, `settings` (trainer, settings and seed), its own `digest`, `rows`.
+from or with, `grid`, `networks`, `label_errors`, `fits`, `settings` (trainer, settings and seed), its own `digest`,
+`rows`.
 Modules are loaded when a file of theirs is looked at: mostly all is known already.
 """
 
@@ -100,7 +101,7 @@ def _evaluation(path: Path) -> Facts:
 
 
 def _page(path: Path) -> Facts:
-    from payneflow.explore.sealed import read_digests
+    from payneflow.sealed import read_digests
 
     return dict(read_digests(path))
 
@@ -180,6 +181,7 @@ _READERS = {
     "evaluation.npz": _evaluation,
     "label_errors.npz": _label_errors,
     "explore.html": _page,
+    "report.html": _page,
 }
 
 

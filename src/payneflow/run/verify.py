@@ -17,6 +17,7 @@ from payneflow.run.contents import Facts, facts_of
 from payneflow.run.known import KNOWN, Known, digest_of, read_digest
 
 PLAN = f"{KNOWN}/run.json"
+REPORT = "report.html"
 FOLDERS = {"chunks": (".npz",), "trained": (".npz",), "fits": (".ecsv", ".fits")}
 BESIDE = ".checkpoint"  # what lies beside a chunk while it is trained, NAME.checkpoint.npz, is no result
 
@@ -56,7 +57,7 @@ class Plan:
         networks = ["neural_network.npz", "training_record.ecsv", "evaluation.npz", "explore.html"]
         figures = [f"figures/{name}.png" for name in self.figures]
         fits = ["fits.ecsv", "fits.fits", *(["fits.parquet"] if self.parquet else [])]
-        return ["grid_summary.json", *chunks, *networks, *errors, *shards, *fits, *figures]
+        return ["grid_summary.json", *chunks, *networks, *errors, *shards, *fits, *figures, REPORT]
 
     def made_from(self, name: str) -> list[str] | None:
         """What is made from a file, and whole without it from then on; None for a file that a run ends with."""
@@ -68,9 +69,9 @@ class Plan:
         if folder == "fits":
             return ["fits.ecsv"] if name.endswith(".ecsv") else []
         if name == "label_errors.npz":
-            return [f"fits/{shard}.ecsv" for shard in self.shards]
+            return [*(f"fits/{shard}.ecsv" for shard in self.shards), REPORT]
         if name == "evaluation.npz":
-            return [f"figures/{one}.png" for one in self.figures if REPORT_FIGURES[one].source == name]
+            return [*(f"figures/{one}.png" for one in self.figures if REPORT_FIGURES[one].source == name), REPORT]
         return None
 
     def write(self, results: Path) -> None:
@@ -179,6 +180,8 @@ def _other_neighbour(name: str, own: Facts, facts: Mapping[str, Facts | None], p
         return "made with label errors, which the run was to do without"
     if used and plan.calibrated and errors and used != errors:
         return "made with other label errors than those of label_errors.npz"
+    if own.get("fits") and own["fits"] != (_digest("fits.ecsv", facts) or own["fits"]):
+        return "made of other fits than those of fits.ecsv"
     source = _source(name)
     text = facts.get(source) or {}
     if any(text[key] != own[key] for key in ("rows", "digest") if key in text and key in own):

@@ -4,6 +4,7 @@ Nothing here knows an object of Snakemake; workflow/rules/settings.smk hands ove
 """
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -24,6 +25,7 @@ from payneflow.fitting.settings import FitSettings
 from payneflow.grid import GridKeys, GridReading, grid_shape, grid_split, read_resolution, read_wavelength
 from payneflow.grid.checks import in_vacuum
 from payneflow.grid.sets import RANDOM
+from payneflow.label_names import NO_NOISE
 from payneflow.run import sizing
 from payneflow.run.config import AUTO, check_labels
 from payneflow.run.known import KNOWN, Known, digest_of, outdated
@@ -204,7 +206,7 @@ def look_at_content(results: Path, config: Mapping, training: Training, shards: 
 
 def plan_of_run(config: Mapping, training: Training, shards: Mapping) -> Plan:
     """What a run makes, as `payneflow verify` needs to know it."""
-    drawn = [path.stem for path in final_output(Path(), config["fit"]) if path.suffix == ".png"]
+    drawn = [path.stem for path in figure_files(Path(), config["fit"])]
     return Plan(
         grid_path=os.path.abspath(config["grid"]),  # noqa: PTH100 - a link stays one
         settings=settings_record(training.trainer, training.settings, config["seed"]),
@@ -507,6 +509,16 @@ def windows_file(path: str | Path) -> Path:
     return copy
 
 
+def settings_file(config: Mapping) -> Path:
+    """All settings in a file below SCRATCH, named by its content, for `payneflow report`."""
+    content = json.dumps(config, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    path = SCRATCH / f"settings-{hashlib.sha256(content).hexdigest()[:16]}.yaml"
+    if not path.exists():
+        with whole_file(path) as temporary:
+            temporary.write_bytes(content)
+    return path
+
+
 def _pair(option: str, name: str, text: str) -> str:
     """NAME=TEXT as an option; a name that begins with a hyphen would be taken for one itself."""
     return f"{option}{'=' if name.startswith('-') else ' '}{shlex.quote(f'{name}={text}')}"
@@ -521,7 +533,8 @@ def source_options(config: Mapping, shard) -> str:
     fit = config["fit"]
     common = f"--flux-error {fit['flux_error']} --start {fit['start']}"
     if shard is None:
-        return f"{key_options(config)} {common}"
+        noise = "" if fit["test_snr"] == NO_NOISE else f" --seed {config['seed']}"
+        return f"{key_options(config)} {common} --test-snr {fit['test_snr']}{noise}"
     given = fit["spectra"]
     patterns = " ".join(map(shlex.quote, [given] if isinstance(given, str) else given))
     selection = f"--spectra {shard.selection.start}:{shard.selection.stop} --plan {shard.digest}"
@@ -532,7 +545,7 @@ def source_options(config: Mapping, shard) -> str:
 
 
 def final_output(results: Path, fit: Mapping) -> list[Path]:
-    """The files that a whole run ends with; of observed spectra the true labels are unknown."""
+    """The files that a whole run ends with."""
     files = [
         "grid_summary.json",
         "neural_network.npz",
@@ -540,14 +553,20 @@ def final_output(results: Path, fit: Mapping) -> list[Path]:
         "explore.html",
         "fits.ecsv",
         "fits.fits",
+        "report.html",
     ]
     files += ["fits.parquet"] if fit["parquet"] else []
+    return [results / name for name in files] + figure_files(results, fit)
+
+
+def figure_files(results: Path, fit: Mapping) -> list[Path]:
+    """The figures of a run; of observed spectra those that need no true labels."""
     figures = [name for name, figure in REPORT_FIGURES.items() if not (fit["spectra"] and figure.needs_truth)]
-    return [results / name for name in files] + [results / "figures" / f"{name}.png" for name in figures]
+    return [results / "figures" / f"{name}.png" for name in figures]
 
 
 def summary_of_run(results: Path) -> str:
-    """What training, evaluation and fitting said at their ends, and where everything is.
+    """What training, evaluation, fitting and the report said at their ends, and where everything is.
 
     Where one of them said FAILED, so do the last words, with the cause.
     """
@@ -555,4 +574,11 @@ def summary_of_run(results: Path) -> str:
     said = [log.read_text(encoding="utf-8", errors="replace").strip() for log in logs if log.exists()]
     failed = dict.fromkeys(line for text in said for line in text.splitlines() if line.startswith("FAILED: "))
     where = f"Everything is in {results}/, the figures in {results}/figures/."
-    return "\n\n".join(["", *said, where, *failed])
+    return "\n\n".join(["", *said, *_last_words(results), where, *failed])
+
+
+def _last_words(results: Path) -> list[str]:
+    """The report's place, and its verdict on the whole; none where it was not written."""
+    log = results / "logs/write_report.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    return [f"{results}/report.html: {lines[-2]}"] if len(lines) > 1 else []

@@ -16,9 +16,12 @@ def sealed(content: bytes) -> bytes:
 
 
 def read_digests(path: Path) -> dict[str, str]:
-    """Digests of the networks and the grid that a page was made of. Raises PayneflowError where it is not whole."""
+    """By the name of what a page was made of, its digest: of `<meta name="payneflow-NAME" content="...">`.
+
+    Raises PayneflowError where the page is not whole.
+    """
     body, seal, rest = path.read_bytes().rpartition(_SEAL)
     if not seal or rest != hashlib.sha256(body).hexdigest().encode() + _END:
-        raise PayneflowError(f"{path}: not a whole page of payneflow explore. Make it again.")
-    found = dict(re.findall(rb'<meta name="payneflow-(networks|grid)" content="(\w*)">', body))
+        raise PayneflowError(f"{path}: not a whole page of payneflow. Make it again.")
+    found = dict(re.findall(rb'<meta name="payneflow-(networks|grid|label_errors|fits)" content="(\w*)">', body))
     return {key.decode(): value.decode() for key, value in found.items() if value}
