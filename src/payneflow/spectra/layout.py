@@ -69,9 +69,7 @@ class SpectraLayout:
     wavelength_unit: Literal[WAVELENGTH_UNITS] = setting("Angstrom", f"{', '.join(WAVELENGTH_UNITS[:-1])} or log10_nm")
     medium: Literal[MEDIA] = setting("vacuum", "vacuum or air")
     rows: Literal[ROWS] = setting("spectra", "spectra, or one_star: chips or orders, pieces of one spectrum a file")
-    barycentric: str = setting(
-        "", "(n_spectrum,), km/s to add to observed velocities of stars in pieces; a keyword will do", in_config=False
-    )
+    barycentric: str = setting("", '(n_spectrum,), km/s to add to observed velocities, of stars in pieces; "": none')
     hdu: str = setting(
         "",
         "of mwmStar, mwmVisit and specutils: which HDU, by number or name",

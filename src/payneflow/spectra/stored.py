@@ -110,6 +110,11 @@ class SpectraFile:
             barycentric=self._velocities(arrays.get("barycentric"), first, last),
         )
 
+    def identifiers(self) -> np.ndarray:
+        """(n_spectrum,) what the spectra are called; nothing else is read."""
+        stored = self._read("identifier", 0, self.n_row) if "identifier" in self._roles else None
+        return self._identifiers(stored, 0, self.n_row)[: self.n_spectrum]
+
     def _read(self, role: str, first: int, last: int) -> np.ndarray:
         key = self.layout.key(role)
         by_rows = len(self._shapes[role]) == (1 if role in _OF_SPECTRA else 2)
