@@ -1,5 +1,7 @@
 """Stars in pieces from files: spectra with one identifier are one star, whichever files and rows they are in."""
 
+import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +13,11 @@ from known_networks import line_networks
 from payneflow import cli
 from payneflow.errors import SpectraError, SpectraWarning
 from payneflow.fitting import FitFlag, FitSettings, Pieces, SpectralModel, fit_stars, read_results
+from payneflow.fitting.fits_file import blocks_of_fits_binary
 from payneflow.fitting.many_stars import fit_stars_of_batches
-from payneflow.spectra import make_layout, read_spectra
+from payneflow.fitting.parquet_file import blocks_of_parquet
+from payneflow.fitting.results import digest_of_values
+from payneflow.spectra import make_layout, plan_star_shards, read_spectra
 
 SETTINGS = FitSettings(velocity=True, continuum=4, max_velocity=60.0)  # as in test_stars.py: one kernel for both
 OPTIONS = ["--velocity", "--continuum", "4", "--max-velocity", "60", "--uncertainty", "flux_error"]
@@ -76,6 +81,66 @@ def test_the_command_line_fits_the_stars_of_many_files(tmp_path, networks, visit
         assert not (stars["flags"] & FitFlag.RV_VARIABLE).any()
     else:
         assert ((stars["flags"] & FitFlag.RV_VARIABLE) > 0).all()
+
+
+def test_shards_gathered_are_all_at_once_to_the_bit(tmp_path, networks, visits):
+    """Though the nights have different axes, stars lie in other orders there, and one file is damaged."""
+    networks.write(tmp_path / "networks.npz")
+    nights = write_nights(tmp_path, networks, visits)
+    with np.load(nights[1]) as stored:
+        arrays = dict(stored)
+    rows = {name: arrays[name][::-1] for name in ("flux_error", "identifier", "bary")}
+    wavelength = networks.wavelength[:-1] + 0.3 * np.diff(networks.wavelength)
+    flux = np.array([np.interp(wavelength, networks.wavelength, one) for one in arrays["flux"][::-1]])
+    np.savez(nights[1], **{**rows, "flux": flux, "flux_error": rows["flux_error"][:, 1:], "wavelength": wavelength})
+    nights = [nights[1], tmp_path / "bad.npz", nights[0], nights[2]]
+    nights[1].write_bytes(b"damaged")
+    given = [
+        *("fit", tmp_path / "networks.npz", *nights, *OPTIONS),
+        *("--pieces", "common", "--array", "barycentric=bary", "--parquet"),
+    ]
+
+    def run(*options):
+        with pytest.warns(SpectraWarning) if "gather_fits" not in options else nullcontext():
+            assert cli.main([str(one) for one in options]) == 0
+
+    run(*given, "--output", tmp_path / "whole")
+    shards = plan_star_shards(nights, make_layout(uncertainty="flux_error", barycentric="bary"), 6)
+    for shard in shards:
+        which = f"{shard.selection.start}:{shard.selection.stop}", "--plan", shard.digest
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SpectraWarning)
+            assert cli.main([str(o) for o in (*given, "--stars", *which, "--output", tmp_path / shard.name)]) == 0
+    tables = [tmp_path / f"{shard.name}.ecsv" for shard in shards]
+    run("gather_fits", *tables, "--pieces", "--parquet", "--output", tmp_path / "joined")
+    for of in ("", "_pieces"):
+        whole, joined = (tmp_path / f"{stem}{of}" for stem in ("whole", "joined"))
+        assert joined.with_suffix(".ecsv").read_bytes() == whole.with_suffix(".ecsv").read_bytes(), of
+        for read, ending in ((blocks_of_fits_binary, ".fits"), (blocks_of_parquet, ".parquet")):
+            one, other = (digest_of_values(read(path.with_suffix(ending))) for path in (whole, joined))
+            assert one == other, (of, ending)
+    assert read_results(tmp_path / "whole.ecsv")["identifier"][0] == "star 4"
+
+
+def test_shards_of_stars_that_are_missing_or_others_are_said(tmp_path, networks, visits, capsys):
+    networks.write(tmp_path / "networks.npz")
+    nights = write_nights(tmp_path, networks, visits)
+    given = ["fit", tmp_path / "networks.npz", *nights, *OPTIONS, "--output", tmp_path / "a"]
+    pieces = [*given, "--pieces", "common"]
+    assert cli.main([str(one) for one in [*pieces, "--stars", "0:2"]]) == 0
+    joining = ["gather_fits", tmp_path / "a.ecsv", "--output", tmp_path / "all"]
+    for options, says in (
+        ([*pieces, "--stars", "0:2", "--plan", "0123"], "so that stars 0:2 are others. Start the workflow again"),
+        ([*pieces, "--stars", "7:9"], "there are 5 stars in 3 files, and none of 7:9"),
+        ([*pieces, "--stars", "2"], """stars is '2', expected "start:stop\""""),
+        ([*given, "--stars", "0:2"], "--stars 0:2: only with --pieces; of spectra one by one give --spectra"),
+        (joining, "hold stars 0:2, the last of them in"),
+        ([*joining, "--pieces"], "hold stars 0:2, the last of them in"),
+        (["gather_fits", tmp_path / "a_pieces.ecsv", "--output", tmp_path / "all"], "a_pieces.ecsv"),
+    ):
+        assert cli.main([str(one) for one in options]) == 2
+        assert says in capsys.readouterr().err, says
+    assert not (tmp_path / "all.ecsv").exists() and not (tmp_path / "all_pieces.ecsv").exists()
 
 
 def test_a_damaged_file_is_a_star_that_failed_and_harms_no_other(tmp_path, networks, visits):

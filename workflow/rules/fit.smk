@@ -62,6 +62,7 @@ rule fit_spectra:
     output:
         ecsv=RESULTS / "fits/{shard}.ecsv",
         fits=RESULTS / "fits/{shard}.fits",
+        pieces=[RESULTS / f"fits/{{shard}}_pieces.{ending}" for ending in ("ecsv", "fits")] if PIECES else [],
     log:
         LOGS / "fit_spectra/{shard}.log",
     benchmark:
@@ -70,7 +71,7 @@ rule fit_spectra:
         f"{ENVS}/payneflow.yaml"
     threads: config["fit"]["processes"]
     resources:
-        mem_mb=2000,
+        mem_mb=run.memory_of_fit(config["fit"]),
         runtime=60,
     params:
         grid=lambda wildcards, resources: run.grid_of_fit(config, SHARDS[wildcards.shard]),
@@ -88,10 +89,12 @@ rule fit_spectra:
 rule gather_fits:
     input:
         shards=expand(RESULTS / "fits/{shard}.ecsv", shard=SHARDS),
+        pieces=expand(RESULTS / "fits/{shard}_pieces.ecsv", shard=SHARDS) if PIECES else [],
     output:
         ecsv=RESULTS / "fits.ecsv",
         fits=RESULTS / "fits.fits",
         parquet=[RESULTS / "fits.parquet"] if config["fit"]["parquet"] else [],
+        pieces=run.tables_of_pieces(RESULTS, config["fit"]),
     log:
         LOGS / "gather_fits.log",
     localrule: True
@@ -105,7 +108,9 @@ rule gather_fits:
         list=lambda wildcards, input: run.list_file(input.shards),
         output=RESULTS / "fits",
         parquet="--parquet" if config["fit"]["parquet"] else "",
+        pieces="--pieces" if PIECES else "",
     message:
         "Gathering the fits of all shards"
     shell:
-        "payneflow gather_fits --list {params.list:q} --output {params.output:q} {params.parquet} > {log:q} 2>&1"
+        "payneflow gather_fits --list {params.list:q} --output {params.output:q} {params.parquet} {params.pieces} "
+        "> {log:q} 2>&1"

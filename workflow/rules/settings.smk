@@ -55,7 +55,7 @@ KNOWN_GRID = run.digest_file(RESULTS)
 
 try:
     TRAINING = run.plan_training(config, SITE)
-    SHARDS = run.plan_fits(config["fit"])
+    SHARDS, PIECES = run.plan_fits(config["fit"]), run.has_pieces(config["fit"])
     if workflow.is_main_process:  # jobs need not read the grid again
         check_labels(
             SETTINGS.fit.with_windows(),
@@ -91,5 +91,5 @@ def look_at_content():
 
 wildcard_constraints:
     chunk=r"[\w-]+",
-    shard=r"[\w-]+",
+    shard=r"test_set|[a-z]+\d+-\d+",  # and not its table of pieces, NAME_pieces
     figure="|".join(run.REPORT_FIGURES),

@@ -18,6 +18,7 @@ from payneflow.spectra.layout import LSF_UNITS, MEDIA, ROLES, ROWS, UNCERTAINTIE
 
 _DEFAULT = SpectraLayout()
 TEST_SNR = "100"  # as in config.yaml
+PIECES = "_pieces"  # ends the name of the second table of stars in pieces
 
 
 def calibrate(given: argparse.Namespace) -> None:
@@ -69,6 +70,8 @@ def fit(given: argparse.Namespace) -> None:
     _check_resolution(given, settings, layout)
     networks = read_networks(given.network)
     label_errors, faults = _label_errors(given, networks, settings, layout), _faults(given, networks)
+    if given.stars and not given.pieces:
+        raise SettingsError(f"--stars {given.stars}: only with --pieces; of spectra one by one give --spectra.")
     if given.pieces:
         _fit_stars(given, networks, settings, label_errors, layout)
         return
@@ -105,7 +108,7 @@ def _inputs_of_fit(given: argparse.Namespace) -> list[str]:
 
 
 def _outputs_of_fit(given: argparse.Namespace) -> list[str | None]:
-    return [*_tables_of(given), *(_tables_of(given, _PIECES) if given.pieces else []), given.best_fits]
+    return [*_tables_of(given), *(_tables_of(given, PIECES) if given.pieces else []), given.best_fits]
 
 
 def _tables_of(given: argparse.Namespace, of: str = "") -> list[str]:
@@ -212,11 +215,7 @@ def _fit_observed(given: argparse.Namespace, networks, settings, common: dict, r
     files = find_files(given.files)
     check_outputs(_outputs_of_fit(given), files)
     shard = find_shard(files, layout, selection)
-    if given.plan not in (None, shard.digest):
-        raise SpectraError(
-            f"{' '.join(given.files)}: the files have come or gone since this job was planned, so that spectra "
-            f"{given.spectra} are others. Start the workflow again: it will plan anew."
-        )
+    _check_planned(given, f"spectra {given.spectra}", shard)
     counter = Counter(len(shard.spectra), "spectra fitted")
     # Of one file alone what is wrong is an error; a shard may hold one file of many.
     flag_bad_files = len(shard.paths) > 1 or selection is not None
@@ -250,9 +249,6 @@ def _snr_of(given: argparse.Namespace) -> float | None:
     return snr
 
 
-_PIECES = "_pieces"  # ends the name of the second table of stars in pieces
-
-
 def _fit_stars(given: argparse.Namespace, networks, settings, label_errors, layout: SpectraLayout) -> None:
     """All spectra with one identifier are pieces of one star."""
     from payneflow.files import check_outputs
@@ -260,29 +256,48 @@ def _fit_stars(given: argparse.Namespace, networks, settings, label_errors, layo
     from payneflow.fitting.results import results_text, write_results
     from payneflow.fitting.run_meta import refuse_if_unreadable
     from payneflow.progress import Counter
-    from payneflow.spectra import find_files, find_shard, read_spectra
+    from payneflow.spectra import find_files, find_star_shard, read_spectra
+    from payneflow.spectra.shards import parse_selection
 
-    for option, value in (("--grid", given.grid), ("--spectra", given.spectra), ("--best-fits", given.best_fits)):
-        if value:
-            raise SettingsError(
-                f"{option} {value}: not with --pieces, whose stars are fitted from all of their spectra. Leave it out."
-            )
-    if given.start != "estimate":
-        raise SettingsError(f"--start {given.start}: not with --pieces, which start from fits of each. Leave it out.")
+    _refuse_of_stars(given)
     files = find_files(given.files)
     check_outputs(_outputs_of_fit(given), files)
-    shard = find_shard(files, layout, None)
-    counter = Counter(len(shard.spectra), "spectra fitted")
-    batches = read_spectra(shard.paths, layout, networks.wavelength, names=shard.names)
+    selection = None if given.stars is None else parse_selection(given.stars, "stars")
+    shard = find_star_shard(files, layout, selection)
+    _check_planned(given, f"stars {given.stars}", shard)
+    counter = Counter(len(shard.numbers), "spectra fitted")
+    reading = {"selection": shard.runs, "flag_bad_files": len(files) > 1, "names": shard.names}
+    batches = read_spectra(shard.paths, layout, networks.wavelength, **reading)
     common = {"label_errors": label_errors, "processes": given.processes, "progress": counter.show_done}
-    stars, pieces = fit_stars_of_batches(
-        networks, batches, settings, velocity=given.pieces, n_all=shard.n_all, **common
-    )
+    stars, pieces = fit_stars_of_batches(networks, batches, settings, velocity=given.pieces, shard=shard, **common)
     counter.close()
-    refuse_if_unreadable(stars)
-    write_results(pieces, f"{given.output}{_PIECES}", given.parquet)
+    if selection is None:
+        refuse_if_unreadable(stars)
+    write_results(pieces, f"{given.output}{PIECES}", given.parquet)
     write_results(stars, given.output, given.parquet)
     print(results_text(stars))
+
+
+def _refuse_of_stars(given: argparse.Namespace) -> None:
+    """Raise SettingsError for options that stars in pieces have no use for."""
+    for option, value, instead in (
+        ("--grid", given.grid, "whose spectra are one of each star"),
+        ("--spectra", given.spectra, "whose stars are fitted from all of their spectra: --stars START:STOP"),
+        ("--best-fits", given.best_fits, "where one best fit belongs to several spectra: fit these one by one for it"),
+    ):
+        if value:
+            raise SettingsError(f"{option} {value}: not with --pieces, {instead}. Leave it out.")
+    if given.start != "estimate":
+        raise SettingsError(f"--start {given.start}: not with --pieces, which start from fits of each. Leave it out.")
+
+
+def _check_planned(given: argparse.Namespace, which: str, shard) -> None:
+    """Raise SpectraError where a shard is another than the workflow planned."""
+    if given.plan not in (None, shard.digest):
+        raise SpectraError(
+            f"{' '.join(given.files)}: the files have come or gone since this job was planned, so that {which} "
+            "are others. Start the workflow again: it will plan anew."
+        )
 
 
 def mismatch(given: argparse.Namespace) -> None:
@@ -313,13 +328,19 @@ def gather_fits(given: argparse.Namespace) -> None:
     """Join the fits of all shards to one table."""
     from payneflow.files import check_outputs
     from payneflow.fitting.gather import gather_into
-    from payneflow.fitting.results import results_text, write_results
+    from payneflow.fitting.results import read_piece_blocks, results_text, write_results
     from payneflow.fitting.rows import StoredRows
     from payneflow.fitting.run_meta import refuse_if_unreadable
 
     shards = options.listed(given, given.fits)
     _check_parquet(given)
-    check_outputs(_tables_of(given), [*shards, given.list])
+    of_pieces = [f"{str(path).removesuffix('.ecsv')}{PIECES}.ecsv" for path in shards] if given.pieces else []
+    outputs = [*_tables_of(given), *(_tables_of(given, PIECES) if given.pieces else [])]
+    check_outputs(outputs, [*shards, *of_pieces, given.list])
+    if given.pieces:
+        with StoredRows(Path(given.output).parent) as rows:
+            gather_into(rows, of_pieces, read_piece_blocks)
+            write_results(rows, f"{given.output}{PIECES}", given.parquet)
     with StoredRows(Path(given.output).parent) as rows:
         gather_into(rows, shards)
         refuse_if_unreadable(rows)
@@ -379,7 +400,14 @@ def add_subcommands(add) -> None:
         help="spectra with the same identifier are pieces of one star, whose velocity is common, or each has its own; "
         "also writes STEM_pieces",
     )
-    one.add_argument("--plan", metavar="DIGEST", help="refuse if --spectra are others than the workflow planned")
+    one.add_argument(
+        "--stars",
+        metavar="START:STOP",
+        help="with --pieces: of all stars in the files, counted from 0 as they come first (default: all)",
+    )
+    one.add_argument(
+        "--plan", metavar="DIGEST", help="refuse if --spectra or --stars are others than the workflow planned"
+    )
     one.add_argument("--best-fits", metavar="FILE", help="also write the best-fit spectra of observed ones (npz)")
     one.add_argument("--label-errors", metavar="FILE", help="label errors made by payneflow calibrate")
     one.add_argument("--mismatch", metavar="FILE", help="faults of the model, made by payneflow mismatch")
@@ -429,6 +457,11 @@ def add_subcommands(add) -> None:
     one.add_argument("fits", nargs="*", metavar="FITS", help="fits of all shards (ecsv)")
     options.add_list(one)
     _add_tables(one)
+    one.add_argument(
+        "--pieces",
+        action="store_true",
+        help="of stars in pieces: also join the tables FITS_pieces.ecsv beside them, to STEM_pieces",
+    )
 
     one = add(plot, "training_summary training_record.ecsv --output training_summary.png")
     one.add_argument("figure", choices=list(FIGURES), metavar="FIGURE", help=f"one of: {', '.join(FIGURES)}")

@@ -1,6 +1,6 @@
 """The fits of all shards of one run -> one table, read row after row: memory holds one block of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,28 @@ def gather_fits(paths: Sequence[str | Path]) -> Table:
         return rows.table()
 
 
-def gather_into(rows: StoredRows, paths: Sequence[str | Path]) -> None:
+def gather_into(
+    rows: StoredRows,
+    paths: Sequence[str | Path],
+    read: Callable[[str | Path], Iterator[Table]] = read_result_blocks,
+) -> None:
     """Append the fits of all shards of one run (ecsv) to `rows`, in the order given, with the meta of them all.
 
+    `read`: `read_piece_blocks` for the pieces of stars.
+
     Raises SpectraError naming the files where two were not made with the same networks, settings and label errors, or
-    where spectra are there twice or not at all; and what `read_results` raises. The headers are compared first.
+    where spectra or stars are there twice or not at all; and what `read_results` raises. Headers are compared first.
     """
-    heads = [next(read_result_blocks(path)) for path in paths]
+    heads = [next(read(path)) for path in paths]
     for path, head in zip(paths, heads, strict=True):
         _prove_one_run(path, head, paths[0], heads[0])
     metas = [head.meta for head in heads]
     _prove_no_file_twice(paths)
-    _prove_each_spectrum_once(paths, metas)
+    for what, n_all in _COUNTED.items():
+        _prove_each_once(what, n_all, paths, metas)
     for path, meta in zip(paths, metas, strict=True):
         before = len(rows)
-        for block in read_result_blocks(path):
+        for block in read(path):
             rows.append(block)
         _prove_rows(path, len(rows) - before, meta)
     rows.meta = joined_meta(metas)
@@ -76,30 +83,33 @@ def _prove_rows(path: str | Path, n_row: int, meta: Mapping[str, Any]) -> None:
         )
 
 
-def _prove_each_spectrum_once(paths: Sequence[str | Path], metas: Sequence[Mapping[str, Any]]) -> None:
-    """Raise SpectraError where spectra are in two tables or in none.
+_COUNTED = {"spectra": "n_all", "stars": "n_star"}  # which of them a table holds, of how many
 
-    Tables that do not say which spectra they hold, such as those of earlier versions, are proved only not to be one
+
+def _prove_each_once(what: str, of: str, paths: Sequence[str | Path], metas: Sequence[Mapping[str, Any]]) -> None:
+    """Raise SpectraError where spectra, or stars, are in two tables or in none.
+
+    Tables that do not say which ones they hold, such as those of earlier versions, are proved only not to be one
     file given twice; those that do not say how many there are, that none is missing before the last.
     """
-    if not all("spectra" in meta for meta in metas):
+    if not all(what in meta for meta in metas):
         return
-    runs = sorted((*run, str(path)) for path, meta in zip(paths, metas, strict=True) for run in meta["spectra"])
+    runs = sorted((*run, str(path)) for path, meta in zip(paths, metas, strict=True) for run in meta[what])
     seen, before = 0, ""
     for first, stop, path in runs:
         if first < seen:
-            raise SpectraError(f"{path}: spectra {first}:{min(seen, stop)} are also in {before}. Give each shard once.")
+            raise SpectraError(f"{path}: {what} {first}:{min(seen, stop)} are also in {before}. Give each shard once.")
         if first > seen:
             raise SpectraError(
-                f"spectra {seen}:{first} are in none of the {len(metas)} tables given: a shard is missing before "
+                f"{what} {seen}:{first} are in none of the {len(metas)} tables given: a shard is missing before "
                 f"{path}. Fit it and give it too."
             )
         seen, before = stop, path
-    n_all = metas[0].get("n_all", seen)
+    n_all = metas[0].get(of, seen)
     if seen != n_all:
         raise SpectraError(
-            f"the {len(metas)} tables given hold spectra 0:{seen}, the last of them in {before}; expected those of all "
+            f"the {len(metas)} tables given hold {what} 0:{seen}, the last of them in {before}; expected those of all "
             f"{n_all} that there are. Fit {seen}:{n_all} and give their tables too."
             if seen < n_all
-            else f"{before}: holds spectra up to {seen}, but says that there are {n_all}. Fit this shard again."
+            else f"{before}: holds {what} up to {seen}, but says that there are {n_all}. Fit this shard again."
         )

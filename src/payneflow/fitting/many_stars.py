@@ -1,5 +1,6 @@
 """Observed spectra in batches -> stars: all spectra with one identifier are pieces of one star, wherever they lie."""
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterable
 
@@ -15,7 +16,7 @@ from payneflow.fitting.settings import FASTEST, FitSettings
 from payneflow.fitting.star_fits import COMMON
 from payneflow.fitting.stars import fit_stars
 from payneflow.network import PixelNetworks
-from payneflow.spectra import Spectra
+from payneflow.spectra import Spectra, StarShard
 
 MOST_PIXELS = 2**27  # of all pieces together, which memory holds at once: 2 GB
 
@@ -27,7 +28,7 @@ def fit_stars_of_batches(
     *,
     velocity: str = COMMON,
     label_errors=None,
-    n_all: int | None = None,
+    shard: StarShard | None = None,
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Table, Table]:
@@ -35,11 +36,13 @@ def fit_stars_of_batches(
 
     The pieces may lie in any order, files and axes. The table of stars has the meta of `fit_into`; that of pieces has
     `spectrum`, the number of each, counted from 0 through all batches, and `path`, its file, in place of `part` and
-    `row`. Raises SpectraError where there is no spectrum, or where there are more pixels than MOST_PIXELS; what
-    `fit_stars` raises. Gives a SpectraWarning where no two spectra have the same identifier.
+    `row`. `shard`: which stars of many these are, whose spectra the batches are in their order: it says the star and
+    the number of each, and the tables which of how many stars they hold, for `gather_into`. Stars come in the order of
+    their first spectra, and shards change no bit. Raises SpectraError where there is no spectrum, where there are more
+    pixels than MOST_PIXELS, or other spectra than those of the shard; what `fit_stars` raises. Gives a SpectraWarning
+    where no two spectra have the same identifier.
     """
-    groups: list[list[Spectra]] = []
-    numbers: list[list[np.ndarray]] = []
+    groups: dict[tuple, list[tuple[np.ndarray, Spectra]]] = {}  # by `_group_of`: batches, and which spectra they are
     begin, n_pixel = 0, 0
     for batch in batches:
         batch = fittable(networks, settings, batch, label_errors)
@@ -47,27 +50,27 @@ def fit_stars_of_batches(
         if n_pixel > MOST_PIXELS:
             raise SpectraError(
                 f"{batch.path[0]}: more than {MOST_PIXELS} pixels, and pieces of stars are held in memory together. "
-                "Fit fewer files at a time, all pieces of a star among them."
+                "Fit fewer stars at a time, such as with --stars START:STOP."
             )
-        own = next((k for k, group in enumerate(groups) if _go_together(group[0], batch)), len(groups))
-        if own == len(groups):
-            groups.append([])
-            numbers.append([])
-        groups[own].append(batch)
-        numbers[own].append(np.arange(begin, begin + len(batch)))
+        groups.setdefault(_group_of(batch), []).append((np.arange(begin, begin + len(batch)), batch))
         begin += len(batch)
     if not begin:
         raise SpectraError("no spectrum to fit: expected files of observed spectra.")
-    every = [batch for group in groups for batch in group]
-    parts = [_pieces(networks, group, label_errors) for group in groups]
+    every = [batch for group in groups.values() for _, batch in group]
+    if shard is not None and begin != len(shard.numbers):
+        raise SpectraError(
+            f"{every[0].path[0]}: {begin} spectra were read, but {len(shard.numbers)} had names before: a file has "
+            "changed in between. Fit again."
+        )
+    parts = [_pieces(networks, group, label_errors, shard) for group in groups.values()]
     stars, pieces = fit_stars(parts, settings=settings, velocity=velocity, processes=processes, progress=progress)
-    if begin > 1 and len(stars) == begin:
+    if begin > 1 and len(stars) == begin and (shard is None or shard.n_star == shard.n_all):
         said = (
             "no two spectra have the same identifier: each is a star of one piece. Name the array that says which star"
         )
         warnings.warn(SpectraWarning(f"{every[0].path[0]}: {said} a spectrum is of as identifier."), stacklevel=2)
-    number = [np.concatenate(own) for own in numbers]
-    path = [np.concatenate([batch.path for batch in group]) for group in groups]
+    number = [part.place for part in parts]
+    path = [np.concatenate([batch.path for _, batch in group]) for group in groups.values()]
     where = list(zip(pieces["part"], pieces["row"], strict=True))
     pieces.replace_column("part", np.array([number[part][row] for part, row in where]))
     pieces.replace_column("row", np.array([path[part][row] for part, row in where]))
@@ -81,20 +84,27 @@ def fit_stars_of_batches(
     ]
     said = {"unreadable": united(unread), "left_out": summed(batch.n_left_out for batch in every)}
     of_run = made_with(networks, settings, label_errors) | resolution_meta(every[0])
-    stars.meta |= said | of_run | which_spectra(stars, None, n_all)
-    pieces.meta |= of_run | {"n_row": len(pieces)}
+    which = {} if shard is None else _which_stars(shard)
+    stars.meta |= said | of_run | which_spectra(stars, None, None if shard is None else shard.n_all) | which
+    pieces.meta |= of_run | {"n_row": len(pieces)} | which
     return stars, pieces
 
 
-def _go_together(one: Spectra, other: Spectra) -> bool:
-    """Whether two batches are on the same axis, and their resolutions of one kind."""
-    kinds = [None if spectra.resolution is None else spectra.resolution.shape[1] > 1 for spectra in (one, other)]
-    same = one.on_networks_axis == other.on_networks_axis and kinds[0] is kinds[1]
-    return same and np.array_equal(one.wavelength, other.wavelength)
+def _which_stars(shard: StarShard) -> dict:
+    """Which stars a table holds, of how many: what `gather_into` proves."""
+    return {"stars": [[shard.selection.start, shard.selection.stop]], "n_star": shard.n_star}
 
 
-def _pieces(networks: PixelNetworks, group: list[Spectra], label_errors) -> Pieces:
+def _group_of(batch: Spectra) -> tuple[bytes, int]:
+    """The same for all batches on the same axis whose resolutions are of one kind: none, a number, or one a pixel."""
+    axis = b"" if batch.on_networks_axis else hashlib.sha256(np.ascontiguousarray(batch.wavelength)).digest()
+    kind = 0 if batch.resolution is None else 1 + (batch.resolution.shape[1] > 1)
+    return axis, kind
+
+
+def _pieces(networks: PixelNetworks, numbered: list[tuple[np.ndarray, Spectra]], label_errors, shard) -> Pieces:
     """All batches on one axis. A spectrum whose barycentric correction is no velocity takes no part."""
+    group, number = [batch for _, batch in numbered], np.concatenate([own for own, _ in numbered])
     flux, flux_error, identifier, path = (
         np.concatenate([getattr(batch, name) for batch in group])
         for name in ("flux", "flux_error", "identifier", "path")
@@ -109,8 +119,9 @@ def _pieces(networks: PixelNetworks, group: list[Spectra], label_errors) -> Piec
     axis = None if group[0].on_networks_axis else group[0].wavelength
     given = [batch.resolution for batch in group]
     resolution = None if given[0] is None else np.concatenate(given)
-    own = {"barycentric": barycentric, "label_errors": label_errors, "resolution": resolution}
-    return Pieces(networks, flux, flux_error, identifier, axis, **own)
+    star, place = (identifier, number) if shard is None else (shard.star[number], shard.numbers[number])
+    own = {"barycentric": barycentric, "label_errors": label_errors, "resolution": resolution, "place": place}
+    return Pieces(networks, flux, flux_error, star, axis, **own)
 
 
 def _barycentric(group: list[Spectra]) -> np.ndarray | None:

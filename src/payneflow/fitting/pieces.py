@@ -35,7 +35,8 @@ class Pieces:
     `star` (n,): names or numbers that say to which star each piece belongs; pieces with the same one are one star, in
     whichever of the `Pieces` of a fit they are. `flux`, `flux_error`, `wavelength`, `resolution`, `label_errors`: as
     those of `fit_spectra`, of n spectra. `barycentric`: (n,) km/s, or one number, what is to be added to the observed
-    velocity of a piece to have that of its star; None: nothing.
+    velocity of a piece to have that of its star; None: nothing. `place`: (n,) numbers, in whose order stars and their
+    pieces are fitted and stand in the tables; None: as they are given. All `Pieces` of a fit have them, or none.
     """
 
     networks: PixelNetworks
@@ -46,6 +47,7 @@ class Pieces:
     resolution: np.ndarray | float | None = None
     barycentric: np.ndarray | float | None = None
     label_errors: object = None
+    place: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ def runs_of(parts: Sequence[Pieces], settings: FitSettings) -> list[Run]:
     own_resolutions = any(part.resolution is not None for part in parts)
     for p, part in enumerate(parts):
         try:
-            runs += _runs_of_part(p, part, parts[0].networks, settings, own_resolutions)
+            runs += _runs_of_part(p, part, parts[0], settings, own_resolutions)
         except (SpectraError, SettingsError, CalibrationError) as error:
             if len(parts) == 1:
                 raise
@@ -96,12 +98,10 @@ def runs_of(parts: Sequence[Pieces], settings: FitSettings) -> list[Run]:
     return runs
 
 
-def _runs_of_part(
-    p: int, part: Pieces, first: PixelNetworks, settings: FitSettings, own_resolutions: bool
-) -> list[Run]:
+def _runs_of_part(p: int, part: Pieces, first: Pieces, settings: FitSettings, own_resolutions: bool) -> list[Run]:
     networks = part.networks
     check_names(networks)
-    _check_same_labels(networks, first)
+    _check_same_labels(networks, first.networks)
     settings.check_labels(networks)
     check_continuum(networks, settings)
     axis = checked_axis(part.wavelength)
@@ -109,6 +109,10 @@ def _runs_of_part(
     n = len(flux)
     if np.shape(part.star) != (n,):
         raise SpectraError(f"star has shape {np.shape(part.star)}, expected ({n},), the star of each piece.")
+    if part.place is not None and np.shape(part.place) != (n,):
+        raise SpectraError(f"place has shape {np.shape(part.place)}, expected ({n},), a number for each piece.")
+    if (part.place is None) != (first.place is None):
+        raise SpectraError("some Pieces of the fit have a place and some have none; expected it of all, or of none.")
     if part.label_errors is not None and own_resolutions:
         check_label_errors(networks, settings, part.label_errors, axis, part.resolution, flux_error)
     own_each = [name for name, value in settings.fixed.items() if value is None]

@@ -152,6 +152,8 @@ def _failure(table: Table | StoredRows) -> str:
 
 
 _WHAT = "fits, as `payneflow fit` writes them (ecsv)"
+_PIECES = "the pieces of stars, as `payneflow fit --pieces` writes them (STEM_pieces.ecsv)"
+_OF_PIECES = {"flags": "i", "spectrum": "i"}
 _COLUMNS, _META = {"flags": "i"}, {"label_names": list, "flags": dict, "mode": str}
 
 
@@ -167,6 +169,14 @@ def read_result_blocks(path: str | Path) -> Iterator[Table]:
     for number, table in enumerate(read_blocks(path, SpectraError, _WHAT, _COLUMNS, _META, BLOCK)):
         if not number:
             _check(path, table)
+        yield table
+
+
+def read_piece_blocks(path: str | Path) -> Iterator[Table]:
+    """Read the pieces of stars that `payneflow fit --pieces` wrote beside them, as `read_result_blocks` reads fits."""
+    for number, table in enumerate(read_blocks(path, SpectraError, _PIECES, _OF_PIECES, {"flags": dict}, BLOCK)):
+        if not number:
+            _check_which(path, _PIECES, table.meta)
         yield table
 
 
@@ -203,12 +213,13 @@ def digest_of_values(blocks: Iterable[Iterable[np.ndarray]]) -> tuple[int, str]:
 
 def _check_which(path: str | Path, what: str, meta: dict) -> None:
     """Raise SpectraError where the meta does not say as it should how many rows there are, and of which spectra."""
-    runs = meta.get("spectra", [])
-    good = isinstance(runs, list) and all(
-        isinstance(run, list) and len(run) == 2 and all(isinstance(n, int) for n in run) and 0 <= run[0] < run[1]
-        for run in runs
-    )
-    whole = {name: isinstance(meta.get(name, 0), int) for name in ("n_row", "n_all")}
-    for name, right in (*whole.items(), ("spectra", good)):
+    runs = {name: meta.get(name, []) for name in ("spectra", "stars")}
+    good = {name: isinstance(given, list) and all(map(_is_run, given)) for name, given in runs.items()}
+    whole = {name: isinstance(meta.get(name, 0), int) for name in ("n_row", "n_all", "n_star")}
+    for name, right in (whole | good).items():
         if not right:
             raise SpectraError(f"{path}: {name} in its meta is {str(meta[name])[:MOST_SAID]!r}; expected {what}.")
+
+
+def _is_run(run) -> bool:
+    return isinstance(run, list) and len(run) == 2 and all(isinstance(n, int) for n in run) and 0 <= run[0] < run[1]

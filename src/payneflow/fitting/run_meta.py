@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from astropy.table import Table
 
 from payneflow.errors import SpectraError
@@ -47,6 +48,7 @@ ADDED = {
     "left_out": summed,
     "n_row": sum,
     "spectra": runs,
+    "stars": runs,
 }
 
 
@@ -59,6 +61,7 @@ def joined_meta(metas: list[Mapping[str, Any]]) -> dict[str, Any]:
 def refuse_if_unreadable(fits: Table | StoredRows) -> None:
     """Raise SpectraError where not one spectrum of a run could be read: then something is declared wrongly."""
     unreadable = fits.meta.get("unreadable", {})
-    if unreadable and len(unreadable) >= len(fits):
+    n = int(np.sum(fits["n_piece"])) if "n_piece" in fits.colnames else len(fits)
+    if unreadable and len(unreadable) >= n:
         first = next(iter(unreadable.values()))
-        raise SpectraError(f"none of {len(fits)} spectra could be read; the first: {first}")
+        raise SpectraError(f"none of {n} spectra could be read; the first: {first}")

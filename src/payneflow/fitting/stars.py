@@ -99,7 +99,7 @@ def _label_errors(pieces: Sequence[Pieces]):
 
 def _by_stars(pieces: Sequence[Pieces], runs: Sequence[Run]) -> tuple[np.ndarray, ...]:
     """Names of stars (n_star,) in the order in which they come; of each piece its star, run and row there, ordered by
-    star, then as they were given.
+    star, then by their place: as they were given, where they have none.
     """
     kinds = {np.asarray(part.star).dtype.kind for part in pieces}
     if not (kinds <= set("US") or kinds <= set("iu")):
@@ -112,12 +112,15 @@ def _by_stars(pieces: Sequence[Pieces], runs: Sequence[Run]) -> tuple[np.ndarray
     run, row = np.empty((2, len(every)), int)
     for k, one in enumerate(runs):
         run[starts[one.part] + one.rows], row[starts[one.part] + one.rows] = k, np.arange(len(one.rows))
-    known, first, star = np.unique(every, return_index=True, return_inverse=True)
-    place = np.empty(len(known), int)
-    place[np.argsort(first)] = np.arange(len(known))
-    star = place[np.ravel(star)]
-    order = np.argsort(star, kind="stable")
-    return known[np.argsort(first)], star[order], run[order], row[order]
+    places = [np.arange(len(every))] if pieces[0].place is None else [np.asarray(part.place) for part in pieces]
+    in_order = np.argsort(np.concatenate(places), kind="stable")
+    known, first, star = np.unique(every[in_order], return_index=True, return_inverse=True)
+    rank = np.empty(len(known), int)
+    rank[np.argsort(first)] = np.arange(len(known))
+    star = rank[np.ravel(star)]
+    by_star = np.argsort(star, kind="stable")
+    order = in_order[by_star]
+    return known[np.argsort(first)], star[by_star], run[order], row[order]
 
 
 def _together(pieces: Sequence[Pieces]) -> tuple[np.ndarray, PixelNetworks]:

@@ -45,6 +45,7 @@ MOST_ENTRIES = 10_000  # of a file of settings; config.yaml has a hundred
 MOST_PROBLEMS = 20  # that one message lists
 MOST_NESTED = 50  # lists and sections inside each other; config.yaml has three
 MOST_SAID = 300  # letters of what a parser says
+NO_PIECES = "none"  # what fit.pieces is where each spectrum is a star of its own
 AUTO = "auto"  # the chunk_size that is found from the cost of a pixel
 QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: as a mapping. Use quotes:
   in config.yaml           pixels: "1:50:2"
@@ -67,6 +68,10 @@ class FitConfig:
         expected="a list of files and patterns, or @ and a file with one a line",
     )
     layout: SpectraLayout = section(_usual_layout, "how they are stored; nothing of it is guessed, see docs/spectra.md")
+    pieces: Literal["none", "common", "each"] = setting(
+        NO_PIECES,
+        "spectra with the same identifier are pieces of one star, whose velocity is common, or each has its own",
+    )
     flux_error: float = setting(
         0.01, "1 sigma of pixels of noiseless test spectra, and of spectra without errors", published=0.01, gt=0
     )
@@ -97,6 +102,24 @@ class FitConfig:
             raise ValueError("start is truth, but the true labels of observed spectra are unknown: use estimate.")
         if self.settings.posterior and self.windows:
             raise ValueError("posterior is true, but windows inform labels by some pixels only: leave one of them out.")
+        if self.pieces == NO_PIECES and self.layout.barycentric:
+            raise ValueError("layout.barycentric is set, but pieces is none, which has no use for it: leave it empty.")
+        if problem := "" if self.pieces == NO_PIECES else self._problem_of_pieces():
+            raise ValueError(f"pieces is {self.pieces}, but {problem}")
+
+    def _problem_of_pieces(self) -> str:
+        """Why stars in pieces cannot be fitted so; "" where they can."""
+        if not self.spectra:
+            return "spectra is []: the test spectra of a grid are one of each star. Set pieces: none, or name spectra."
+        if self.start != "estimate":
+            return f"start is {self.start}: pieces start from fits of each. Use estimate."
+        if self.windows:
+            return "windows are set, which are for spectra one by one. Mask pixels instead, or set pieces: none."
+        if self.settings.posterior:
+            return "posterior is true, which is for spectra one by one. Set one of both to its default."
+        if not self.settings.velocity and (self.pieces == "each" or self.layout.barycentric):
+            return "velocity is false: nothing is fitted that pieces could have their own of. Set velocity: true."
+        return ""
 
     def with_windows(self, directory: Path = Path()) -> FitSettings:
         """What is fitted, with the windows of their file, whose relative path starts at `directory`."""

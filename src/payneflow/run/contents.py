@@ -8,7 +8,7 @@ Modules are loaded when a file of theirs is looked at: mostly all is known alrea
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
@@ -17,6 +17,8 @@ from payneflow.errors import PayneflowError, SpectraError
 from payneflow.stored_tables import header_of_table
 
 PNG = b"\x89PNG\r\n\x1a\n"  # how an image in this format begins
+
+PIECES = "_pieces"  # ends the names of tables of the pieces of stars
 
 Facts = dict
 
@@ -49,6 +51,8 @@ def _reader(name: str, thorough: bool) -> Callable[[Path], Facts]:
         return _parquet if thorough else _rows_of_parquet
     if file == "training_record.ecsv":
         return _record
+    if file.endswith(f"{PIECES}.ecsv"):
+        return _pieces if thorough else _header_of_fits
     if file.endswith(".ecsv"):
         return _fits if thorough else _header_of_fits
     return _READERS[file]
@@ -124,10 +128,22 @@ def _header_of_fits(path: Path) -> Facts:
 
 
 def _fits(path: Path) -> Facts:
-    from payneflow.fitting.results import digest_of_values, read_result_blocks
+    from payneflow.fitting.results import read_result_blocks
+
+    return _whole_table(path, read_result_blocks)
+
+
+def _pieces(path: Path) -> Facts:
+    from payneflow.fitting.results import read_piece_blocks
+
+    return _whole_table(path, read_piece_blocks)
+
+
+def _whole_table(path: Path, read: Callable[[Path], Iterator]) -> Facts:
+    from payneflow.fitting.results import digest_of_values
 
     said = _header_of_fits(path)
-    n_row, digest = digest_of_values(block.itercols() for block in read_result_blocks(path))
+    n_row, digest = digest_of_values(block.itercols() for block in read(path))
     if said["rows"] not in (None, n_row):
         raise SpectraError(f"{path}: {n_row} rows, but it was made with {said['rows']}.")
     return said | {"digest": digest}

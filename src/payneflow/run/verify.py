@@ -13,7 +13,7 @@ from pathlib import Path
 from payneflow.errors import PayneflowError
 from payneflow.figures import REPORT_FIGURES
 from payneflow.files import whole_file
-from payneflow.run.contents import Facts, facts_of
+from payneflow.run.contents import PIECES, Facts, facts_of
 from payneflow.run.known import KNOWN, Known, digest_of, read_digest
 
 PLAN = f"{KNOWN}/run.json"
@@ -37,7 +37,8 @@ class Plan:
     """What a run was to make: from which grid, how trained, in which chunks and shards.
 
     `settings`: trainer, settings and seed. `figures` by name; `calibrated`: whether fits take label errors. `grid`: the
-    digest of the grid as it is now, "" where it is not known; `parquet`: whether fits are also written in that format.
+    digest of the grid as it is now, "" where it is not known; `parquet`: whether fits are also written in that format;
+    `pieces`: whether they are of stars in pieces, which have tables of their own.
     """
 
     grid_path: str
@@ -48,15 +49,17 @@ class Plan:
     calibrated: bool
     grid: str = ""
     parquet: bool = False
+    pieces: bool = False
 
     def names(self) -> list[str]:
         """The files that this makes, in the order in which they are made."""
         chunks = [f"{folder}/{chunk}.npz" for folder in ("chunks", "trained") for chunk in self.chunks]
-        shards = [f"fits/{shard}.{ending}" for ending in ("ecsv", "fits") for shard in self.shards]
+        tables = ["", PIECES] if self.pieces else [""]
+        shards = [f"fits/{shard}{of}.{end}" for of in tables for end in ("ecsv", "fits") for shard in self.shards]
         errors = ["label_errors.npz"] if self.calibrated else []
         networks = ["neural_network.npz", "training_record.ecsv", "evaluation.npz", "explore.html"]
         figures = [f"figures/{name}.png" for name in self.figures]
-        fits = ["fits.ecsv", "fits.fits", *(["fits.parquet"] if self.parquet else [])]
+        fits = [f"fits{of}.{end}" for of in tables for end in ("ecsv", "fits", *(["parquet"] if self.parquet else []))]
         return ["grid_summary.json", *chunks, *networks, *errors, *shards, *fits, *figures, REPORT]
 
     def made_from(self, name: str) -> list[str] | None:
@@ -67,9 +70,10 @@ class Plan:
         if folder == "trained":
             return ["neural_network.npz", "training_record.ecsv"]
         if folder == "fits":
-            return ["fits.ecsv"] if name.endswith(".ecsv") else []
+            of = PIECES if self.pieces and name.endswith(f"{PIECES}.ecsv") else ""
+            return [f"fits{of}.ecsv"] if name.endswith(".ecsv") else []
         if name == "label_errors.npz":
-            return [*(f"fits/{shard}.ecsv" for shard in self.shards), REPORT]
+            return [*(one for one in self.names() if one.startswith("fits/") and one.endswith(".ecsv")), REPORT]
         if name == "evaluation.npz":
             return [*(f"figures/{one}.png" for one in self.figures if REPORT_FIGURES[one].source == name), REPORT]
         return None

@@ -27,7 +27,8 @@ from payneflow.grid.checks import in_vacuum
 from payneflow.grid.sets import RANDOM
 from payneflow.label_names import NO_NOISE
 from payneflow.run import sizing
-from payneflow.run.config import AUTO, check_labels
+from payneflow.run.config import AUTO, NO_PIECES, check_labels
+from payneflow.run.contents import PIECES
 from payneflow.run.known import KNOWN, Known, digest_of, outdated
 from payneflow.run.verify import Finding, Plan, mend, verify
 from payneflow.settings import settings_record
@@ -215,6 +216,7 @@ def plan_of_run(config: Mapping, training: Training, shards: Mapping) -> Plan:
         figures=tuple(drawn),
         calibrated=config["fit"]["calibrate"],
         parquet=config["fit"]["parquet"],
+        pieces=has_pieces(config["fit"]),
     )
 
 
@@ -316,18 +318,29 @@ def environment_of(trainer: str, results: Path, checkout: Path | None) -> str:
 
 
 def plan_fits(fit: Mapping) -> dict:
-    """The shards of the observed spectra by name; the test set of the grid is one shard, of no observed file.
+    """The shards of the observed spectra, or stars, by name; the test set of the grid is one, of no observed file.
 
     Raises SpectraError or SettingsError where files or settings cannot be used.
     """
-    from payneflow.spectra import find_files, plan_shards
+    from payneflow.spectra import find_files, plan_shards, plan_star_shards
 
     if not fit["spectra"]:
         return {"test_set": None}
     if fit["start"] == "truth":
         raise SettingsError("fit.start is truth, but the true labels of observed spectra are unknown: use estimate.")
-    shards = plan_shards(find_files(fit["spectra"]), _layout_of(fit), fit["shard_size"])
+    cut = plan_star_shards if has_pieces(fit) else plan_shards
+    shards = cut(find_files(fit["spectra"]), _layout_of(fit), fit["shard_size"])
     return {shard.name: shard for shard in shards}
+
+
+def has_pieces(fit: Mapping) -> bool:
+    """Are spectra with the same identifier pieces of one star?"""
+    return fit["pieces"] != NO_PIECES
+
+
+def memory_of_fit(fit: Mapping) -> int:
+    """MB of a job that fits a shard: spectra are read batch by batch, but the pieces of stars are held together."""
+    return 6000 if has_pieces(fit) else 2000
 
 
 def _layout_of(fit: Mapping):
@@ -459,6 +472,8 @@ def layout_options(layout: Mapping) -> str:
     options += [f"--array {pair}" for pair in renamed]
     if layout["mask_bits"]:
         options.append(f"--mask-bits {','.join(map(str, layout['mask_bits']))}")
+    if layout["barycentric"]:
+        options.append(f"--array {shlex.quote('barycentric=' + layout['barycentric'])}")
     for name in ("hdu", "loader", "lsf_unit"):
         if layout[name]:
             options.append(f"--{name.replace('_', '-')} {shlex.quote(layout[name])}")
@@ -537,7 +552,8 @@ def source_options(config: Mapping, shard) -> str:
         return f"{key_options(config)} {common} --test-snr {fit['test_snr']}{noise}"
     given = fit["spectra"]
     patterns = " ".join(map(shlex.quote, [given] if isinstance(given, str) else given))
-    selection = f"--spectra {shard.selection.start}:{shard.selection.stop} --plan {shard.digest}"
+    which = f"--pieces {fit['pieces']} --stars" if has_pieces(fit) else "--spectra"
+    selection = f"{which} {shard.selection.start}:{shard.selection.stop} --plan {shard.digest}"
     return f"{patterns} {selection} {layout_options(fit['layout'])} {common}"
 
 
@@ -556,6 +572,7 @@ def final_output(results: Path, fit: Mapping) -> list[Path]:
         "report.html",
     ]
     files += ["fits.parquet"] if fit["parquet"] else []
+    files += [table.name for table in tables_of_pieces(results, fit)]
     return [results / name for name in files] + figure_files(results, fit)
 
 
@@ -563,6 +580,12 @@ def figure_files(results: Path, fit: Mapping) -> list[Path]:
     """The figures of a run; of observed spectra those that need no true labels."""
     figures = [name for name, figure in REPORT_FIGURES.items() if not (fit["spectra"] and figure.needs_truth)]
     return [results / "figures" / f"{name}.png" for name in figures]
+
+
+def tables_of_pieces(results: Path, fit: Mapping) -> list[Path]:
+    """The tables of the pieces of all stars; none where each spectrum is a star of its own."""
+    endings = ("ecsv", "fits", *(["parquet"] if fit["parquet"] else []))
+    return [results / f"fits{PIECES}.{ending}" for ending in endings] if has_pieces(fit) else []
 
 
 def summary_of_run(results: Path) -> str:

@@ -74,9 +74,7 @@ class SpectraLayout:
     wavelength_unit: Literal[WAVELENGTH_UNITS] = setting("Angstrom", f"{', '.join(WAVELENGTH_UNITS[:-1])} or log10_nm")
     medium: Literal[MEDIA] = setting("vacuum", "vacuum or air")
     rows: Literal[ROWS] = setting("spectra", "spectra, or one_star: chips or orders, pieces of one spectrum a file")
-    barycentric: str = setting(
-        "", "(n_spectrum,), km/s to add to observed velocities of stars in pieces; a keyword will do", in_config=False
-    )
+    barycentric: str = setting("", '(n_spectrum,), km/s to add to observed velocities, of stars in pieces; "": none')
     resolution: str = setting("", "R of each spectrum or pixel (wavelength / FWHM); in fits also a keyword, 0:NAME")
     lsf_sigma: str = setting("", "in its place: sigma of the line-spread function, in lsf_unit")
     lsf_unit: Literal["", *LSF_UNITS] = setting("", f"{', '.join(LSF_UNITS[:-1])} or {LSF_UNITS[-1]}, of lsf_sigma")

@@ -70,6 +70,15 @@ def count_spectra(path: str | Path, layout: SpectraLayout) -> int:
         return file.n_spectrum
 
 
+def identifiers_of(path: str | Path, layout: SpectraLayout, name: str) -> np.ndarray:
+    """(n_spectrum,) what the spectra of a file are called, without their flux; `name` as in `open_spectra`.
+
+    Raises SpectraError as `read_spectra` does, for what the headers and the identifiers tell.
+    """
+    with open_spectra(path, layout, name) as file, _damage_said(file.path, layout):
+        return file.identifiers()
+
+
 def open_spectra(path: str | Path, layout: SpectraLayout, name: str = "") -> SpectraFile:
     """Open a file of spectra in the format of the layout; SpectraError where that is not what it is.
 
@@ -117,7 +126,7 @@ def read_spectra(
     layout: SpectraLayout,
     networks_wavelength: np.ndarray,
     *,
-    selection: range | None = None,
+    selection: range | Sequence[range] | None = None,
     batch_size: int = BATCH_SIZE,
     flag_bad_files: bool | None = None,
     names: Sequence[str] | None = None,
@@ -128,10 +137,11 @@ def read_spectra(
     A batch has at most `batch_size` spectra, and at most BATCH_PIXELS pixels unless one spectrum alone has more.
     `networks_wavelength` (n_pixel,), Angstrom: pixels out of reach of it are left away, and where it is part of the
     spectra's own axis exactly those pixels are kept. `selection` of all spectra, counted from 0 through the files (a
-    file that cannot be read counts as one). `flag_bad_files`: such a file gives one spectrum whose errors are all
-    infinite and whose `problem` says why, instead of an error; by default where there is more than one file. `names`
-    of the files, for spectra without an identifier; by default as `names_of_files` gives them. `own_axes`: neighbours
-    on unlike axes share a batch, in which each has its own; not those on the networks' own axis.
+    file that cannot be read counts as one): a range, or several, in rising order. `flag_bad_files`: such a file gives
+    one spectrum whose errors are all infinite and whose `problem` says why, instead of an error; by default where there
+    is more than one file. `names` of the files, for spectra without an identifier; by default as `names_of_files` gives
+    them. `own_axes`: neighbours on unlike axes share a batch, in which each has its own; not those on the networks' own
+    axis.
 
     Raises SpectraError naming file, key and row. Gives a SpectraWarning, once, where the kind of error looks wrong.
     """
@@ -139,7 +149,8 @@ def read_spectra(
     networks = np.asarray(networks_wavelength, dtype=float)
     paths = [Path(path) for path in paths]
     named = list(zip(paths, names_of_files(paths) if names is None else names, strict=True))
-    return _join(_pieces(named, layout, networks, selection, batch_size, flag), batch_size, own_axes)
+    runs = [selection] if selection is None or isinstance(selection, range) else list(selection)
+    return _join(_pieces(named, layout, networks, runs, batch_size, flag), batch_size, own_axes)
 
 
 # --- Files -> pieces, each of one file and one axis -------------------------------------------------------------------
@@ -149,32 +160,34 @@ def _pieces(
     named: Sequence[tuple[Path, str]],
     layout: SpectraLayout,
     networks: np.ndarray,
-    selection: range | None,
+    runs: Sequence[range | None],
     batch_size: int,
     flag: bool,
 ) -> Iterator[Spectra]:
     begin, said = 0, set()
     for path, name in named:
-        if selection is not None and begin >= selection.stop:
+        if runs[-1] is not None and begin >= runs[-1].stop:
             return
-        n_spectrum, rows = 1, _selected(1, begin, selection)  # what a file counts for that cannot even be opened
+        n_spectrum, wanted = 1, _selected(1, begin, runs)  # what a file counts for that cannot even be opened
         try:
             with open_spectra(path, layout, name) as file:
                 n_spectrum = file.n_spectrum
-                rows = _selected(n_spectrum, begin, selection)
+                wanted = _selected(n_spectrum, begin, runs)
                 at_once = _room(batch_size, file.n_pixel)
-                while rows:
+                while wanted:
+                    rows = wanted[0]
                     yield from _checked(file, rows[:at_once], networks, said)
-                    rows = rows[at_once:]  # what is left when the file turns out to be damaged there
+                    wanted = ([rows[at_once:]] if len(rows) > at_once else []) + wanted[1:]  # left if damaged there
         except SpectraError as error:
             if not flag:
                 raise
-            if rows:
+            if wanted:
                 warnings.warn(SpectraWarning(f"{error} Recorded as failed."), stacklevel=2)
             at_once = _room(batch_size, len(networks))
-            for first in range(0, len(rows), at_once):
-                names = names_of_rows(name, rows[first : first + at_once], n_spectrum)
-                yield _taking_no_part(names, path, str(error), networks, layout)
+            for rows in wanted:
+                for first in range(0, len(rows), at_once):
+                    names = names_of_rows(name, rows[first : first + at_once], n_spectrum)
+                    yield _taking_no_part(names, path, str(error), networks, layout)
         begin += n_spectrum
 
 
@@ -183,11 +196,12 @@ def _room(batch_size: int, n_pixel: int) -> int:
     return min(batch_size, max(1, BATCH_PIXELS // n_pixel))
 
 
-def _selected(n_spectrum: int, begin: int, selection: range | None) -> range:
+def _selected(n_spectrum: int, begin: int, runs: Sequence[range | None]) -> list[range]:
     """The rows of a file of `n_spectrum` spectra, of which the first is number `begin` of all, that are asked for."""
-    if selection is None:
-        return range(n_spectrum)
-    return range(min(max(selection.start - begin, 0), n_spectrum), max(min(selection.stop - begin, n_spectrum), 0))
+    if runs[0] is None:
+        return [range(n_spectrum)]
+    own = (range(max(run.start - begin, 0), min(run.stop - begin, n_spectrum)) for run in runs)
+    return [rows for rows in own if rows]
 
 
 def _checked(file: SpectraFile, rows: range, networks: np.ndarray, said: set[str]) -> list[Spectra]:

@@ -90,11 +90,16 @@ def plan_shards(paths: Sequence[Path], layout: SpectraLayout, shard_size: int) -
     Among several files one that cannot be read counts as one spectrum, and will be recorded as a failed fit; a single
     one raises SpectraError. Raises SettingsError for a size that makes no sense.
     """
-    if not isinstance(shard_size, int) or shard_size < 1:
-        raise SettingsError(f"shard_size is {shard_size!r}, expected a whole number of spectra of at least 1.")
+    check_shard_size(shard_size)
     begins, names = _begins(paths, layout), names_of_files(paths)
     firsts = range(0, begins[-1], shard_size)
     return [_cut(paths, names, begins, range(first, min(first + shard_size, begins[-1]))) for first in firsts]
+
+
+def check_shard_size(shard_size: int) -> None:
+    """Raise SettingsError for a size that makes no sense."""
+    if not isinstance(shard_size, int) or shard_size < 1:
+        raise SettingsError(f"shard_size is {shard_size!r}, expected a whole number of spectra of at least 1.")
 
 
 def find_shard(paths: Sequence[Path], layout: SpectraLayout, selection: range | None) -> Shard:
@@ -116,7 +121,7 @@ def _begins(paths: Sequence[Path], layout: SpectraLayout) -> list[int]:
     """The number that the first spectrum of each file has, and after them how many there are."""
     begins = [0]
     for path in paths:
-        begins.append(begins[-1] + _count(path, layout, alone=len(paths) == 1))
+        begins.append(begins[-1] + count_of(path, layout, alone=len(paths) == 1))
     return begins
 
 
@@ -126,15 +131,16 @@ def _cut(paths: Sequence[Path], names: list[str], begins: list[int], spectra: ra
     return Shard(spectra, tuple(paths[first:stop]), own, tuple(names[first:stop]), begins[-1])
 
 
-def parse_selection(text: str) -> range:
-    """The spectra "start:stop", counted from 0; SettingsError where the text is something else."""
+def parse_selection(text: str, what: str = "spectra") -> range:
+    """The spectra, or stars, "start:stop", counted from 0; SettingsError where the text is something else."""
     start, colon, stop = text.partition(":")
     if not colon or not (start + stop).isdigit() or not start or not stop or int(start) >= int(stop):
-        raise SettingsError(f'spectra is {text!r}, expected "start:stop", such as "0:1000" for the first thousand.')
+        raise SettingsError(f'{what} is {text!r}, expected "start:stop", such as "0:1000" for the first thousand.')
     return range(int(start), int(stop))
 
 
-def _count(path: Path, layout: SpectraLayout, alone: bool) -> int:
+def count_of(path: Path, layout: SpectraLayout, alone: bool) -> int:
+    """How many spectra a file counts for: one where it cannot be read, which is an error where it is `alone`."""
     try:
         return count_spectra(path, layout)
     except SpectraError:

@@ -121,6 +121,11 @@ class SpectraFile:
             instrument=self._instrument(arrays.get(self.layout.instrument), n),
         )
 
+    def identifiers(self) -> np.ndarray:
+        """(n_spectrum,) what the spectra are called; nothing else is read."""
+        stored = self._read("identifier", 0, self.n_row) if "identifier" in self._roles else None
+        return self._identifiers(stored, 0, self.n_row)[: self.n_spectrum]
+
     def _read(self, role: str, first: int, last: int) -> np.ndarray:
         key = self.layout.key(role)
         shape = self._shapes[role]
