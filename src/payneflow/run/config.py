@@ -70,15 +70,14 @@ class FitConfig:
     layout: SpectraLayout = section(_usual_layout, "how they are stored; nothing of it is guessed, see docs/spectra.md")
     pieces: Literal["none", "common", "each"] = setting(
         NO_PIECES,
-        "spectra with the same identifier are pieces of one star, whose velocity is common, or each has its own",
+        "common or each: velocity of a star whose spectra share an identifier; none: one a star",
     )
     flux_error: float = setting(
-        0.01, "1 sigma of pixels of noiseless test spectra, and of spectra without errors", published=0.01, gt=0
+        0.01, "1 sigma of noiseless test spectra, and of spectra without errors", published=0.01, gt=0
     )
     test_snr: Annotated[float, Field(gt=0)] | Literal["none"] = setting(
         100.0,
-        "S/N of the noise that test spectra get, so that errors are seen to be right, and of their 1 sigma; what is "
-        "fitted without noise stands beside it. none: no noise",
+        "S/N of the noise, and error, that test spectra get; none: as they are",
         published=NO_NOISE,
         expected="a positive number, or none",
     )
