@@ -1,11 +1,12 @@
 """Stars in pieces: time of three visits in one fit against three fits alone, pulls, and false alarms of RV_VARIABLE.
 
-    python benchmarks/pieces.py NETWORK_FILE [GRID] [--calibrated]
+    python benchmarks/pieces.py NETWORK_FILE [GRID] [--calibrated] [--times]
 
 Stars are the test set of the grid (default: resources/hband_grid.npz), each seen three times, with noise and continua
 of its own in each visit, and with a velocity common to all visits, or one of its own. Times are processor time of one
-core, the best of ROUNDS, in turn. Errors are the formal ones, with --calibrated those of a calibration in this mode, in
-which no star takes part that is fitted with it: the test set is divided in FOLDS.
+core, the best of ROUNDS, in turn, and neither way looks for a second star; --times ends after them. Errors are the
+formal ones, with --calibrated those of a calibration in this mode, in which no star takes part that is fitted with it:
+the test set is divided in FOLDS.
 """
 
 import sys
@@ -22,7 +23,7 @@ from payneflow.wavelength import segments
 
 ROUNDS, VISITS, FASTEST, TERMS, FOLDS = 5, 3, 60.0, 4, 4
 BINARY = 2.0, 5.0, 20.0  # errors of a visit's velocity: scatter of stars that move
-SETTINGS = FitSettings(velocity=True, continuum=TERMS, max_velocity=2 * FASTEST)
+SETTINGS = FitSettings(velocity=True, continuum=TERMS, max_velocity=2 * FASTEST, pairs=False)
 
 
 class Visits:
@@ -144,8 +145,10 @@ def main():
     given = [name for name in sys.argv[1:] if not name.startswith("--")]
     networks, path = read_networks(given[0]), given[1] if len(given) > 1 else "resources/hband_grid.npz"
     grid = read_grid(path)
-    label_errors = measure_label_errors(networks, grid, SETTINGS) if "--calibrated" in sys.argv else None
     print_times(networks, Visits(networks, grid, 100.0, 0, False))
+    if "--times" in sys.argv:
+        return
+    label_errors = measure_label_errors(networks, grid, SETTINGS) if "--calibrated" in sys.argv else None
     print_pulls(networks, grid, label_errors)
     print_alarms(networks, grid)
 

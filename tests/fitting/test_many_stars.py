@@ -143,6 +143,43 @@ def test_shards_of_stars_that_are_missing_or_others_are_said(tmp_path, networks,
     assert not (tmp_path / "all.ecsv").exists() and not (tmp_path / "all_pieces.ecsv").exists()
 
 
+def test_arms_with_a_network_file_each_are_one_fit(tmp_path, networks, visits, capsys):
+    """The same as from Python, whose arms come in the same order; and what arms are not for is said."""
+    arrays = ("w_array_0", "b_array_0", "w_array_1", "b_array_1", "wavelength", "emulator_rms")
+    arms, parts = [], []
+    for arm, own in (("blue", slice(0, 140)), ("red", slice(140, 300))):
+        parts.append(replace(networks, **{name: getattr(networks, name)[own] for name in arrays}))
+        parts[-1].write(tmp_path / f"{arm}.npz")
+        seen = {name: visits[name][:N_STAR, own] for name in ("flux", "flux_error")}
+        order = slice(None, None, -1 if arm == "red" else 1)
+        seen = {name: array[order] for name, array in {**seen, "identifier": visits["identifier"][:N_STAR]}.items()}
+        np.savez(tmp_path / f"{arm}_stars.npz", wavelength=parts[-1].wavelength, **seen)
+        arms.append(Pieces(parts[-1], seen["flux"], seen["flux_error"], seen["identifier"]))
+    expected, _ = fit_stars(arms, settings=SETTINGS)
+    blue, red = ([tmp_path / f"{arm}.npz", tmp_path / f"{arm}_stars.npz"] for arm in ("blue", "red"))
+    given = ["fit", *blue, *OPTIONS, "--pieces", "common", "--output", tmp_path / "fits", "--arm"]
+    assert cli.main([str(one) for one in [*given, *red]]) == 0
+    stars, pieces = read_results(tmp_path / "fits.ecsv"), Table.read(tmp_path / "fits_pieces.ecsv")
+    assert stars["n_piece"].tolist() == [2] * N_STAR
+    assert stars.meta["networks"] == parts[0].digest and stars.meta["arms"] == [parts[1].digest]
+    assert pieces["spectrum"].tolist() == [k for i in range(N_STAR) for k in (i, 2 * N_STAR - 1 - i)]
+    for name in ("label0", "label1_error", "RV", "chi2", "flags"):
+        assert np.array_equal(stars[name], expected[name]), name
+    capsys.readouterr()
+    for options, says in (
+        ([*given, red[0]], "red.npz: expected the network file of an arm, and after it files of its spectra"),
+        ([*given, *red, "--label-errors", "x.npz"], "not with --label-errors x.npz. What calibrations of several"),
+        ([*given, *red, "--stars", "0:2"], "not with --stars 0:2, which is for one network file"),
+        ([*given, red[0], blue[1]], "blue_stars.npz: given for two arms"),
+        (
+            [one for one in [*given, *red] if one not in ("--pieces", "common")],
+            "Give --pieces common, or each, with it",
+        ),
+    ):
+        assert cli.main([str(one) for one in options]) == 2
+        assert says in capsys.readouterr().err, says
+
+
 def test_a_damaged_file_is_a_star_that_failed_and_harms_no_other(tmp_path, networks, visits):
     nights = write_nights(tmp_path, networks, visits)
     (tmp_path / "night3.npz").write_bytes(b"damaged")

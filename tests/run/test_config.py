@@ -1,6 +1,7 @@
 """The one reader of config.yaml: typed settings, or one message with all that is wrong and what was meant."""
 
 import copy
+import re
 from contextlib import nullcontext
 
 import h5py
@@ -215,3 +216,22 @@ def test_windows_are_read_beside_the_config_and_held_against_the_grid(tmp_path):
         check_config(with_(fit={"windows": "nowhere.ecsv"})).fit.with_windows(tmp_path)
     assert check_config(with_(fit={"windows": "~/a"})).fit.windows.endswith("/a")
     assert check_config(CONFIG).fit.with_windows() == FitSettings()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"spectra": []}, "pieces is common, but spectra is []"),
+        ({"velocity": False, "pieces": "each"}, "pieces is each, but velocity is false"),
+        ({"start": "middle"}, "pieces is common, but start is middle"),
+        ({"windows": "windows.ecsv"}, "pieces is common, but windows are set"),
+        ({"pieces": "none"}, "layout.barycentric is set, but pieces is none"),
+        ({"pieces": "visits"}, "fit.pieces is 'visits', expected"),
+    ],
+)
+def test_stars_in_pieces_are_refused_before_training_where_they_cannot_be_fitted(change, says):
+    layout = {**CONFIG["fit"]["layout"], "barycentric": "bary"}
+    fit = {**CONFIG["fit"], "spectra": ["*.npz"], "layout": layout, "pieces": "common", "velocity": True}
+    assert check_config({**CONFIG, "fit": fit}).fit.pieces == "common"
+    with pytest.raises(SettingsError, match=re.escape(says)):
+        check_config({**CONFIG, "fit": {**fit, **change}})

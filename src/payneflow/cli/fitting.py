@@ -62,7 +62,9 @@ def fit(given: argparse.Namespace) -> None:
 
     _check_parquet(given)
     given.network, *given.files = _inputs_of_fit(given)
-    inputs = [given.network, given.grid, given.label_errors, given.mismatch, given.windows]
+    _refuse_arms(given)
+    arms = [network for network, *_ in given.arm]
+    inputs = [given.network, *arms, given.grid, given.label_errors, given.mismatch, given.windows]
     check_outputs(_outputs_of_fit(given), inputs)
     if bool(given.grid) == bool(given.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
@@ -93,6 +95,24 @@ def _check_resolution(given: argparse.Namespace, settings, layout: SpectraLayout
             f"--resolution {settings.resolution:g} --array {role}={layout.key(role)}: two resolutions of the spectra; "
             "expected one. Leave one of both out."
         )
+
+
+def _refuse_arms(given: argparse.Namespace) -> None:
+    """Raise SettingsError for arms that cannot be meant."""
+    for network, *files in given.arm:
+        said = f"--arm {network}"
+        if not files:
+            raise SettingsError(f"{said}: expected the network file of an arm, and after it files of its spectra.")
+        if not given.pieces:
+            raise SettingsError(f"{said}: arms are pieces of stars. Give --pieces common, or each, with it.")
+        for option, value in (("--label-errors", given.label_errors), ("--networks", given.networks)):
+            if value:
+                raise SettingsError(
+                    f"{said}: not with {option} {value}. What calibrations of several network files say of one star "
+                    "together is not known: fit with formal errors, or with one network file for all arms."
+                )
+        if given.stars:
+            raise SettingsError(f"{said}: not with --stars {given.stars}, which is for one network file. Leave it out.")
 
 
 def _inputs_of_fit(given: argparse.Namespace) -> list[str]:
@@ -255,21 +275,42 @@ def _fit_stars(given: argparse.Namespace, networks, settings, label_errors, layo
     from payneflow.fitting.many_stars import fit_stars_of_batches
     from payneflow.fitting.results import results_text, write_results
     from payneflow.fitting.run_meta import refuse_if_unreadable
+    from payneflow.network import read_networks
     from payneflow.progress import Counter
     from payneflow.spectra import find_files, find_star_shard, read_spectra
     from payneflow.spectra.shards import parse_selection
 
     _refuse_of_stars(given)
-    files = find_files(given.files)
-    check_outputs(_outputs_of_fit(given), files)
+    files = [find_files(own) for own in (given.files, *(own for _, *own in given.arm))]
+    every = [path for own in files for path in own]
+    check_outputs(_outputs_of_fit(given), every)
+    if len(set(every)) < len(every):
+        twice = next(path for path in every if every.count(path) > 1)
+        raise SpectraError(f"{twice}: given for two arms; each file holds the spectra of one. Name it once.")
     selection = None if given.stars is None else parse_selection(given.stars, "stars")
-    shard = find_star_shard(files, layout, selection)
+    shard = find_star_shard(every, layout, selection)
     _check_planned(given, f"stars {given.stars}", shard)
     counter = Counter(len(shard.numbers), "spectra fitted")
-    reading = {"selection": shard.runs, "flag_bad_files": len(files) > 1, "names": shard.names}
-    batches = read_spectra(shard.paths, layout, networks.wavelength, **reading)
+
+    def read(networks, paths):
+        """The spectra of this shard in some of its files."""
+        own = [k for k, path in enumerate(shard.paths) if path in set(paths)]
+        return read_spectra(
+            [shard.paths[k] for k in own],
+            layout,
+            networks.wavelength,
+            selection=None if given.arm else shard.runs,
+            flag_bad_files=len(every) > 1,
+            names=[shard.names[k] for k in own],
+        )
+
+    arms = [
+        (own, read(own, paths))
+        for own, paths in zip([read_networks(path) for path, *_ in given.arm], files[1:], strict=True)
+    ]
     common = {"label_errors": label_errors, "processes": given.processes, "progress": counter.show_done}
-    stars, pieces = fit_stars_of_batches(networks, batches, settings, velocity=given.pieces, shard=shard, **common)
+    common |= {"velocity": given.pieces, "shard": shard, "arms": arms}
+    stars, pieces = fit_stars_of_batches(networks, read(networks, files[0]), settings, **common)
     counter.close()
     if selection is None:
         refuse_if_unreadable(stars)
@@ -399,6 +440,15 @@ def add_subcommands(add) -> None:
         choices=("common", "each"),
         help="spectra with the same identifier are pieces of one star, whose velocity is common, or each has its own; "
         "also writes STEM_pieces",
+    )
+    one.add_argument(
+        "--arm",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NETWORK", "FILE"),
+        help="with --pieces: another network file, and right after it files of spectra that it describes, such as "
+        "those of the red arm; may be given again",
     )
     one.add_argument(
         "--stars",

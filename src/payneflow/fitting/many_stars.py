@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from astropy.table import Table
@@ -29,6 +29,7 @@ def fit_stars_of_batches(
     velocity: str = COMMON,
     label_errors=None,
     shard: StarShard | None = None,
+    arms: Sequence[tuple[PixelNetworks, Iterable[Spectra]]] = (),
     processes: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Table, Table]:
@@ -38,21 +39,23 @@ def fit_stars_of_batches(
     `spectrum`, the number of each, counted from 0 through all batches, and `path`, its file, in place of `part` and
     `row`. `shard`: which stars of many these are, whose spectra the batches are in their order: it says the star and
     the number of each, and the tables which of how many stars they hold, for `gather_into`. Stars come in the order of
-    their first spectra, and shards change no bit. Raises SpectraError where there is no spectrum, where there are more
-    pixels than MOST_PIXELS, or other spectra than those of the shard; what `fit_stars` raises. Gives a SpectraWarning
-    where no two spectra have the same identifier.
+    their first spectra, and shards change no bit. `arms`: further batches, each with its own networks, whose spectra
+    are counted on from the others. Raises SpectraError where there is no spectrum, where there are more pixels than
+    MOST_PIXELS, or other spectra than those of the shard; what `fit_stars` raises. Gives a SpectraWarning where no two
+    spectra have the same identifier.
     """
-    groups: dict[tuple, list[tuple[np.ndarray, Spectra]]] = {}  # by `_group_of`: batches, and which spectra they are
+    groups: dict[tuple, list[tuple[np.ndarray, Spectra]]] = {}  # by arm and `_group_of`; which spectra they are
     begin, n_pixel = 0, 0
-    for batch in batches:
-        batch = fittable(networks, settings, batch, label_errors)
+    networks_of = [networks, *(own for own, _ in arms)]
+    for arm, batch in _numbered([batches, *(own for _, own in arms)]):
+        batch = fittable(networks_of[arm], settings, batch, label_errors)
         n_pixel += batch.flux.size
         if n_pixel > MOST_PIXELS:
             raise SpectraError(
                 f"{batch.path[0]}: more than {MOST_PIXELS} pixels, and pieces of stars are held in memory together. "
                 "Fit fewer stars at a time, such as with --stars START:STOP."
             )
-        groups.setdefault(_group_of(batch), []).append((np.arange(begin, begin + len(batch)), batch))
+        groups.setdefault((arm, *_group_of(batch)), []).append((np.arange(begin, begin + len(batch)), batch))
         begin += len(batch)
     if not begin:
         raise SpectraError("no spectrum to fit: expected files of observed spectra.")
@@ -62,7 +65,7 @@ def fit_stars_of_batches(
             f"{every[0].path[0]}: {begin} spectra were read, but {len(shard.numbers)} had names before: a file has "
             "changed in between. Fit again."
         )
-    parts = [_pieces(networks, group, label_errors, shard) for group in groups.values()]
+    parts = [_pieces(networks_of[arm], group, label_errors, shard) for (arm, *_), group in groups.items()]
     stars, pieces = fit_stars(parts, settings=settings, velocity=velocity, processes=processes, progress=progress)
     if begin > 1 and len(stars) == begin and (shard is None or shard.n_star == shard.n_all):
         said = (
@@ -84,10 +87,18 @@ def fit_stars_of_batches(
     ]
     said = {"unreadable": united(unread), "left_out": summed(batch.n_left_out for batch in every)}
     of_run = made_with(networks, settings, label_errors) | resolution_meta(every[0])
+    of_run |= {"arms": [own.digest for own in networks_of[1:]]} if arms else {}
     which = {} if shard is None else _which_stars(shard)
     stars.meta |= said | of_run | which_spectra(stars, None, None if shard is None else shard.n_all) | which
     pieces.meta |= of_run | {"n_row": len(pieces)} | which
     return stars, pieces
+
+
+def _numbered(arms: Sequence[Iterable[Spectra]]) -> Iterator[tuple[int, Spectra]]:
+    """The batches of all arms, and which arm each is of."""
+    for arm, batches in enumerate(arms):
+        for batch in batches:
+            yield arm, batch
 
 
 def _which_stars(shard: StarShard) -> dict:

@@ -70,7 +70,7 @@ class FitConfig:
     layout: SpectraLayout = section(_usual_layout, "how they are stored; nothing of it is guessed, see docs/spectra.md")
     pieces: Literal["none", "common", "each"] = setting(
         NO_PIECES,
-        "common or each: velocity of a star whose spectra share an identifier; none: one a star",
+        "spectra of one identifier are one star, with a common velocity or each its own",
     )
     flux_error: float = setting(
         0.01, "1 sigma of noiseless test spectra, and of spectra without errors", published=0.01, gt=0
