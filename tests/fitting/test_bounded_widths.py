@@ -98,7 +98,7 @@ def test_a_failed_fit_stays_nan_and_disturbs_no_other():
 
 
 def test_scores_are_those_of_the_fit_without_bounds():
-    """A linear model of three parameters, the last of them a width that a bound holds at 0 and that noise would lower."""
+    """A linear model of three parameters, the last a width that a bound holds at 0 and that noise would lower."""
     rng = np.random.default_rng(3)
     model, alternatives, residual = rng.normal(size=(50, 3)), rng.normal(size=(50, N_ALTERNATIVE)), rng.normal(size=50)
     of_bound = model[:, :2] @ np.linalg.lstsq(model[:, :2], residual)[0]

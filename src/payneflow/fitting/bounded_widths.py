@@ -70,7 +70,7 @@ def _squares_of_one(covariance, at, mean, most) -> np.ndarray:
 
 
 def _squares_of_two(covariance, at, mean, most) -> np.ndarray:
-    """(n, 2, 2), mean squares about `at` (n, 2) of normal distributions of `mean` (n, 2) that are cut off at 0 and most.
+    """(n, 2, 2), mean squares about `at` (n, 2) of what 0 and `most` leave of normal distributions of `mean` (n, 2).
 
     The second width is integrated as it is known where the first one is given, the first by nodes.
     """

@@ -339,17 +339,9 @@ def _unbound_score(fits: Fits, formal: np.ndarray, broad: slice) -> np.ndarray:
 
 
 def _mismatch_of(
-    networks: PixelNetworks,
-    settings: FitSettings,
-    fits: Fits,
-    formal,
-    dof,
-    good,
-    label_errors,
-    exclude,
-    overlap,
+    networks: PixelNetworks, settings: FitSettings, fits: Fits, formal, dof, good, label_errors, exclude, overlap,
     faults,
-):
+):  # fmt: skip
     """The Mismatch of the fits `good` (rows), by what is known of the emulator's errors."""
     emulator = None
     if label_errors is not None:
