@@ -31,7 +31,7 @@ def broad_start(networks: PixelNetworks, settings: FitSettings) -> np.ndarray | 
     place = star.names.index("vsini")
     start = star.start.copy()
     start[place] = min(BROAD, star.most[place])
-    return start if start[place] > MAY_BE * star.start[place] else None
+    return start
 
 
 def may_be_broad(networks: PixelNetworks, settings: FitSettings, fits: Fits) -> np.ndarray:
