@@ -8,8 +8,9 @@ Stars have vsini within 60 and vmac within 12 km/s, velocities within 100 km/s, 
 broadened on an axis FINE times finer than the grid's, by the integrals of the profiles, which is no part of the fit.
 
 Each cell is robust width / standard deviation, bias of pull = (fitted - true) / error. Pulls of a width are those of
-its square, which is what a spectrum tells: of stars whose true square is SURE errors of it above 0. `limits`: how many
-of the others are upper limits, and how many of these hold. Not taken: FAILED, counted as `lost`.
+its square, which is what a spectrum tells: of stars whose true square is SURE errors of it above 0, the error being
+that of a fit without noise, because noise that lowers a width alters its error as well. `limits`: how many of the
+others are upper limits, and how many of these hold. Not taken: FAILED, counted as `lost`.
 """
 
 import argparse
@@ -142,8 +143,10 @@ class Truth:
         curve = make_interp_spline(np.arange(len(fine)) / FINE, fine, k=5)
         return curve, log[0], step
 
-    def observed(self, signal_to_noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Flux with noise, and its errors."""
+    def observed(self, signal_to_noise: float, seed: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Flux with noise, and its errors; without noise where `seed` is None."""
+        if seed is None:
+            return self.continuum * self.flux, self.continuum / signal_to_noise
         noise = np.random.default_rng((SEED, seed, int(signal_to_noise))).normal(size=self.flux.shape) / signal_to_noise
         return self.continuum * (self.flux + noise), self.continuum / signal_to_noise
 
@@ -185,16 +188,19 @@ def fitted(networks, mode: Mode, truth: Truth, label_errors, flux, error) -> Fit
 
 
 def of_square(table: Table, name: str, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pulls (n,) of the square of a width, and whether its truth is surely above 0, is a limit, and the limit holds."""
+    """Pulls (n,) of the square of a width, its error, and whether it is a limit, and the limit holds."""
     value, error, limit = (np.asarray(table[f"{name}{end}"]) for end in ("", "_error", "_limit"))
     limited = (np.asarray(table[f"{name}_flags"]) & LabelFlag.UPPER_LIMIT) > 0
     of_square = np.where(limited, (value + error) ** 2 - value**2, 2.0 * value * error)
     pull = (value**2 - true**2) / of_square
-    return pull, true**2 > SURE * of_square, limited, limited & (limit >= true)
+    return pull, of_square, limited, limited & (limit >= true)
 
 
 def print_pulls(networks, name: str, mode: Mode, truth: Truth, label_errors, signal_to_noise: float, repeat: int):
-    pulls, limits, lost = {}, dict.fromkeys(truth.widths, np.zeros(3)), 0
+    pulls, limits, lost, surely = {}, dict.fromkeys(truth.widths, np.zeros(3)), 0, {}
+    if truth.widths:
+        noiseless = fitted(networks, mode, truth, label_errors, *truth.observed(signal_to_noise, None)).stars
+        surely = {w: true**2 > SURE * of_square(noiseless, w, true)[1] for w, true in truth.widths.items()}
     for seed in range(repeat):
         fits = fitted(networks, mode, truth, label_errors, *truth.observed(signal_to_noise, seed))
         table = fits.stars
@@ -204,7 +210,8 @@ def print_pulls(networks, name: str, mode: Mode, truth: Truth, label_errors, sig
         velocity = truth.velocity[:: VISITS if mode.velocity == "common" else 1]
         pulls.setdefault("RV", []).append((fits.velocity - velocity) / fits.velocity_error)
         for width, true in truth.widths.items():
-            pull, sure, limited, holds = of_square(table, width, true)
+            pull, _, limited, holds = of_square(table, width, true)
+            sure = surely[width]
             pulls.setdefault(width, []).append(pull[sure])
             limits[width] = limits[width] + [(~sure).sum(), limited[~sure].sum(), (holds & ~sure).sum()]
     said = ""

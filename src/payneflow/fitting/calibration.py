@@ -34,6 +34,7 @@ ASTRAY = 0.005  # of the fits may end in another minimum than that of the true l
 MOST_STARTS = 32
 NOISE_SEED = 11  # of the noise that tells which part of the formal variance is noise
 WIDEST_MOVE = 3.0  # formal sigma: noise moves no parameter farther, but a fit may end elsewhere
+LEAST_UNBOUND = 20  # fits whose widths are no nearer to a bound than that; fewer tell no variance
 LEAST_SHARE = 0.1  # that noise has of a formal variance
 FARTHEST = 1e9  # that numbers of label errors are from 0, all of scaled labels or km/s
 FEW = 0.05  # of the rows; where more are so far off, the networks are to blame
@@ -169,7 +170,8 @@ def photon_share(
     """(n_parameter,): which part of the formal variance of `fits` is noise, robustly. `which` (n_row,) bool: of them.
 
     The same spectra (n_row, n_pixel) are fitted with noise of FLUX_ERROR, from where the noiseless fits ended: the
-    formal variance contains the emulator's error in each pixel, how far noise moves the parameters does not.
+    formal variance contains the emulator's error in each pixel, how far noise moves the parameters does not. A width
+    that its bounds stop is moved less: fits with one are left out, where enough others are left.
     """
     flux, before = np.asarray(flux, dtype=float)[which], fits.x[which]
     error = FLUX_ERROR * networks.flux_scale.width
@@ -179,9 +181,20 @@ def photon_share(
     formal = covariance_of_noise(networks, mode, fits)[which]
     variance = np.einsum("nii->ni", formal)
     moved = np.divide(after.x - before, np.sqrt(variance), out=np.zeros_like(before), where=variance > 0)
-    inside = np.clip(moved[np.isfinite(moved).all(axis=1)], -WIDEST_MOVE, WIDEST_MOVE)
+    known = np.isfinite(moved).all(axis=1)
+    unbound = known & ~_near_bounds(Parameters.of(networks, mode), before, variance, fits.log_step)
+    inside = np.clip(moved[unbound if unbound.sum() >= LEAST_UNBOUND else known], -WIDEST_MOVE, WIDEST_MOVE)
     share = (inside**2).mean(axis=0)
     return np.where(variance.any(axis=0), np.clip(share, LEAST_SHARE, 1.0), 1.0)
+
+
+def _near_bounds(parameters: Parameters, x: np.ndarray, variance: np.ndarray, log_step: float) -> np.ndarray:
+    """(n,) bool: does noise take a width of fits `x` (n, n_parameter), of a formal `variance` alike, to its bounds?"""
+    broad = parameters.layout.broadenings
+    most = to_parameter(to_places_of_width(parameters.highest[broad], log_step))
+    reach = WIDEST_MOVE * np.sqrt(variance[:, broad])
+    near = (x[:, broad] < reach) | (x[:, broad] > most - reach)
+    return (near & parameters.free[broad]).any(axis=1)
 
 
 def ruinous(errors: np.ndarray) -> np.ndarray:

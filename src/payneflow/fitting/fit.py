@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Column, Table
 
 from payneflow.errors import SettingsError, SpectraError
+from payneflow.fitting.broad_starts import broad_start, keep_better, may_be_broad
 from payneflow.fitting.data_groups import groups_of
 from payneflow.fitting.engine.data_axis import number_of_pixels
 from payneflow.fitting.engine.engines import SPECTRA_A_BLOCK
@@ -225,7 +226,7 @@ def _search_pixels(
         check_sampling(networks, settings.velocity)
     fits = parts[0].engine.no_fits(len(flux))
     shares = in_shares(networks, flux, flux_error)
-    done = 0
+    done, broad = 0, broad_start(networks, settings)
     for engine, rows, own in parts:
 
         def show(n: int, done: int = done) -> None:
@@ -234,7 +235,15 @@ def _search_pixels(
 
         part = fits if rows is None else fits[rows]
         own_shares = shares if rows is None else [share[rows] for share in shares]
-        _fit_blocks(engine, *own_shares, starts if rows is None else starts[rows], part, own, processes, show)
+        own_starts = starts if rows is None else starts[rows]
+        _fit_blocks(engine, *own_shares, own_starts, part, own, processes, show)
+        again = [] if broad is None else may_be_broad(networks, settings, part)
+        if len(again):
+            engine, other = engine.beginning_at(broad), engine.no_fits(len(again))
+            of_again = {name: values[again] for name, values in own.items()}
+            own_shares = [share[again] for share in own_shares]
+            _fit_blocks(engine, *own_shares, own_starts[again], other, of_again, processes, None)
+            keep_better(part, again, other)
         if rows is not None:
             fits.put(rows, part)
         done += len(part.chi2)

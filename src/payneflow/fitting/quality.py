@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from payneflow.fitting.bounded_widths import bounded_covariance
+from payneflow.fitting.broadening import to_places_of_width
 from payneflow.fitting.engine.alternatives import COMPANION, N_ALTERNATIVE
 from payneflow.fitting.engine.arguments import (
     DISAGREE,
@@ -19,6 +21,7 @@ from payneflow.fitting.engine.arguments import (
 from payneflow.fitting.engine.minimiser import STUCK
 from payneflow.fitting.engine.outliers import MANY
 from payneflow.fitting.engine.shift import C_KM_S, to_places, to_velocity
+from payneflow.fitting.engine.widths import to_parameter
 from payneflow.fitting.faults import FaultEffect
 from payneflow.fitting.flags import FitFlag, LabelFlag
 from payneflow.fitting.formal_covariance import formal_covariance
@@ -207,7 +210,7 @@ def quality_of(
     good = np.flatnonzero(~failed)
     if label_errors is not None:
         label_errors.check(networks, settings.mode(networks.label_names))
-    mismatch = _mismatch_of(networks, fits, formal, dof, good, label_errors, exclude, overlap, faults)
+    mismatch = _mismatch_of(networks, settings, fits, formal, dof, good, label_errors, exclude, overlap, faults)
     windowed, past_bound = fits.windowed, (formal @ fits.pull[:, :, None])[:, :, 0]
     if windowed is not None:
         mismatch = replace(
@@ -249,6 +252,12 @@ def quality_of(
         more.covariance[good] += added
         variance = np.einsum("nii->ni", covariance[good])[:, layout.labels]
         flags[good[label_errors.far(scaled, variance)]] |= FitFlag.FAR_FROM_TRAINING
+    error_of_widths = np.sqrt(np.einsum("nii->ni", covariance)[:, broad])
+    fitted = np.flatnonzero(free[broad])
+    if len(fitted):
+        most = to_parameter(to_places_of_width(parameters.highest[broad][fitted], fits.log_step))
+        covariance, own = bounded_covariance(covariance, x, x + past_bound, layout.n_label + fitted, most)
+        error_of_widths[:, fitted] = np.sqrt(own)
     error = np.sqrt(np.einsum("nii->ni", covariance))
     # by the errors of the labels that the star would have were it what the model describes
     surely = error[:, layout.labels].copy()
@@ -282,7 +291,7 @@ def quality_of(
     flags[failed] = FitFlag.FAILED
     of_labels.flags[failed] = 0
     widths = widths_of(
-        x[:, broad], error[:, broad], past_bound[:, broad], parameters.highest[broad], free[broad], fits.log_step
+        x[:, broad], error_of_widths, past_bound[:, broad], parameters.highest[broad], free[broad], fits.log_step
     )
     flags[((widths.flags & LabelFlag.AT_BOUND) > 0).any(axis=1) & ~failed] |= FitFlag.AT_BOUND
     _forget(widths, failed)
@@ -318,7 +327,21 @@ def _forget(widths: Widths, failed: np.ndarray) -> None:
     widths.flags[failed] = 0
 
 
-def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_errors, exclude, overlap, faults):
+def _unbound_score(fits: Fits, formal: np.ndarray, broad: slice) -> np.ndarray:
+    """(n, N_ALTERNATIVE), scores of alternatives where chi2 would be least if no bound stopped the `broad` parameters.
+
+    A width that noise would make negative is no sign of another star, although its lines are narrower than any model's.
+    """
+    if not fits.pull[:, broad].any():
+        return fits.score
+    away = formal[:, :, broad] @ fits.pull[:, broad, None]
+    return fits.score - (np.swapaxes(fits.cross, 1, 2) @ away)[:, :, 0]
+
+
+def _mismatch_of(
+    networks: PixelNetworks, settings: FitSettings, fits: Fits, formal, dof, good, label_errors, exclude, overlap,
+    faults,
+):  # fmt: skip
     """The Mismatch of the fits `good` (rows), by what is known of the emulator's errors."""
     emulator = None
     if label_errors is not None:
@@ -333,7 +356,9 @@ def _mismatch_of(networks: PixelNetworks, fits: Fits, formal, dof, good, label_e
         excess = emulator.excess + (faults.usual_chi2 - 1.0) * mean_variance
         coherent = emulator.coherent + (faults.usual_chi2 * faults.growth[good] - 1.0) * mean_variance
         emulator = replace(emulator, excess=excess, coherent=coherent)
-    scores = Scores.of(fits.score[good], fits.information[good], fits.cross[good], formal[good])
+    broad = Parameters.of(networks, settings).layout.broadenings
+    score = _unbound_score(fits, formal, broad)
+    scores = Scores.of(score[good], fits.information[good], fits.cross[good], formal[good])
     return find_mismatch(scores, fits.chi2[good], dof[good], fits.total_weight[good], formal[good], emulator)
 
 
@@ -398,12 +423,13 @@ def emulator_amplitudes(
     beyond the error that the emulator says of each pixel.
     """
     formal = _covariance_of_all_pixels(networks, settings, fits)
-    scores = Scores.of(fits.score, fits.information, fits.cross, formal)
+    score = _unbound_score(fits, formal, Parameters.of(networks, settings).layout.broadenings)
+    scores = Scores.of(score, fits.information, fits.cross, formal)
     every = np.broadcast_to(LINEAR, fits.score.shape)
     amplitudes = scores.amplitudes(every)
     own = np.einsum("nii->ni", scores.information)[:, COMPANION]
     amplitudes[:, COMPANION] = np.divide(
-        fits.score[:, COMPANION], own, out=np.zeros(len(own)), where=scores.present[:, COMPANION]
+        score[:, COMPANION], own, out=np.zeros(len(own)), where=scores.present[:, COMPANION]
     )
     of_emulator = fits.counts[:, USED] - flux_error**2 * fits.total_weight
     return amplitudes, (fits.chi2 - of_emulator) / fits.total_weight

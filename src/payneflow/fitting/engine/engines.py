@@ -1,6 +1,7 @@
 """The arrays around the kernels: what all spectra share, and the working memory of a thread."""
 
 from collections.abc import Callable
+from copy import copy
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -248,6 +249,12 @@ class GeneralEngine(EveryEngine):
         """
         broadening = LineBroadening.of(networks, settings, wavelength, resolution)
         return cls(networks, settings, wavelength, True, broadening, END_OF_PIECE)
+
+    def beginning_at(self, widths: np.ndarray) -> "GeneralEngine":
+        """The same, of searches that begin with lines broadened by widths (n_broad,) in km/s."""
+        other = copy(self)
+        other._start = to_parameter(to_places_of_width(widths, self.log_step))
+        return other
 
     def no_fits(self, n: int) -> Fits:
         """Room for the fits of n spectra."""

@@ -4,6 +4,7 @@ What is known of the networks is made once; what differs from spectrum to spectr
 in the memory of a thread. The kernel of the fit is that of all others, and gives the same bits.
 """
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from payneflow.fitting.engine.emulator import LINE
 from payneflow.fitting.engine.engines import EveryEngine
 from payneflow.fitting.engine.instrument import varied_kernels_of
 from payneflow.fitting.engine.profiles import gaussian, half_kernel
+from payneflow.fitting.engine.widths import to_parameter
 from payneflow.fitting.quality import Fits
 from payneflow.fitting.settings import FitSettings
 from payneflow.network import PixelNetworks
@@ -87,6 +89,13 @@ class OwnEngine(EveryEngine):
             self._data = laid_out(self._around, wavelength, *terms, AxisMemory.of(self._around, self._n_pixel, *terms))
         known = networks.wavelength if wavelength is None or of_instrument == "networks" else wavelength
         self._log_known = None if isinstance(known, int) else np.log(known)
+
+    def beginning_at(self, widths: np.ndarray) -> "OwnEngine":
+        """The same, of searches that begin with lines broadened by widths (n_broad,) in km/s."""
+        other = copy(self)
+        start = to_parameter(to_places_of_width(widths, self.log_step))
+        other._broadening = self._broadening._replace(start=start)
+        return other
 
     def no_fits(self, n: int) -> Fits:
         """Room for the fits of n spectra; a segment that a spectrum does not have stays NaN."""
