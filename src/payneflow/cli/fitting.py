@@ -24,7 +24,7 @@ def calibrate(given: argparse.Namespace) -> None:
     from payneflow.network import read_networks
     from payneflow.progress import Counter
 
-    check_outputs([given.output], [given.network, given.grid, given.windows])
+    check_outputs([given.output], [given.network, *given.grid, given.windows])
     networks = read_networks(given.network)
     grid = networks.read_grid(given.grid, options.grid_keys_of(given))
     counter = Counter(len(grid.labels), "spectra fitted")
@@ -33,8 +33,9 @@ def calibrate(given: argparse.Namespace) -> None:
     wrong = errors.provenance["wrong_labels"]
     if wrong:
         print(
-            f"warning: {given.grid}: the labels of {'spectrum' if len(wrong) == 1 else 'spectra'} "
-            f"{', '.join(map(str, wrong))} cannot be those of the spectrum, and take no part. Correct or remove them.",
+            f"warning: {grid.path}: the labels of {'spectrum' if len(wrong) == 1 else 'spectra'} "
+            f"{', '.join(map(grid.origins.said_of, wrong))} cannot be those of the spectrum, and take no part. "
+            "Correct or remove them.",
             file=sys.stderr,
         )
     if errors.provenance["astray"]:
@@ -58,7 +59,7 @@ def fit(given: argparse.Namespace) -> None:
 
     _check_parquet(given)
     given.network, *given.files = _inputs_of_fit(given)
-    inputs = [given.network, given.grid, given.label_errors, given.mismatch, given.windows]
+    inputs = [given.network, *(given.grid or ()), given.label_errors, given.mismatch, given.windows]
     check_outputs(_outputs_of_fit(given), inputs)
     if bool(given.grid) == bool(given.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
@@ -84,8 +85,8 @@ def _inputs_of_fit(given: argparse.Namespace) -> list[str]:
         return given.inputs
     if given.grid:
         raise SettingsError(
-            f"--networks {given.networks} --grid {given.grid}: the grid of these networks does not come with payneflow."
-            " Give files of observed spectra, or the network file in place of --networks."
+            f"--networks {given.networks} --grid {given.grid[0]}: the grid of these networks does not come with "
+            "payneflow. Give files of observed spectra, or the network file in place of --networks."
         )
     return [str(shipped(given.networks).networks), *given.inputs]
 

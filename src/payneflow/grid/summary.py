@@ -16,7 +16,7 @@ FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more of
 def summarise(grid: SpectralGrid) -> dict:
     """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader.
 
-    `resolution`, where the file says it: the lowest and the highest R.
+    `resolution`, where the file says it: the lowest and the highest R. `files`, of a grid of several, in their order.
     `explained`: how far the labels explain the flux (explained.py); `warnings`: what of that the user should know.
     Raises GridError where they explain nothing.
     """
@@ -35,6 +35,7 @@ def summarise(grid: SpectralGrid) -> dict:
     return {
         "path": str(grid.path),
         "sha256": grid.sha256,
+        **({"files": _files(grid)} if len(grid.origins.paths) > 1 else {}),
         "n_spectrum": len(grid.labels),
         "n_training": grid.split.n_training,
         "n_test": grid.split.n_test,
@@ -46,9 +47,23 @@ def summarise(grid: SpectralGrid) -> dict:
         "flux": _flux_summary(grid),
         "labels": [_label_summary(grid, i) for i in range(len(grid.label_names))],
         "explained": explained,
-        "notes": _notes(grid),
+        "notes": [*_notes(grid), *grid.notes],
         "warnings": [said for said in [said_of(explained)] if said],
     }
+
+
+def _files(grid: SpectralGrid) -> list[dict]:
+    """The files of a joined grid: `first` is the number of a file's first spectrum in the grid."""
+    return [
+        {
+            "path": str(path),
+            "sha256": digest,
+            "first": own.start,
+            "n_spectrum": own.stop - own.start,
+            "n_training": int(grid.split.trains[own].sum()),
+        }
+        for (path, own), digest in zip(grid.origins.parts(), grid.sha256_of_files, strict=True)
+    ]
 
 
 def _split_summary(split: Split) -> dict:
@@ -105,7 +120,7 @@ def summary_text(summary: dict) -> str:
     axis, flux, split = summary["wavelength"], summary["flux"], summary["split"]
     n_segment = len(axis["segments"])
     lines = [
-        f"grid        {summary['path']}",
+        *_lines_of_files(summary),
         f"SHA-256     {summary['sha256']}",
         f"spectra     {summary['n_spectrum']}: {summary['n_training']} train ({split['training']}), "
         f"{summary['n_test']} test ({split['test']}); split: {split['name']}",
@@ -127,6 +142,17 @@ def summary_text(summary: dict) -> str:
     lines += [f"note        {note}" for note in summary["notes"]]
     lines += [f"warning     {warning}" for warning in summary["warnings"]]
     return "\n".join(lines)
+
+
+def _lines_of_files(summary: dict) -> list[str]:
+    if "files" not in summary:
+        return [f"grid        {summary['path']}"]
+    lines = [
+        f"            {one['path']}: spectra {one['first']} ... {one['first'] + one['n_spectrum'] - 1}, "
+        f"{one['n_training']} of them train"
+        for one in summary["files"]
+    ]
+    return [f"grid        {len(lines)} files", *lines]
 
 
 def _flux_line(flux: dict) -> str:
