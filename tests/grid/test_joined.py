@@ -130,7 +130,7 @@ def test_a_file_without_the_array_that_the_split_names_is_named(whole, tmp_path)
         read_grid(paths, reading=GridReading(split="trains"))
 
 
-# --------------------------------------------------------------------------------- what does not belong together is said
+# ---------------------------------------------------------------------------------- what does not belong is refused
 
 NAMES = np.array(["Teff", "logg", "[Fe/H]"])
 AXIS = 15000.0 + 0.2 * np.arange(20)
@@ -184,7 +184,7 @@ def test_a_bad_value_is_named_by_its_file_and_the_row_there(whole, tmp_path):
         ({"labels_array": torn(labels, 1, 4)}, r"batch1.npz: labels_array\[1, 4\] is nan \(label logg, spectrum 4"),
         (
             {"labels_array": torn(labels, 1, 4, value=-9999)},
-            r"batch1.npz: labels_array\[1, 4\] is -9999 \(label logg, s",
+            r"labels_array\[1, 4\] is -9999 \(label logg, spectrum 4",
         ),
     ):
         with pytest.raises(GridError, match=said):

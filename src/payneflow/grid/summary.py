@@ -5,7 +5,9 @@ import numpy as np
 from payneflow.grid import SpectralGrid, default_names
 from payneflow.grid.blocks import for_each_block
 from payneflow.grid.explained import measure_explained, said_of
+from payneflow.grid.physics import lines_of, measure_physics, warnings_of
 from payneflow.grid.reading import VACUUM
+from payneflow.grid.sample import Sample
 from payneflow.grid.sets import Split
 from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.wavelength import segments
@@ -17,10 +19,12 @@ def summarise(grid: SpectralGrid) -> dict:
     """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader.
 
     `resolution`, where the file says it: the lowest and the highest R. `files`, of a grid of several, in their order.
-    `explained`: how far the labels explain the flux (explained.py); `warnings`: what of that the user should know.
+    `explained`: how far the labels explain the flux (explained.py); `physics`: how it answers to each
+    (physics.py); `warnings`: what of that the user should know.
     Raises GridError where they explain nothing.
     """
-    explained = measure_explained(grid)
+    sample = Sample.of(grid)
+    explained, physics = measure_explained(grid, sample), measure_physics(grid, sample)
     wavelength = {
         "unit": "Angstrom",
         "medium": "vacuum",
@@ -47,8 +51,9 @@ def summarise(grid: SpectralGrid) -> dict:
         "flux": _flux_summary(grid),
         "labels": [_label_summary(grid, i) for i in range(len(grid.label_names))],
         "explained": explained,
+        "physics": physics,
         "notes": [*_notes(grid), *grid.notes],
-        "warnings": [said for said in [said_of(explained)] if said],
+        "warnings": [*filter(None, [said_of(explained)]), *warnings_of(physics, len(grid.wavelength))],
     }
 
 
@@ -139,6 +144,7 @@ def summary_text(summary: dict) -> str:
     lines.append(f"flux        {_flux_line(flux)}, stored as {flux['dtype']}")
     lines.append(f"labels      {summary['n_label']}")
     lines += [_label_line(label) for label in summary["labels"]]
+    lines += lines_of(summary["physics"])
     lines += [f"note        {note}" for note in summary["notes"]]
     lines += [f"warning     {warning}" for warning in summary["warnings"]]
     return "\n".join(lines)
