@@ -14,14 +14,6 @@ from payneflow.fitting import FitFlag
 SOURCE = ROOT / "src/payneflow"
 FOLDERS = ("docs", "resources", "config", "paper")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md"))])
-    [
-        *ROOT.glob("*.md"),
-        *ROOT.glob("docs/*.md"),
-        *ROOT.glob("resources/*.md"),
-        *ROOT.glob("config/*.md"),
-        *ROOT.glob("paper/*.md"),
-    ]
-)
 
 # From the top to the ground, as docs/architecture.md has it: a module imports from its own storey or from below.
 STOREYS = [
