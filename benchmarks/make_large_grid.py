@@ -1,6 +1,6 @@
 """Make a large synthetic grid in an HDF5 file, block by block: flat in memory, whatever its size.
 
-    python benchmarks/make_large_grid.py GRID.h5 [--spectra 20000] [--pixels 7214] [--compression gzip]
+    python benchmarks/make_large_grid.py GRID.h5 [--spectra 20000] [--pixels 7214] [--compression gzip] [--seed 0]
 
 Three labels at random, lines whose depth depends smoothly on them, float32; not physics. The file is written whole or
 not at all. Without --compression the flux is one contiguous array.
@@ -19,13 +19,17 @@ FIRST, STEP = 15000.0, 0.2  # Angstrom
 ROWS = 500  # spectra made at a time
 
 
-def make_large_grid(path: str | Path, n_spectrum: int, n_pixel: int, compression: str | None = None) -> None:
-    """Write a grid of `n_spectrum` spectra with `n_pixel` pixels under the published keys."""
+def make_large_grid(
+    path: str | Path, n_spectrum: int, n_pixel: int, compression: str | None = None, seed: int = 0
+) -> None:
+    """Write a grid of `n_spectrum` spectra with `n_pixel` pixels under the published keys; `seed` draws the labels."""
     random = np.random.default_rng(0)
     low, high, units = zip(*LABELS.values(), strict=True)
     unit_labels = random.uniform(size=(n_spectrum, len(LABELS)))
     strength = random.uniform(0.0, 3.0, (len(LABELS), n_pixel))
     depth = random.uniform(0.02, 0.4, n_pixel)
+    if seed:  # another batch of the same grid
+        unit_labels = np.random.default_rng(seed).uniform(size=(n_spectrum, len(LABELS)))
     stored_rows = {"chunks": (min(64, n_spectrum), n_pixel), "compression": compression} if compression else {}
     with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
         file["wavelength"] = FIRST + STEP * np.arange(n_pixel)
@@ -42,8 +46,9 @@ def main() -> None:
     parser.add_argument("--spectra", type=int, default=20_000)
     parser.add_argument("--pixels", type=int, default=7214)
     parser.add_argument("--compression", choices=("gzip", "lzf"))
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    make_large_grid(options.grid, options.spectra, options.pixels, options.compression)
+    make_large_grid(options.grid, options.spectra, options.pixels, options.compression, options.seed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Peak memory and time of `payneflow check` and `payneflow split` for a large HDF5 grid, each in a process of its own.
 
-    python benchmarks/split_memory.py [--spectra 20000] [--pixels 7214] [--trainer lm] [--compression gzip]
+    python benchmarks/split_memory.py [--spectra 20000] [--pixels 7214] [--trainer lm] [--compression gzip] [--files 1]
 
 The grid is made in a temporary directory (TMPDIR), which needs twice the size of the flux, and removed. Peak memory is
 what the kernel calls VmHWM: all pages in memory, the libraries with them; Linux only.
@@ -27,18 +27,21 @@ def run(*arguments: str, before: str = "") -> tuple[float, float]:
     return time.perf_counter() - begin, int(done.stdout.split()[-1]) * 1024 / 1e6
 
 
-def measure(n_spectrum: int, n_pixel: int, trainer: str, compression: str | None = None) -> dict[str, tuple]:
-    """Seconds and peak memory in MB of each command, on a grid made for it."""
-    sizes = ["--spectra", str(n_spectrum), "--pixels", str(n_pixel)]
+def measure(
+    n_spectrum: int, n_pixel: int, trainer: str, compression: str | None = None, n_file: int = 1
+) -> dict[str, tuple]:
+    """Seconds and peak memory in MB of each command, on a grid made for it, in `n_file` files."""
+    sizes = ["--spectra", str(n_spectrum // n_file), "--pixels", str(n_pixel)]
     sizes += ["--compression", compression] if compression else []
     with tempfile.TemporaryDirectory() as directory:
         free = os.statvfs(directory).f_bavail * os.statvfs(directory).f_frsize
         if free < 2.2 * 4 * n_spectrum * n_pixel:
             sys.exit(f"{directory}: {free / 1e9:.1f} GB free, too little for this grid. Set TMPDIR to another disk.")
-        grid = f"{directory}/grid.h5"
-        subprocess.run([sys.executable, str(MAKER), grid, *sizes], check=True)
-        split = ("split", grid, "--trainer", trainer, "--output", f"{directory}/chunks")
-        return {"check": run("check", grid), f"split, trainer {trainer}": run(*split)}
+        grids = [f"{directory}/grid{i}.h5" for i in range(n_file)]
+        for i, grid in enumerate(grids):
+            subprocess.run([sys.executable, str(MAKER), grid, *sizes, "--seed", str(i)], check=True)
+        split = ("split", *grids, "--trainer", trainer, "--output", f"{directory}/chunks")
+        return {"check": run("check", *grids), f"split, trainer {trainer}": run(*split)}
 
 
 def main() -> None:
@@ -47,6 +50,7 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=7214)
     parser.add_argument("--trainer", choices=("lm", "sgd"), default="lm")
     parser.add_argument("--compression", choices=("gzip", "lzf"))
+    parser.add_argument("--files", type=int, default=1, help="that the grid is joined of")
     options = parser.parse_args()
     flux = 4 * options.spectra * options.pixels / 1e6
     print(f"{options.spectra} spectra x {options.pixels} pixels, float32: {flux:.0f} MB of flux", flush=True)

@@ -12,7 +12,8 @@ from conftest import ROOT
 from payneflow.fitting import FitFlag
 
 SOURCE = ROOT / "src/payneflow"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("resources/*.md"), *ROOT.glob("paper/*.md")])
+FOLDERS = ("docs", "resources", "config", "paper")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md"))])
 
 # From the top to the ground, as docs/architecture.md has it: a module imports from its own storey or from below.
 STOREYS = [

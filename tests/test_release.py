@@ -85,6 +85,9 @@ def test_the_catalog_finds_the_workflow():
     readme = (ROOT / "README.md").read_text().lower()
     assert "snakemake" in readme and "workflow" in readme
     assert 'include: "../Snakefile"' in (ROOT / "workflow/Snakefile").read_text()
+    # what snakedeploy copies: instructions, and the settings by the name that it gives to a module
+    assert (ROOT / "config/README.md").read_text().startswith("# Settings")
+    assert (ROOT / "config/config.yaml").resolve() == ROOT / "config.yaml"
 
 
 def test_the_page_shows_the_line_of_a_kernel_that_is_compiled():

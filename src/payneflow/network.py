@@ -15,7 +15,7 @@ import numpy as np
 
 from payneflow.errors import LabelRangeWarning, NetworkFileError
 from payneflow.fingerprint import FINGERPRINT, check_fingerprint, fingerprint_of
-from payneflow.grid import GridKeys, GridReading, SpectralGrid, Split, grid_split, read_grid
+from payneflow.grid import GridKeys, GridPath, GridReading, SpectralGrid, Split, grid_split, read_grid
 from payneflow.grid.layout import PUBLISHED
 from payneflow.grid.reading import AIR, AS_PUBLISHED, OF_GRID, VACUUM
 from payneflow.grid.sets import MIN_TEST, MIN_TRAINING
@@ -214,7 +214,7 @@ class Networks(ABC):
             )
         return grid.split if self.split is None else self.split
 
-    def read_grid(self, path: str | Path, keys: GridKeys = PUBLISHED) -> SpectralGrid:
+    def read_grid(self, path: GridPath, keys: GridKeys = PUBLISHED) -> SpectralGrid:
         """Read the grid that these networks were trained on as it was read then: with their split, medium and flux.
 
         Where nothing is known of these, they were as published. Raises GridError as `payneflow.grid.read_grid` does.

@@ -7,6 +7,7 @@ from conftest import write_small_grid
 from payneflow.errors import GridError
 from payneflow.grid import read_grid
 from payneflow.grid.explained import measure_explained, said_of
+from payneflow.grid.sample import Sample
 from payneflow.grid.summary import summarise, summary_text
 
 N = 160  # spectra, half of which train
@@ -19,6 +20,10 @@ def with_flux(path, change):
     flux = arrays["Y_u_all"].astype(float)
     np.savez(path, **{**arrays, "Y_u_all": change(flux)})
     return read_grid(path)
+
+
+def said(grid) -> str:
+    return said_of(measure_explained(grid, Sample.of(grid)))
 
 
 def noise(flux):
@@ -47,7 +52,7 @@ def test_noise_is_said_with_its_size_and_the_worst_wavelengths(tmp_path):
 
 def test_noise_of_some_pixels_is_said_to_be_in_those(tmp_path):
     grid = with_flux(tmp_path / "grid.npz", lambda flux: flux + 0.02 * noise(flux) * (np.arange(40) % 8 == 0))
-    assert said_of(measure_explained(grid)).startswith("in 12 % of the pixels these labels explain flux to")
+    assert said(grid).startswith("in 12 % of the pixels these labels explain flux to")
 
 
 def test_a_label_that_the_grid_lacks_is_told(tmp_path):
@@ -57,7 +62,7 @@ def test_a_label_that_the_grid_lacks_is_told(tmp_path):
     for key in ("labels_array", "label_names", "label_units"):
         arrays[key] = arrays[key][:2]
     np.savez(path, **arrays)
-    assert "a label that is missing" in said_of(measure_explained(read_grid(path)))
+    assert "a label that is missing" in said(read_grid(path))
 
 
 def test_one_wrong_spectrum_is_not_said_to_be_noise(tmp_path):
@@ -65,7 +70,7 @@ def test_one_wrong_spectrum_is_not_said_to_be_noise(tmp_path):
         flux[20] = 0.5 * flux[20] + 0.2
         return flux
 
-    assert said_of(measure_explained(with_flux(tmp_path / "grid.npz", spoil))) == ""
+    assert said(with_flux(tmp_path / "grid.npz", spoil)) == ""
 
 
 def test_labels_in_another_order_than_the_spectra_are_refused(tmp_path):

@@ -15,6 +15,7 @@ from payneflow.grid import GridReading, Split, grid_split, read_grid
 from payneflow.grid.aliasing import find_alias
 from payneflow.grid.fillers import check_fillers
 from payneflow.grid.layout import PUBLISHED
+from payneflow.grid.origins import Origins
 from payneflow.grid.summary import summarise, summary_text
 
 
@@ -165,17 +166,17 @@ def test_placeholders_are_found_in_either_set(value, row):
     labels = np.column_stack([1000 * UNIFORM, UNIFORM])
     labels[row, 1] = value
     with pytest.raises(GridError, match=rf"grid\.npz: x\[1, {row}\] is .*label metals, spectrum {row}"):
-        check_fillers("grid.npz", "x", labels, ("Teff", "metals"), ("K", ""))
+        check_fillers(Origins.one("grid.npz", len(labels)), "x", labels, ("Teff", "metals"), ("K", ""))
 
 
 def test_the_placeholder_of_many_rows_and_of_float32_is_found():
     labels = UNIFORM[:, None].copy()
     labels[10:40] = np.float32(-9.99)
     with pytest.raises(GridError, match="first of 30 such"):
-        check_fillers("grid.npz", "x", labels, ("metals",), ("dex",))
+        check_fillers(Origins.one("grid.npz", len(labels)), "x", labels, ("metals",), ("dex",))
     zero = np.append(np.linspace(4000, 6000, 50), 0.0)[:, None]
     with pytest.raises(GridError, match="is 0 "):
-        check_fillers("grid.npz", "x", zero, ("Teff",), ("K",))
+        check_fillers(Origins.one("grid.npz", len(zero)), "x", zero, ("Teff",), ("K",))
 
 
 @pytest.mark.parametrize(
@@ -194,4 +195,4 @@ def test_the_placeholder_of_many_rows_and_of_float32_is_found():
     ],
 )
 def test_labels_that_only_look_strange_are_left_alone(values):
-    check_fillers("grid.npz", "x", values[:, None], ("label",), ("",))
+    check_fillers(Origins.one("grid.npz", len(values)), "x", values[:, None], ("label",), ("",))

@@ -139,7 +139,7 @@ def test_a_wrong_setting_is_named(tmp_path, overrides, says):
         ("- 1\n- 2", "holds list, expected names and values"),
         ("", "holds NoneType"),
         ("trainer: lm", "grid: missing."),
-        ("trainer: lm\ngrid: 3", "grid is 3, expected text"),
+        ("trainer: lm\ngrid: 3", "grid is 3, expected a file, or a list of files"),
         ("\x00", "not YAML"),
     ],
 )

@@ -50,12 +50,12 @@ rule explore_networks:
         mem_mb=2000,
         runtime=10,
     params:
-        grid=lambda wildcards, resources: config["grid"],
+        grid=lambda wildcards, resources: run.grid_as_options(config),
         grid_keys=lambda wildcards: run.key_options(config),
     message:
         "Writing the page in which the networks can be played with"
     shell:
-        "payneflow explore {input.network:q} --grid {params.grid:q} {params.grid_keys} --record {input.record:q} "
+        "payneflow explore {input.network:q} {params.grid} {params.grid_keys} --record {input.record:q} "
         "--output {output.page:q} > {log:q} 2>&1"
 
 

@@ -13,7 +13,7 @@ def explore(given: argparse.Namespace) -> None:
     from payneflow.files import check_outputs
     from payneflow.network import read_networks
 
-    inputs = [given.network, given.grid, given.record, given.best_fits, given.label_errors]
+    inputs = [given.network, *(given.grid or ()), given.record, given.best_fits, given.label_errors]
     check_outputs([given.output], inputs)
     networks = read_networks(given.network)
     grid = networks.read_grid(given.grid, options.grid_keys_of(given)) if given.grid else None

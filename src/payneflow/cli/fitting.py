@@ -28,7 +28,7 @@ def calibrate(given: argparse.Namespace) -> None:
     from payneflow.network import read_networks
     from payneflow.progress import Counter
 
-    check_outputs([given.output], [given.network, given.grid, given.windows])
+    check_outputs([given.output], [given.network, *given.grid, given.windows])
     networks = read_networks(given.network)
     grid = networks.read_grid(given.grid, options.grid_keys_of(given))
     counter = Counter(len(grid.labels), "spectra fitted")
@@ -37,8 +37,9 @@ def calibrate(given: argparse.Namespace) -> None:
     wrong = errors.provenance["wrong_labels"]
     if wrong:
         print(
-            f"warning: {given.grid}: the labels of {'spectrum' if len(wrong) == 1 else 'spectra'} "
-            f"{', '.join(map(str, wrong))} cannot be those of the spectrum, and take no part. Correct or remove them.",
+            f"warning: {grid.path}: the labels of {'spectrum' if len(wrong) == 1 else 'spectra'} "
+            f"{', '.join(map(grid.origins.said_of, wrong))} cannot be those of the spectrum, and take no part. "
+            "Correct or remove them.",
             file=sys.stderr,
         )
     if errors.provenance["astray"]:
@@ -64,7 +65,7 @@ def fit(given: argparse.Namespace) -> None:
     given.network, *given.files = _inputs_of_fit(given)
     _refuse_arms(given)
     arms = [network for network, *_ in given.arm]
-    inputs = [given.network, *arms, given.grid, given.label_errors, given.mismatch, given.windows]
+    inputs = [given.network, *arms, *(given.grid or ()), given.label_errors, given.mismatch, given.windows]
     check_outputs(_outputs_of_fit(given), inputs)
     if bool(given.grid) == bool(given.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
@@ -121,8 +122,8 @@ def _inputs_of_fit(given: argparse.Namespace) -> list[str]:
         return given.inputs
     if given.grid:
         raise SettingsError(
-            f"--networks {given.networks} --grid {given.grid}: the grid of these networks does not come with payneflow."
-            " Give files of observed spectra, or the network file in place of --networks."
+            f"--networks {given.networks} --grid {given.grid[0]}: the grid of these networks does not come with "
+            "payneflow. Give files of observed spectra, or the network file in place of --networks."
         )
     return [str(shipped(given.networks).networks), *given.inputs]
 
@@ -322,7 +323,7 @@ def _fit_stars(given: argparse.Namespace, networks, settings, label_errors, layo
 def _refuse_of_stars(given: argparse.Namespace) -> None:
     """Raise SettingsError for options that stars in pieces have no use for."""
     for option, value, instead in (
-        ("--grid", given.grid, "whose spectra are one of each star"),
+        ("--grid", given.grid and given.grid[0], "whose spectra are one of each star"),
         ("--spectra", given.spectra, "whose stars are fitted from all of their spectra: --stars START:STOP"),
         ("--best-fits", given.best_fits, "where one best fit belongs to several spectra: fit these one by one for it"),
     ):

@@ -14,7 +14,11 @@ def add_network(subcommand: argparse.ArgumentParser) -> None:
 
 
 def add_grid(subcommand: argparse.ArgumentParser, name: str = "grid") -> None:
-    subcommand.add_argument(name, metavar="GRID", help="grid of synthetic spectra (npz)")
+    said, several = "grid of synthetic spectra (npz or HDF5)", "files of one grid are joined in the order given"
+    if name.startswith("-"):
+        subcommand.add_argument(name, action="append", metavar="GRID", help=f"{said}; given again: {several}")
+    else:
+        subcommand.add_argument(name, nargs="+", metavar="GRID", help=f"{said}; {several}")
     subcommand.add_argument(
         "--key",
         action="append",

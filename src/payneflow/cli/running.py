@@ -126,7 +126,8 @@ def add_subcommands(add) -> None:
         "\nwhat is damaged or stale. Of figures only the image is proved, not what it shows; logs are not looked at."
     )
     one.add_argument("results", metavar="DIRECTORY", help="where the run wrote its results")
-    one.add_argument("--grid", metavar="GRID", help="the grid (default: the one of the run, as it is now)")
+    said = "the grid (default: the one of the run, as it is now); once for each of its files"
+    one.add_argument("--grid", action="append", metavar="GRID", help=said)
 
     one = add(digest, "resources/hband_grid.npz")
     one.add_argument("files", nargs="*", metavar="FILE", help="files whose content is asked for, in this order")

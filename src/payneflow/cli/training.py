@@ -17,7 +17,7 @@ def check(given: argparse.Namespace) -> None:
     from payneflow.grid import read_grid
     from payneflow.grid.summary import summarise, summary_text
 
-    check_outputs([given.summary], [given.grid])
+    check_outputs([given.summary], given.grid)
     grid = read_grid(given.grid, options.grid_keys_of(given), options.grid_reading_of(given), seed=given.seed)
     summary = summarise(grid)
     summary["notes"] += notes_of_grid(grid, range(len(grid.wavelength)))
@@ -40,7 +40,7 @@ def split(given: argparse.Namespace) -> None:
     paths = split_grid(grid, given.pixels, given.chunk_size, given.output, given.trainer, settings, given.seed)
     print(f"{len(paths)} chunk files in {given.output}, {paths[0].stem} to {paths[-1].stem}")
     print(f"trainer {given.trainer}: {read_preparation_note(paths[0])}")
-    for note in notes_of_grid(grid, parse_pixels(given.pixels, len(grid.wavelength))):
+    for note in [*grid.notes, *notes_of_grid(grid, parse_pixels(given.pixels, len(grid.wavelength)))]:
         print(f"note: {note}")
 
 
@@ -82,7 +82,7 @@ def evaluate(given: argparse.Namespace) -> None:
     from payneflow.files import check_outputs
     from payneflow.network import read_networks
 
-    check_outputs([given.output], [given.network, given.grid])
+    check_outputs([given.output], [given.network, *given.grid])
     networks = read_networks(given.network)
     results = evaluate_networks(networks, networks.read_grid(given.grid, options.grid_keys_of(given)))
     write_evaluation(results, given.output)

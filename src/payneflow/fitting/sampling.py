@@ -5,7 +5,6 @@ done depends on the lines and on the step, not on the training: it is known of t
 of networks from elsewhere, too.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,7 +13,7 @@ from scipy.interpolate import make_interp_spline
 
 from payneflow.errors import SpectraError
 from payneflow.fitting.engine.taps import TAPS, tap_weights_at
-from payneflow.grid import GridKeys, GridReading, SpectralGrid, read_some_flux
+from payneflow.grid import GridKeys, GridPath, GridReading, SpectralGrid, read_some_flux
 from payneflow.network import PixelNetworks
 from payneflow.scaling import FluxScale
 from payneflow.statistics import evenly
@@ -88,7 +87,7 @@ def notes_of_grid(grid: SpectralGrid, pixels: range) -> list[str]:
     return [f"the pixels are {problem}. Fit neither velocities nor other wavelengths with them"] if problem else []
 
 
-def problem_of_grid_file(path: str | Path, keys: GridKeys, reading: GridReading, pixels: range) -> str:
+def problem_of_grid_file(path: GridPath, keys: GridKeys, reading: GridReading, pixels: range) -> str:
     """The same of a grid file, of whose flux only some spectra are read. Raises GridError as `read_some_flux` does."""
     wavelength, flux = read_some_flux(path, keys, _some_rows)
     usable = flux[np.isfinite(flux).all(axis=1)]

@@ -11,7 +11,6 @@ the published one of a sorted grid, is harmless.
 
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
@@ -33,7 +32,7 @@ class Alias:
     uneven: float
 
 
-def check_aliasing(path: Path, key: str, labels: np.ndarray, names: tuple[str, ...], split: Split) -> None:
+def check_aliasing(path: str, key: str, labels: np.ndarray, names: tuple[str, ...], split: Split) -> None:
     """Raise GridError where the published split gives labels (n_spectrum, n_label), finite, unevenly to its two sets.
 
     A random split is what cures it, and one that an array says is meant: neither is refused.

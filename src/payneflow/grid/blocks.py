@@ -1,7 +1,7 @@
 """Blocks of spectra: the flux of a grid, in memory or in its file, in pieces of a limited size.
 
-Flux (n_spectrum, n_pixel) is an array (npz) or a `StoredFlux` (HDF5, hdf5.py); both have a shape and a dtype, and
-`flux[first:last]` is a part of either that `np.asarray` reads.
+Flux (n_spectrum, n_pixel) is an array (npz), or a `LazyFlux` (HDF5, or several files); both have a shape and a dtype,
+and `flux[first:last]` is a part of either that `np.asarray` reads.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,12 @@ def rows_at_once(shape: tuple[int, int], dtype: np.dtype, unit: int = 1) -> int:
 
 def for_each_block(flux, *looks: Callable[[int, np.ndarray], None]) -> None:
     """Call each look(first, rows), block by block, with the flux (n, n_pixel) of spectra first ... first + n - 1."""
-    step = rows_at_once(flux.shape, flux.dtype, getattr(flux, "unit", 1))
-    for first in range(0, len(flux), step):
-        rows = np.asarray(flux[first : first + step])
-        for look in looks:
-            look(first, rows)
-        del rows  # or there would be two blocks in memory while the next one is read
+    first = 0
+    for file in getattr(flux, "files", (flux,)):  # one by one, so that no block lies in two of them
+        step = rows_at_once(file.shape, file.dtype, getattr(file, "unit", 1))
+        for start in range(0, len(file), step):
+            rows = np.asarray(file[start : start + step], dtype=flux.dtype)
+            for look in looks:
+                look(first, rows)
+            first += len(rows)
+            del rows  # or there would be two blocks in memory while the next one is read

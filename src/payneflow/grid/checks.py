@@ -11,6 +11,7 @@ import numpy as np
 
 from payneflow.errors import GridError
 from payneflow.grid.fillers import check_fillers
+from payneflow.grid.origins import Origins
 from payneflow.grid.reading import VACUUM
 from payneflow.grid.sets import Split
 from payneflow.label_names import problems_of_names
@@ -138,17 +139,18 @@ def _check_increasing(path: Path, key: str, wavelength: np.ndarray) -> None:
 
 
 def check_labels(
-    path: Path, key: str, labels: np.ndarray, names: tuple[str, ...], units: tuple[str, ...], split: Split
+    origins: Origins, key: str, labels: np.ndarray, names: tuple[str, ...], units: tuple[str, ...], split: Split
 ) -> None:
     """Refuse labels (n_spectrum, n_label), each in its unit, that cannot be trained on.
 
     That is, those that are not finite, that hold placeholders, or that do not vary in the training set of `split`.
     """
     # The file stores them the other way round, and the message says where in the file.
-    _check_finite(path, key, labels.T, lambda label, spectrum: f"label {names[label]}, spectrum {spectrum}")
-    check_fillers(path, key, labels, names, units)
+    for path, own in origins.parts():
+        _check_finite(path, key, labels[own].T, lambda label, spectrum: f"label {names[label]}, spectrum {spectrum}")
+    check_fillers(origins, key, labels, names, units)
     scaler = LabelScaler.of_training_labels(labels[split.training])
-    _check_size(path, key, labels, scaler, names, units)
+    _check_size(str(origins), key, labels, scaler, names, units)
     size = np.maximum(np.abs(scaler.x_min), np.abs(scaler.x_max))
     constant = scaler.x_max - scaler.x_min <= CONSTANT * size
     if constant.any():
@@ -161,13 +163,13 @@ def check_labels(
                 "(--split random on the command line)."
             )
         raise GridError(
-            f"{path}: {key}[{label}] (label {names[label]}) is constant: {scaler.x_min[label]:g} "
+            f"{origins}: {key}[{label}] (label {names[label]}) is constant: {scaler.x_min[label]:g} "
             f"{units[label]} in all training spectra (rows {split.said_of(trains=True)}); expected a label that "
             f"varies. {remedy}"
         )
 
 
-def _check_size(path: Path, key: str, labels: np.ndarray, scaler: LabelScaler, names, units) -> None:
+def _check_size(path: str, key: str, labels: np.ndarray, scaler: LabelScaler, names, units) -> None:
     """Refuse labels whose size or range is such that numbers in their unit, squared, are none any more."""
     size = np.abs(labels).max(axis=0)
     with np.errstate(over="ignore"):
@@ -191,8 +193,8 @@ class FluxCheck:
     has been seen: one value that is not finite says more than a spectrum that is not normalised.
     """
 
-    def __init__(self, path: Path, key: str, wavelength: np.ndarray, of_grid: bool = False):
-        self._path, self._key, self._wavelength, self._of_grid = path, key, wavelength, of_grid
+    def __init__(self, origins: Origins, key: str, wavelength: np.ndarray, of_grid: bool = False):
+        self._origins, self._key, self._wavelength, self._of_grid = origins, key, wavelength, of_grid
         self._lowest, self._highest = np.inf, -np.inf
         self._not_finite, self._first_not_finite = 0, None
         self._not_normalised: GridError | None = None
@@ -212,7 +214,9 @@ class FluxCheck:
         if self._of_grid:
             return
         for spectrum, row in enumerate(rows, first):
-            self._not_normalised = self._not_normalised or _normalisation_error(self._path, self._key, spectrum, row)
+            self._not_normalised = self._not_normalised or _normalisation_error(
+                *self._origins.of(spectrum), self._key, row
+            )
         self._look_for_outside(first, rows)
 
     def _look_for_outside(self, first: int, rows: np.ndarray) -> None:
@@ -233,14 +237,17 @@ class FluxCheck:
     def judge(self) -> None:
         """Raise GridError for the worst that was seen, if anything was."""
         if self._not_finite:
-            raise _not_finite_error(self._path, self._key, *self._first_not_finite, self._not_finite, self._place)
+            (spectrum, pixel), value = self._first_not_finite
+            path, row = self._origins.of(spectrum)
+            raise _not_finite_error(path, self._key, (row, pixel), value, self._not_finite, self._place)
         if self._not_normalised is not None:
             raise self._not_normalised
         if self._outside:
             _, (spectrum, pixel), value = self._farthest
+            path, spectrum = self._origins.of(spectrum)
             cause = "emission, or a continuum set too low" if value > HIGHEST_FLUX else "negative flux"
             raise GridError(
-                f"{self._path}: {self._key}[{spectrum}, {pixel}] is {value:.4g} ({self._place(spectrum, pixel)}), the "
+                f"{path}: {self._key}[{spectrum}, {pixel}] is {value:.4g} ({self._place(spectrum, pixel)}), the "
                 f"farthest of {self._outside} values outside what a network can represent: {cause}. Expected "
                 f"{LOWEST_FLUX:g} ... {HIGHEST_FLUX:g}, where the scaled flux lies in 0 ... 1. Correct these spectra, "
                 f"or leave them or these pixels out; or {OTHER_SCALE}."
@@ -253,19 +260,19 @@ class FluxCheck:
         low, high = float(self._lowest), float(self._highest)
         size = max(abs(low), abs(high))
         if not high / 2 - low / 2 > CONSTANT / 2 * size:
-            raise GridError(f"{self._path}: {self._key} is {low:g} everywhere; expected spectra that differ.")
+            raise GridError(f"{self._origins}: {self._key} is {low:g} everywhere; expected spectra that differ.")
         if size > LARGEST or high - low < LEAST_RANGE:
             raise GridError(
-                f"{self._path}: {self._key} goes from {low:g} to {high:g}; expected flux of at most {LARGEST:g}, which "
-                f"differs by {LEAST_RANGE:g} or more, so that errors, squared, are numbers still. Store it in another "
-                "unit."
+                f"{self._origins}: {self._key} goes from {low:g} to {high:g}; expected flux of at most {LARGEST:g}, "
+                f"which differs by {LEAST_RANGE:g} or more, so that errors, squared, are numbers still. Store it in "
+                "another unit."
             )
 
     def _place(self, spectrum: int, pixel: int) -> str:
         return f"spectrum {spectrum}, pixel {pixel}, {self._wavelength[pixel]:.7g} Angstrom"
 
 
-def _normalisation_error(path: Path, key: str, spectrum: int, row: np.ndarray) -> GridError | None:
+def _normalisation_error(path: Path, spectrum: int, key: str, row: np.ndarray) -> GridError | None:
     """What to say of one spectrum, (n_pixel,), whose continuum is clearly not at 1."""
     middle, bright = len(row) // 2, int(np.ceil((1 - BRIGHTEST_SHARE) * (len(row) - 1)))
     ordered = np.partition(row, (middle, bright))

@@ -5,11 +5,10 @@ networks. What is told apart here is a filler from a label, by two marks togethe
 lies from all other values of its label. A number that looks like any other is one only where it lies far outside.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from payneflow.errors import GridError
+from payneflow.grid.origins import Origins
 
 FEW = 0.05  # of all spectra: a value that more of them share is a step of a mesh, unless it looks like a filler
 FAR = 3.0  # ranges of all other values; a value of a plain look that lies farther away is no label
@@ -18,7 +17,9 @@ _BITS = (15, 16, 31, 32, 63, 64)
 _LIMITS = np.array([sign * (2.0**bit - less) for bit in _BITS for less in (0, 1) for sign in (-1, 1)])
 
 
-def check_fillers(path: Path, key: str, labels: np.ndarray, names: tuple[str, ...], units: tuple[str, ...]) -> None:
+def check_fillers(
+    origins: Origins, key: str, labels: np.ndarray, names: tuple[str, ...], units: tuple[str, ...]
+) -> None:
     """Raise GridError where labels (n_spectrum, n_label), finite, hold a filler; it names row, label and value."""
     for j, name in enumerate(names):
         values = labels[:, j]
@@ -27,12 +28,13 @@ def check_fillers(path: Path, key: str, labels: np.ndarray, names: tuple[str, ..
             continue
         rows = np.flatnonzero(values == filler)
         rest = values[values != filler]
+        path, row = origins.of(int(rows[0]))
         count = f", the first of {len(rows)} such" if len(rows) > 1 else ""
         raise GridError(
-            f"{path}: {key}[{j}, {rows[0]}] is {filler:.10g} (label {name}, spectrum {rows[0]}){count}; all other "
+            f"{path}: {key}[{j}, {row}] is {filler:.10g} (label {name}, spectrum {row}){count}; all other "
             f"values of {name} lie in {rest.min():g} ... {rest.max():g} {units[j]}".rstrip()
             + ". It reads as a placeholder for a label that is unknown, or as a slip; expected the label of the "
-            f"spectrum. Correct it, or remove column {rows[0]} of {key} and row {rows[0]} of the flux."
+            f"spectrum. Correct it, or remove column {row} of {key} and row {row} of the flux."
         )
 
 

@@ -5,7 +5,6 @@ So a grid may be larger than the memory. Nothing else here knows h5py, which is 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from payneflow.errors import GridError
 from payneflow.grid.blocks import rows_at_once
 from payneflow.grid.layout import WHAT, Header
+from payneflow.grid.lazy_flux import LazyFlux
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"  # at byte 0, or at 512, 1024, 2048, ... after a user block (HDF5 file format, II.A)
 
@@ -126,45 +126,19 @@ class Hdf5Store:
         return self.flux(key)[rows, :]
 
 
-class StoredFlux:
-    """Flux (n_spectrum, n_pixel) in an HDF5 file, indexed as if it were an array in memory.
+class StoredFlux(LazyFlux):
+    """Flux (n_spectrum, n_pixel) in an HDF5 file, read block by block.
 
-    `flux[rows]` is a part of it, still in the file; `flux[rows, pixels]`, `flux[one_row]` and `np.asarray(flux)` are
-    arrays of `dtype`, read block by block. Rows are a slice or increasing indices, pixels any index of one axis; in
-    `flux[rows][:, pixels]` they mean what they mean for an array. `unit`: spectra that are stored, and decompressed,
-    together. Reading opens the file, for the flux outlives the `GridFile` it comes from; it raises GridError for a
-    damaged file, or one that was changed since its headers were read.
+    `unit`: spectra that are stored, and decompressed, together. Reading opens the file, for the flux outlives the
+    `GridFile` it comes from; it raises GridError for a damaged file, or one that was changed since its headers were
+    read.
     """
 
     def __init__(self, path: Path, key: str, header: Header, unit: int):
+        super().__init__(*header.shape)
         self._path, self._key = path, key
-        self._rows, self._n_pixel = np.arange(header.shape[0]), header.shape[1]
         self.dtype, self.unit = header.trained_dtype, unit
         self._state = _state(path)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self._rows), self._n_pixel
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index):
-        rows, pixels = index if isinstance(index, tuple) else (index, None)
-        chosen = self._rows[rows]
-        if np.ndim(chosen) == 0:
-            return self._read(np.array([chosen]), slice(None) if pixels is None else pixels)[0]
-        if (np.diff(chosen) <= 0).any():
-            raise IndexError("rows of stored flux must be given in increasing order")
-        return self._part(chosen) if pixels is None else self._read(chosen, pixels)
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:  # a new array whatever `copy` says
-        return np.asarray(self._read(self._rows, slice(None)), dtype)
-
-    def _part(self, rows: np.ndarray) -> "StoredFlux":
-        part = copy(self)
-        part._rows = rows
-        return part
 
     def _read(self, rows: np.ndarray, pixels) -> np.ndarray:
         """(len(rows), number of pixels) at increasing rows of the file."""

@@ -12,7 +12,6 @@ import numpy as np
 
 from payneflow.declaration import declare, setting
 from payneflow.errors import GridError
-from payneflow.grid.sets import check_enough_spectra
 
 WHAT = "a grid of spectra (npz or HDF5)"  # in messages on a file that is none
 
@@ -182,7 +181,6 @@ def _check_flux_shape(path: Path, keys: GridKeys, shape: tuple[int, ...], n_pixe
         )
     if len(shape) != 2 or shape[1] != n_pixel:
         raise GridError(f"{path}: {keys.flux} has shape {shape}; {expected}. Store one row for each spectrum.")
-    check_enough_spectra(path, keys.flux, shape[0])
     return shape[0]
 
 

@@ -18,7 +18,7 @@ class GridReading:
 
     split: str = setting(
         ALTERNATE,
-        "which spectra train, the others test: alternate (0, 2, 4, ... train), random (half of them, by the seed), or "
+        "which spectra of each file train, the others test: alternate (0, 2, 4, ...), random (half, by the seed), or "
         "the name of an array in the grid that is true where a spectrum trains. `payneflow check` says where alternate "
         "does not suit the order of a grid",
         published=ALTERNATE,

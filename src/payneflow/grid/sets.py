@@ -5,6 +5,7 @@ The published split takes spectra 0, 2, 4, ... to train and 1, 3, 5, ... to test
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from payneflow.errors import GridError
+from payneflow.grid.origins import Origins
 
 TRAINING = slice(0, None, 2)  # published split: spectra 0, 2, 4, ... are the training set
 TEST = slice(1, None, 2)  # and 1, 3, 5, ... the test set
@@ -47,7 +49,7 @@ class Split:
     def of_array(cls, path: Path, name: str, array: np.ndarray, n_spectrum: int) -> "Split":
         """The split that the array `name` of a grid file says: true, or 1, where a spectrum trains.
 
-        Raises GridError where it is no such array, or leaves a set too small.
+        Raises GridError where it is no such array.
         """
         said = f"{path}: {name}, which the setting split names,"
         if array.shape != (n_spectrum,):
@@ -60,13 +62,12 @@ class Split:
                 f"{said} holds {array.dtype} other than true and false; expected true, or 1, where a spectrum trains, "
                 "and false, or 0, where it tests. Store it as np.array(trains, dtype=bool)."
             )
-        split = cls(name, array.astype(bool))
-        if split.n_training < MIN_TRAINING or split.n_test < MIN_TEST:
-            raise GridError(
-                f"{said} leaves {split.n_training} spectra to train on and {split.n_test} to test with; at least "
-                f"{MIN_TRAINING} and {MIN_TEST} are needed."
-            )
-        return split
+        return cls(name, array.astype(bool))
+
+    @classmethod
+    def joined(cls, splits: "Sequence[Split]") -> "Split":
+        """That of several files, each of which is split as it would be alone: another file moves no spectrum."""
+        return cls(splits[0].name, np.concatenate([split.trains for split in splits]))
 
     @cached_property
     def training(self) -> slice | np.ndarray:
@@ -116,21 +117,41 @@ def count_test(n_spectrum: int) -> int:
     return len(range(n_spectrum)[TEST])
 
 
-def check_enough_spectra(path: Path, key: str, n_spectrum: int) -> None:
+def check_enough_spectra(grid: str, key: str, n_spectrum: int) -> None:
     """Raise GridError where `n_spectrum` spectra leave a set too small; `key` names the flux array."""
     n_training, n_test = count_training(n_spectrum), count_test(n_spectrum)
     if n_training < MIN_TRAINING or n_test < MIN_TEST:
         raise GridError(
-            f"{path}: {key} holds {n_spectrum} spectra, which leaves {n_training} to train on and {n_test} to "
+            f"{grid}: {key} holds {n_spectrum} spectra, which leaves {n_training} to train on and {n_test} to "
             f"test with; at least {MIN_TRAINING} and {MIN_TEST} are needed. Add spectra."
         )
 
 
-class TwinCheck:
-    """Whether a test spectrum also trains, which would measure memory; flux (n_spectrum, n_pixel) comes in blocks."""
+def check_split(grid: str, split: Split) -> None:
+    """Raise GridError where a split leaves a set too small, as an array may, or many files of one spectrum each."""
+    if split.n_training < MIN_TRAINING or split.n_test < MIN_TEST:
+        raise GridError(
+            f"{grid}: {split.name}, which the setting split names, leaves {split.n_training} spectra to train on and "
+            f"{split.n_test} to test with; at least {MIN_TRAINING} and {MIN_TEST} are needed."
+        )
 
-    def __init__(self, path: Path, key: str, split: Split):
-        self._path, self._key, self._split = path, key, split
+
+@dataclass(frozen=True)
+class Twins:
+    """Pairs of spectra of the same flux that are both in one set: how many, and the first of them."""
+
+    count: int
+    first: tuple[int, int]
+
+
+class TwinCheck:
+    """Which spectra are there twice; flux (n_spectrum, n_pixel) comes in blocks.
+
+    A test spectrum that also trains is refused: it would measure memory.
+    """
+
+    def __init__(self, origins: Origins, key: str, split: Split):
+        self._origins, self._key, self._split = origins, key, split
         self._prints: list[bytes] = []  # 32 bytes a spectrum: no pair is compared
 
     def look_at(self, first: int, rows: np.ndarray) -> None:
@@ -144,9 +165,22 @@ class TwinCheck:
         twins = [(trained[prints[test]], test) for test in self._split.test_rows if prints[test] in trained]
         if twins:
             training, test = twins[0]
+            (path, row), (other, its_row) = self._origins.of(test), self._origins.of(training)
+            where = "" if other == path else f"{other}: "
             raise GridError(
-                f"{self._path}: {self._key}[{test}] (spectrum {test}, which tests) has the very flux of "
-                f"{self._key}[{training}] (spectrum {training}, which trains), the first of {len(twins)} such pairs; "
-                f"expected test spectra (rows {self._split.said_of(trains=False)}) that no network was trained on. "
-                "Remove duplicate spectra, with their labels."
+                f"{path}: {self._key}[{row}] (spectrum {row}, which tests) has the very flux of "
+                f"{where}{self._key}[{its_row}] (spectrum {its_row}, which trains), the first of {len(twins)} such "
+                f"pairs; expected test spectra (rows {self._split.said_of(trains=False)}) that no network was trained "
+                "on. Remove duplicate spectra, with their labels."
             )
+
+    def twins(self) -> Twins | None:
+        """Spectra of one flux in one set, which cost time and teach nothing; None where there are none."""
+        return find_twins(self._prints)
+
+
+def find_twins(prints: Sequence[bytes]) -> Twins | None:
+    """The entries that were there before, each with the first of its like; None where all differ."""
+    seen: dict[bytes, int] = {}
+    pairs = [(first, i) for i, one in enumerate(prints) if (first := seen.setdefault(one, i)) != i]
+    return Twins(len(pairs), pairs[0]) if pairs else None

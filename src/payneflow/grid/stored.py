@@ -24,7 +24,6 @@ from payneflow.grid.layout import (
     check_shapes,
 )
 from payneflow.grid.npz import NpzStore
-from payneflow.grid.reading import GridReading
 from payneflow.grid.sets import ALTERNATE, RANDOM, Split
 from payneflow.swelling import refuse_many_pixels, refuse_unstored
 
@@ -133,30 +132,3 @@ class GridFile:
     def some_flux(self, rows: np.ndarray) -> np.ndarray:
         """The flux of these increasing rows, (n, n_pixel), in memory; the others are read only where they must be."""
         return self._store.some(self.keys.flux, rows)
-
-
-def count_pixels(path: str | Path, keys: GridKeys = PUBLISHED) -> int:
-    """The number of pixels of a grid file, from the header of its wavelength array alone: no array is read.
-
-    Raises GridError as `GridFile` does, for the file and its wavelength key only.
-    """
-    with GridFile(path, keys, roles=("wavelength",)) as file:
-        return file.n_pixel
-
-
-def grid_shape(path: str | Path, keys: GridKeys = PUBLISHED) -> tuple[int, int, int]:
-    """(n_spectrum, n_pixel, n_label) of a grid file, from the headers of its arrays alone.
-
-    Raises GridError as `GridFile` does.
-    """
-    with GridFile(path, keys) as file:
-        return file.shape
-
-
-def grid_split(path: str | Path, keys: GridKeys, reading: GridReading, seed: int) -> Split:
-    """The training set and test set of a grid file, of which at most the array that the setting `split` names is read.
-
-    Raises GridError as `GridFile` and `GridFile.split` do.
-    """
-    with GridFile(path, keys) as file:
-        return file.split(reading.split, seed)

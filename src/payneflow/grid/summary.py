@@ -5,7 +5,9 @@ import numpy as np
 from payneflow.grid import SpectralGrid, default_names
 from payneflow.grid.blocks import for_each_block
 from payneflow.grid.explained import measure_explained, said_of
+from payneflow.grid.physics import lines_of, measure_physics, warnings_of
 from payneflow.grid.reading import VACUUM
+from payneflow.grid.sample import Sample
 from payneflow.grid.sets import Split
 from payneflow.scaling import PUBLISHED_FLUX
 from payneflow.wavelength import segments
@@ -17,11 +19,13 @@ FAR_ULTRAVIOLET = 2500.0  # Angstrom; a median below it is possible, but more of
 def summarise(grid: SpectralGrid) -> dict:
     """What a grid holds, ready for JSON; wavelengths in Angstrom, labels in their units, `notes` for the reader.
 
-    `resolution`, where the file says it: the lowest and the highest R.
-    `explained`: how far the labels explain the flux (explained.py); `warnings`: what of that the user should know.
+    `resolution`, where the file says it: the lowest and the highest R. `files`, of a grid of several, in their order.
+    `explained`: how far the labels explain the flux (explained.py); `physics`: how it answers to each
+    (physics.py); `warnings`: what of that the user should know.
     Raises GridError where they explain nothing.
     """
-    explained = measure_explained(grid)
+    sample = Sample.of(grid)
+    explained, physics = measure_explained(grid, sample), measure_physics(grid, sample)
     wavelength = {
         "unit": "Angstrom",
         "medium": "vacuum",
@@ -36,6 +40,7 @@ def summarise(grid: SpectralGrid) -> dict:
     return {
         "path": str(grid.path),
         "sha256": grid.sha256,
+        **({"files": _files(grid)} if len(grid.origins.paths) > 1 else {}),
         "n_spectrum": len(grid.labels),
         "n_training": grid.split.n_training,
         "n_test": grid.split.n_test,
@@ -47,9 +52,24 @@ def summarise(grid: SpectralGrid) -> dict:
         "flux": _flux_summary(grid),
         "labels": [_label_summary(grid, i) for i in range(len(grid.label_names))],
         "explained": explained,
-        "notes": _notes(grid),
-        "warnings": [said for said in [said_of(explained)] if said],
+        "physics": physics,
+        "notes": [*_notes(grid), *grid.notes],
+        "warnings": [*filter(None, [said_of(explained)]), *warnings_of(physics, len(grid.wavelength))],
     }
+
+
+def _files(grid: SpectralGrid) -> list[dict]:
+    """The files of a joined grid: `first` is the number of a file's first spectrum in the grid."""
+    return [
+        {
+            "path": str(path),
+            "sha256": digest,
+            "first": own.start,
+            "n_spectrum": own.stop - own.start,
+            "n_training": int(grid.split.trains[own].sum()),
+        }
+        for (path, own), digest in zip(grid.origins.parts(), grid.sha256_of_files, strict=True)
+    ]
 
 
 def _split_summary(split: Split) -> dict:
@@ -121,7 +141,7 @@ def summary_text(summary: dict) -> str:
     axis, flux, split = summary["wavelength"], summary["flux"], summary["split"]
     n_segment = len(axis["segments"])
     lines = [
-        f"grid        {summary['path']}",
+        *_lines_of_files(summary),
         f"SHA-256     {summary['sha256']}",
         f"spectra     {summary['n_spectrum']}: {summary['n_training']} train ({split['training']}), "
         f"{summary['n_test']} test ({split['test']}); split: {split['name']}",
@@ -140,9 +160,21 @@ def summary_text(summary: dict) -> str:
     lines.append(f"flux        {_flux_line(flux)}, stored as {flux['dtype']}")
     lines.append(f"labels      {summary['n_label']}")
     lines += [_label_line(label) for label in summary["labels"]]
+    lines += lines_of(summary["physics"])
     lines += [f"note        {note}" for note in summary["notes"]]
     lines += [f"warning     {warning}" for warning in summary["warnings"]]
     return "\n".join(lines)
+
+
+def _lines_of_files(summary: dict) -> list[str]:
+    if "files" not in summary:
+        return [f"grid        {summary['path']}"]
+    lines = [
+        f"            {one['path']}: spectra {one['first']} ... {one['first'] + one['n_spectrum'] - 1}, "
+        f"{one['n_training']} of them train"
+        for one in summary["files"]
+    ]
+    return [f"grid        {len(lines)} files", *lines]
 
 
 def _flux_line(flux: dict) -> str:

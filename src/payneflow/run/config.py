@@ -7,7 +7,7 @@ plan` and `payneflow status`. config.yaml and its schema are written from the sa
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,16 @@ from payneflow.errors import SettingsError
 from payneflow.files import read_small
 from payneflow.fitting.settings import FitSettings
 from payneflow.fitting.windows import read_windows
-from payneflow.grid import GridKeys, GridReading, read_labels, read_resolution, read_wavelength
+from payneflow.grid import (
+    GridKeys,
+    GridPath,
+    GridReading,
+    name_of,
+    paths_of,
+    read_labels,
+    read_resolution,
+    read_wavelength,
+)
 from payneflow.grid.checks import in_vacuum
 from payneflow.label_names import NO_NOISE
 from payneflow.scaling import LabelScaler
@@ -52,6 +61,7 @@ QUOTE_PIXELS = """YAML reads an unquoted 1:50:2 as a number in base 60 and 100: 
   on the command line      --config 'pixels="1:50:2"'"""
 _Path = Annotated[str, Field(min_length=1)]
 _Paths = Annotated[tuple[_Path, ...], Strict(False)]  # not strict: a list will do
+_Files = Annotated[tuple[_Path, ...], Strict(False), Field(min_length=1)]
 
 
 def _usual_layout() -> SpectraLayout:
@@ -147,10 +157,11 @@ TrainerSections = sections_of_trainers(TRAINERS.values())
 class Config:
     """Everything that config.yaml holds, checked and typed; paths are as they stand there, but for ~."""
 
-    grid: str = setting(
+    grid: _Path | _Files = setting(
         "resources/hband_grid.npz",
-        "the grid of synthetic spectra (npz or HDF5)",
-        min_length=1,
+        "the grid of synthetic spectra (npz or HDF5); or its files in a list, [first.npz, more.npz], joined in that "
+        "order: append a new one, and no spectrum goes from the test set to the training set",
+        expected="a file, or a list of files",
         heading="Input and output",
     )
     grid_keys: GridKeys = section(
@@ -209,7 +220,13 @@ def check_config(config: Mapping, source: str = "config.yaml, --configfile or --
         more = [f"and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
         raise SettingsError("\n  ".join([heading, *problems[:MOST_PROBLEMS], *more]))
     fit = replace(checked.fit, windows=_at_home(checked.fit.windows)) if checked.fit.windows else checked.fit
-    return replace(checked, grid=_at_home(checked.grid), results=_at_home(checked.results), fit=fit)
+    grid = each_file(checked.grid, _at_home)
+    return replace(checked, grid=grid, results=_at_home(checked.results), fit=fit)
+
+
+def each_file(grid, change: Callable[[str], Any]):
+    """A grid of other files: what `change` makes of its file, or of each in its tuple or list."""
+    return change(grid) if isinstance(grid, str) else tuple(map(change, grid))
 
 
 def _at_home(path: str) -> str:
@@ -286,7 +303,7 @@ def _plain(value: Any) -> Any:
 
 
 def check_labels(
-    fit: FitSettings, grid: str | Path, keys: GridKeys, reading: GridReading, seed: int, pixels: str = "::"
+    fit: FitSettings, grid: GridPath, keys: GridKeys, reading: GridReading, seed: int, pixels: str = "::"
 ) -> None:
     """Raise SettingsError where the section `fit` asks for what networks of this grid could not be fitted with.
 
@@ -306,23 +323,23 @@ def check_labels(
         return
     labels, names, units, split = read_labels(grid, keys, reading, seed=seed)
     scaler = LabelScaler.of_training_labels(labels[split.training])
-    problems = fit.problems_of_labels(f"the spectra of {grid}", names, units, scaler.x_min, scaler.x_max)
+    problems = fit.problems_of_labels(f"the spectra of {name_of(grid)}", names, units, scaler.x_min, scaler.x_max)
     if fit.windows:
-        wavelength = in_vacuum(Path(grid), keys.wavelength, read_wavelength(grid, keys), reading.grid_medium)
+        wavelength = in_vacuum(paths_of(grid)[0], keys.wavelength, read_wavelength(grid, keys), reading.grid_medium)
         selected = wavelength[np.asarray(parse_pixels(pixels, len(wavelength)))]
-        problems += fit.problems_of_windows(f"the spectra of {grid}", names, selected)
+        problems += fit.problems_of_windows(f"the spectra of {name_of(grid)}", names, selected)
     if problems:
         raise SettingsError("\n".join(f"fit.{problem}" for problem in problems))
 
 
-def _check_moves(name: str, grid: str | Path, keys: GridKeys, reading: GridReading, selection: str) -> None:
+def _check_moves(name: str, grid: GridPath, keys: GridKeys, reading: GridReading, selection: str) -> None:
     asked, not_asked = ("set", "0") if name == "resolution" else ("true", "false")
     wavelength = read_wavelength(grid, keys)
     pixels = parse_pixels(selection, len(wavelength))
     if not even_step(wavelength[np.asarray(pixels)])[1]:
         raise SettingsError(
-            f"fit.{name} is {asked}, but the steps of {keys.wavelength} in {grid} differ too much to be shifted. "
-            f"Resample the grid to a more even axis, or set {name}: {not_asked}."
+            f"fit.{name} is {asked}, but the steps of {keys.wavelength} in {name_of(grid)} differ too much to be "
+            f"shifted. Resample the grid to a more even axis, or set {name}: {not_asked}."
         )
     from payneflow.fitting.sampling import problem_of_grid_file
 
@@ -333,11 +350,12 @@ def _check_moves(name: str, grid: str | Path, keys: GridKeys, reading: GridReadi
             (f"pixels {selection!r}", 'Train all pixels, pixels: "::"') if some else ("pixels", "Use a finer grid")
         )
         raise SettingsError(
-            f"fit.{name} is {asked}, but the {which} of {grid} are {problem}. {remedy}, or set {name}: {not_asked}."
+            f"fit.{name} is {asked}, but the {which} of {name_of(grid)} are {problem}. {remedy}, or "
+            f"set {name}: {not_asked}."
         )
 
 
-def _check_resolution(fit: FitSettings, grid: str | Path, keys: GridKeys, selection: str) -> None:
+def _check_resolution(fit: FitSettings, grid: GridPath, keys: GridKeys, selection: str) -> None:
     """Refuse before training what fits would refuse after it (fitting/broadening.py)."""
     known = read_resolution(grid, keys)
     if np.ndim(known):
@@ -345,19 +363,19 @@ def _check_resolution(fit: FitSettings, grid: str | Path, keys: GridKeys, select
     lowest, highest = float(np.min(known)), float(np.max(known))
     if lowest and fit.grid_resolution and (lowest, highest) != (fit.grid_resolution,) * 2:
         raise SettingsError(
-            f"fit.grid_resolution is {fit.grid_resolution:g}, but {keys.resolution} of {grid} says {lowest:g}"
+            f"fit.grid_resolution is {fit.grid_resolution:g}, but {keys.resolution} of {name_of(grid)} says {lowest:g}"
             f"{'' if lowest == highest else f' to {highest:g}'}: leave it out."
         )
     if not lowest and not fit.grid_resolution:
         raise SettingsError(
-            f"fit.resolution is {fit.resolution:g}, but at which one the spectra of {grid} were made is not known: it "
-            f"has no array '{keys.resolution}'. Store it there (R = wavelength / FWHM), or give it: "
+            f"fit.resolution is {fit.resolution:g}, but at which one the spectra of {name_of(grid)} were made is not "
+            f"known: it has no array '{keys.resolution}'. Store it there (R = wavelength / FWHM), or give it: "
             "grid_resolution."
         )
     if lowest and fit.resolution > lowest:
         raise SettingsError(
-            f"fit.resolution is {fit.resolution:g}, that of {grid} {lowest:g}: sharper data than the grid cannot be "
-            "fitted with it. Broaden the data, or use a sharper grid."
+            f"fit.resolution is {fit.resolution:g}, that of {name_of(grid)} {lowest:g}: sharper data than the grid "
+            "cannot be fitted with it. Broaden the data, or use a sharper grid."
         )
 
 
@@ -369,7 +387,7 @@ class RunConfig:
     """The settings of a run. `grid` and `results` are as seen from the current directory; `chunk_size` None: auto."""
 
     path: Path
-    grid: Path
+    grid: Path | tuple[Path, ...]
     keys: GridKeys
     reading: GridReading
     results: Path
@@ -391,7 +409,7 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     config = read_settings(path, overrides)
     return RunConfig(
         path=path,
-        grid=path.parent / config.grid,
+        grid=each_file(config.grid, path.parent.joinpath),
         keys=config.grid_keys,
         reading=config.reading,
         results=path.parent / config.results,

@@ -4,7 +4,6 @@ The inputs of the workflow go by digest: rules take a small file that says the S
 check), or of a shard's spectra. It is made anew only where the content is another, whatever date, name and place.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 from payneflow.errors import PayneflowError
 from payneflow.files import sha256_of, whole_file
+from payneflow.grid.origins import joined_digest
 
 KNOWN = "known"  # the directory among a run's results
 SETTLED = 2.0  # seconds since a file last changed, before which another change may leave it with the same dates
@@ -73,7 +73,7 @@ def digest_of(paths: Iterable[str | Path], known: Known) -> str:
     A file that cannot be read has for its digest that it cannot: whoever reads it says why.
     """
     digests = [_digest_of_one(path, known) for path in paths]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return joined_digest(digests)
 
 
 def _digest_of_one(path: str | Path, known: Known) -> str:

@@ -9,7 +9,7 @@ from math import ceil
 
 from payneflow.chunks.selection import PixelChunk, parse_pixels, plan_chunks
 from payneflow.errors import SettingsError
-from payneflow.grid import grid_shape, grid_split
+from payneflow.grid import grid_shape, grid_split, name_of
 from payneflow.run.config import AUTO, RunConfig, check_labels
 from payneflow.run.cost import PixelCost, cost_by_law
 from payneflow.run.profile import Profile
@@ -111,7 +111,10 @@ def plan_text(plan: Plan) -> str:
     ranks = "1 rank" if plan.ranks == 1 else f"{plan.ranks} ranks"
     where = f"Slurm, {plan.profile.path}" if plan.on_cluster else "this machine"
     rows = [
-        ("grid", f"{config.grid}: {n_spectrum} spectra, {plan.n_training} of them to train on, {n_label} labels"),
+        (
+            "grid",
+            f"{name_of(config.grid)}: {n_spectrum} spectra, {plan.n_training} of them to train on, {n_label} labels",
+        ),
         ("pixels", f"{plan.n_pixel} of {n_pixel} ({config.pixels})"),
         ("trainer", f"{config.trainer}, {for_labels(config.settings, n_label).n_neurons} neurons"),
         ("a pixel", f"{_seconds(plan.cost.seconds)} of one core: {plan.cost.origin}"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from payneflow.errors import PayneflowError
 from payneflow.figures import REPORT_FIGURES
 from payneflow.files import whole_file
+from payneflow.grid import GridPath, paths_of
 from payneflow.run.contents import PIECES, Facts, facts_of
 from payneflow.run.known import KNOWN, Known, digest_of, read_digest
 
@@ -41,7 +42,7 @@ class Plan:
     `pieces`: whether they are of stars in pieces, which have tables of their own.
     """
 
-    grid_path: str
+    grid_path: str | tuple[str, ...]
     settings: dict
     chunks: tuple[str, ...]
     shards: tuple[str, ...]
@@ -254,14 +255,16 @@ def check_whole(results: Path, findings: list[Finding]) -> None:
         )
 
 
-def plan_of_results(results: Path, grid: str | None, known: Known) -> Plan:
+def plan_of_results(results: Path, grid: GridPath | None, known: Known) -> Plan:
     """The plan of the last run in `results`, with the grid as it is now: `grid`, or that of the run if it is there.
 
     Raises PayneflowError where there is no plan, or `grid` cannot be read.
     """
     plan = Plan.read(results)
-    if grid is not None and not Path(grid).is_file():
-        raise PayneflowError(f"{grid}: no such file; expected the grid that the results were made from.")
-    path = grid or plan.grid_path
-    digest = digest_of([path], known) if Path(path).is_file() else read_digest(results / KNOWN / "grid.json")
+    absent = [path for path in paths_of(grid or ()) if not path.is_file()]
+    if absent:
+        raise PayneflowError(f"{absent[0]}: no such file; expected the grid that the results were made from.")
+    paths = paths_of(grid or plan.grid_path)
+    there = all(path.is_file() for path in paths)
+    digest = digest_of(paths, known) if there else read_digest(results / KNOWN / "grid.json")
     return replace(plan, grid=digest or "")

@@ -22,12 +22,21 @@ from payneflow.errors import SettingsError, SpectraError
 from payneflow.figures import REPORT_FIGURES
 from payneflow.files import read_small, whole_file, write_list
 from payneflow.fitting.settings import FitSettings
-from payneflow.grid import GridKeys, GridReading, grid_shape, grid_split, read_resolution, read_wavelength
+from payneflow.grid import (
+    GridKeys,
+    GridReading,
+    grid_shape,
+    grid_split,
+    name_of,
+    paths_of,
+    read_resolution,
+    read_wavelength,
+)
 from payneflow.grid.checks import in_vacuum
 from payneflow.grid.sets import RANDOM
 from payneflow.label_names import NO_NOISE
 from payneflow.run import sizing
-from payneflow.run.config import AUTO, NO_PIECES, check_labels
+from payneflow.run.config import AUTO, NO_PIECES, check_labels, each_file
 from payneflow.run.contents import PIECES
 from payneflow.run.known import KNOWN, Known, digest_of, outdated
 from payneflow.run.verify import Finding, Plan, mend, verify
@@ -188,12 +197,12 @@ def look_at_content(results: Path, config: Mapping, training: Training, shards: 
     Raises PayneflowError where the plan cannot be written.
     """
     known = Known(results / KNOWN / "files.json")
-    inputs = [(digest_file(results), [config["grid"]])]
+    inputs = [(digest_file(results), paths_of(config["grid"]))]
     inputs += [(digest_file(results, name), shard.paths) for name, shard in shards.items() if shard is not None]
     again = outdated(inputs, known)
     plan = plan_of_run(config, training, shards)
     if digest_file(results).exists():
-        plan = replace(plan, grid=digest_of([config["grid"]], known))
+        plan = replace(plan, grid=digest_of(paths_of(config["grid"]), known))
     findings = verify(results, plan, known, thorough=False)
     known.save()
     bad, needless = mend(findings)
@@ -209,7 +218,7 @@ def plan_of_run(config: Mapping, training: Training, shards: Mapping) -> Plan:
     """What a run makes, as `payneflow verify` needs to know it."""
     drawn = [path.stem for path in figure_files(Path(), config["fit"])]
     return Plan(
-        grid_path=os.path.abspath(config["grid"]),  # noqa: PTH100 - a link stays one
+        grid_path=each_file(config["grid"], os.path.abspath),  # a link stays one
         settings=settings_record(training.trainer, training.settings, config["seed"]),
         chunks=training.chunks,
         shards=tuple(shards),
@@ -424,7 +433,7 @@ def _wavelength_of_networks(config: Mapping) -> np.ndarray:
     """The wavelengths that the networks will have, Angstrom in vacuum."""
     keys = GridKeys(**config["grid_keys"])
     stored = read_wavelength(config["grid"], keys)
-    wavelength = in_vacuum(Path(config["grid"]), keys.wavelength, stored, reading_of(config).grid_medium)
+    wavelength = in_vacuum(paths_of(config["grid"])[0], keys.wavelength, stored, reading_of(config).grid_medium)
     return wavelength[np.asarray(parse_pixels(config["pixels"], len(wavelength)))]
 
 
@@ -453,13 +462,18 @@ def check_other_wavelengths(config: Mapping, shards: Mapping) -> None:
     if spectra is not None and not spectra.on_networks_axis:
         raise SettingsError(
             f"{first} has other wavelengths than the networks will have, and pixels {config['pixels']!r} of "
-            f'{config["grid"]} are {problem}. Train all pixels, pixels: "::", or use a finer grid.'
+            f'{name_of(config["grid"])} are {problem}. Train all pixels, pixels: "::", or use a finer grid.'
         )
 
 
 def grid_of_fit(config: Mapping, shard) -> str:
-    """The grid as an option of `payneflow fit`, where its test set is fitted."""
-    return f"--grid {shlex.quote(config['grid'])}" if shard is None else ""
+    """The grid as options of `payneflow fit`, where its test set is fitted."""
+    return grid_as_options(config) if shard is None else ""
+
+
+def grid_as_options(config: Mapping) -> str:
+    """The grid as options: --grid, once for each of its files."""
+    return " ".join(f"--grid {shlex.quote(str(path))}" for path in paths_of(config["grid"]))
 
 
 def layout_options(layout: Mapping) -> str:
