@@ -69,7 +69,7 @@ class FitConfig:
     layout: SpectraLayout = section(_usual_layout, "how they are stored; nothing of it is guessed, see docs/spectra.md")
     pieces: Literal["none", "common", "each"] = setting(
         NO_PIECES,
-        "spectra with the same identifier are pieces of one star, whose velocity is common, or each has its own",
+        "common or each: spectra of one identifier are pieces of one star, with such a velocity",
     )
     flux_error: float = setting(
         0.01, "1 sigma of every pixel of test spectra, and of spectra without errors", published=0.01, gt=0
