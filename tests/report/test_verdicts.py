@@ -130,6 +130,8 @@ def test_spectra_with_the_labels_of_others_are_named(good):
     found = verdicts.suspicious(replace(good, fits=fits))
     assert found.colour is AMBER and len(found.named) == 1
     assert found.named[0].startswith(f"spectrum 9: {ODD} is fitted ") and "errors from its label" in found.named[0]
+    unsure = with_column(fits, flags=lambda old: np.full(len(old), FitFlag.STARTS_DISAGREE))
+    assert verdicts.suspicious(replace(good, fits=unsure)).colour is GREEN, "the fit may be wrong, not the label"
     rms = good.evaluation["rms_spectrum"].copy()
     rms[[3, 5, 8]] = 0.2
     found = verdicts.suspicious(replace(good, evaluation={**good.evaluation, "rms_spectrum": rms}))

@@ -282,7 +282,8 @@ def suspicious(facts: Facts) -> Verdict:
     question = "Suspicious spectra of the grid"
     rule = (
         f"amber where any is found: labels off by {RUINOUS:g} times the rms of all others (payneflow calibrate), an "
-        f"error of the flux {RUINOUS:g} times the median, or a pull beyond {FAR_PULL:g}; red above {percent(USELESS)}"
+        f"error of the flux {RUINOUS:g} times the median, or a pull beyond {FAR_PULL:g} without a flag; "
+        f"red above {percent(USELESS)}"
     )
     named, rows, looked = [], set(), 0
     if facts.label_errors is not None:
@@ -300,8 +301,9 @@ def suspicious(facts: Facts) -> Verdict:
             )
     if facts.test_snr is not None and facts.of_test_spectra:
         looked = max(looked, len(facts.fits))
+        unflagged = np.asarray(facts.fits["flags"]) == 0  # a fit with a flag may be wrong itself
         for name, pull in pulls_of(facts).items():
-            for i in np.flatnonzero(np.abs(pull) > FAR_PULL).tolist():
+            for i in np.flatnonzero((np.abs(pull) > FAR_PULL) & unflagged).tolist():
                 rows.add(int(facts.fits["spectrum"][i]))
                 named.append(f"{facts.name_of(i)}: {name} is fitted {abs(pull[i]):.1f} errors from its label")
     if not looked:
