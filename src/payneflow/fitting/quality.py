@@ -6,7 +6,7 @@ import numpy as np
 
 from payneflow.fitting.bounded_widths import bounded_covariance
 from payneflow.fitting.broadening import to_places_of_width
-from payneflow.fitting.engine.alternatives import COMPANION, N_ALTERNATIVE
+from payneflow.fitting.engine.alternatives import COMPANION, N_ALTERNATIVE, NARROW, WIDE
 from payneflow.fitting.engine.arguments import (
     DISAGREE,
     ENDED,
@@ -327,6 +327,19 @@ def _forget(widths: Widths, failed: np.ndarray) -> None:
     widths.flags[failed] = 0
 
 
+def _scores(networks: PixelNetworks, settings: FitSettings, fits: Fits, formal: np.ndarray) -> Scores:
+    """Of fits with formal covariances (n, n_parameter, n_parameter); none of other widths where a width is fitted.
+
+    What such a width leaves of them is next to nothing, and what noise makes of that would be a large shift of it.
+    """
+    parameters = Parameters.of(networks, settings)
+    broad = parameters.layout.broadenings
+    asked = np.ones(N_ALTERNATIVE)
+    asked[[NARROW, WIDE]] = not parameters.free[broad].any()
+    score, information = _unbound_score(fits, formal, broad) * asked, fits.information * asked[:, None] * asked
+    return Scores.of(score, information, fits.cross * asked, formal)
+
+
 def _unbound_score(fits: Fits, formal: np.ndarray, broad: slice) -> np.ndarray:
     """(n, N_ALTERNATIVE), scores of alternatives where chi2 would be least if no bound stopped the `broad` parameters.
 
@@ -356,9 +369,7 @@ def _mismatch_of(
         excess = emulator.excess + (faults.usual_chi2 - 1.0) * mean_variance
         coherent = emulator.coherent + (faults.usual_chi2 * faults.growth[good] - 1.0) * mean_variance
         emulator = replace(emulator, excess=excess, coherent=coherent)
-    broad = Parameters.of(networks, settings).layout.broadenings
-    score = _unbound_score(fits, formal, broad)
-    scores = Scores.of(score[good], fits.information[good], fits.cross[good], formal[good])
+    scores = _scores(networks, settings, fits[good], formal[good])
     return find_mismatch(scores, fits.chi2[good], dof[good], fits.total_weight[good], formal[good], emulator)
 
 
@@ -423,13 +434,12 @@ def emulator_amplitudes(
     beyond the error that the emulator says of each pixel.
     """
     formal = _covariance_of_all_pixels(networks, settings, fits)
-    score = _unbound_score(fits, formal, Parameters.of(networks, settings).layout.broadenings)
-    scores = Scores.of(score, fits.information, fits.cross, formal)
+    scores = _scores(networks, settings, fits, formal)
     every = np.broadcast_to(LINEAR, fits.score.shape)
     amplitudes = scores.amplitudes(every)
     own = np.einsum("nii->ni", scores.information)[:, COMPANION]
     amplitudes[:, COMPANION] = np.divide(
-        score[:, COMPANION], own, out=np.zeros(len(own)), where=scores.present[:, COMPANION]
+        scores.score[:, COMPANION], own, out=np.zeros(len(own)), where=scores.present[:, COMPANION]
     )
     of_emulator = fits.counts[:, USED] - flux_error**2 * fits.total_weight
     return amplitudes, (fits.chi2 - of_emulator) / fits.total_weight
