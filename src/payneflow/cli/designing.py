@@ -35,6 +35,42 @@ def first(given: argparse.Namespace) -> None:
         print(f"note: no unit is known of {', '.join(without)}: give --unit {without[0]}=UNIT, or leave it so")
 
 
+def next_(given: argparse.Namespace) -> None:
+    """The further spectra that lower the error of networks most, edges and thin corners included."""
+    from payneflow.design.first import design_text
+    from payneflow.design.next import next_spectra, next_text, stars_of_grid
+    from payneflow.design.region import make_region
+    from payneflow.design.table import check_free, write_design
+    from payneflow.network import read_networks
+
+    check_free(given.output, given.overwrite, [given.network, given.grid, given.like])
+    limits = _limits_of(given)
+    networks = read_networks(given.network)
+    names = networks.label_names
+    relations = _relations_of(given, names)
+    catalogue = _stars_of(given, names, needed=not limits)
+    _check_units(given, networks, catalogue)
+    grid = networks.read_grid(given.grid, options.grid_keys_of(given))
+    networks.split_of(grid)
+    stars = catalogue.stars if catalogue else None if limits else stars_of_grid(grid)
+    region = make_region(names, limits, relations, stars)
+    found = next_spectra(networks, grid, region, given.n, given.seed, given.candidates, show=True)
+    write_design(given.output, found.labels, found.names, found.units, _provenance(given, "next"))
+    print(design_text(found))
+    print(next_text(found))
+    print(f"{given.output}: the most useful first; what is appended to the grid is divided as the grid is")
+
+
+def _check_units(given: argparse.Namespace, networks, catalogue) -> None:
+    """Raise SettingsError where stars have labels in other units than the networks."""
+    of_networks = dict(zip(networks.label_names, networks.label_units, strict=True))
+    for name, unit in (catalogue.units if catalogue else {}).items():
+        if unit and of_networks[name] and unit != of_networks[name]:
+            raise SettingsError(
+                f"{given.like}: {name} is in {unit}, that of the networks in {of_networks[name]}. Convert it."
+            )
+
+
 def _limits_of(given: argparse.Namespace) -> list:
     """Ranges and polygons, read."""
     from payneflow.design.region import parse_polygon, parse_range
@@ -113,10 +149,11 @@ def add_subcommands(add) -> None:
     one = add(design, "first -n 300 --range Teff=4000:6500 --range logg=0.5:5 --unit Teff=K --output first.ecsv")
     parts = one.add_subparsers(dest="which", required=True, metavar="WHICH")
     _add_first(_part(parts, first, EXAMPLE_OF_FIRST))
+    _add_next(_part(parts, next_, EXAMPLE_OF_NEXT))
 
 
 def _part(parts, function: Callable, example: str) -> argparse.ArgumentParser:
-    name, said = function.__name__, function.__doc__
+    name, said = function.__name__.rstrip("_"), function.__doc__
     one = parts.add_parser(
         name,
         help=said,
@@ -137,6 +174,12 @@ log10, min, max, < <= > >=, and, or, not; a label's name stands as it is (Teff, 
 quotes ("C-N")."""
 
 
+EXAMPLE_OF_NEXT = """results/neural_network.npz resources/hband_grid.npz -n 50 --output next.ecsv
+
+Candidates are drawn where the grid has spectra and a little around, within the range of each label; or, where they are
+given, in ranges of all labels, or where stars are. Compute the spectra, append them to the grid, and train again."""
+
+
 def _add_first(one: argparse.ArgumentParser) -> None:
     one.add_argument("-n", type=int, required=True, metavar="N", help="spectra to compute")
     one.add_argument(
@@ -150,6 +193,17 @@ def _add_first(one: argparse.ArgumentParser) -> None:
         help="of a label, such as Teff=K",
     )
     _add_region(one)
+    _add_output(one)
+
+
+def _add_next(one: argparse.ArgumentParser) -> None:
+    options.add_network(one)
+    options.add_grid(one)
+    one.add_argument("-n", type=int, required=True, metavar="N", help="spectra to compute")
+    _add_region(one)
+    one.add_argument(
+        "--candidates", type=int, default=20_000, metavar="N", help="points to choose from (default: %(default)s)"
+    )
     _add_output(one)
 
 

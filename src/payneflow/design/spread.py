@@ -30,35 +30,44 @@ def spread_points(region: Region, n: int, seed: int, purpose: int = 0) -> np.nda
         raise SettingsError(f"--seed {seed}: expected a whole number, 0 or more.")
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SPAWN_KEY, purpose)))
     sequence = qmc.Sobol(1 + region.n_coordinate, scramble=True, seed=rng)
-    lots: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    wanted, n_drawn = ((n + 1) // 2, n // 2), 0
+    kept, even, n_drawn, n_kept = [], [], 0, 0
     rejected = dict.fromkeys(region.cuts, 0)
-    while any(sum(map(len, lot)) < most for lot, most in zip(lots, wanted, strict=True)):
+    while True:
         unit = sequence.random(BLOCK)
         labels = region.points(unit[:, 1:])
-        kept = np.ones(BLOCK, dtype=bool)
+        keep = np.ones(BLOCK, dtype=bool)
         for text, keeps in region.kept_by(labels).items():
-            kept &= keeps
+            keep &= keeps
             rejected[text] += int((~keeps).sum())
-        for lot, own in zip(lots, (unit[:, 0] < 0.5, unit[:, 0] >= 0.5), strict=True):
-            lot.append(labels[kept & own])
-        n_drawn += BLOCK
-        n_kept = sum(len(part) for lot in lots for part in lot)
-        if n_drawn >= JUDGED and n_kept < LEAST_KEPT * n_drawn:
-            raise SettingsError(_too_few(n_kept, n_drawn, rejected))
+        kept.append(labels[keep])
+        even.append(unit[keep, 0] < 0.5)
+        n_drawn, n_kept = n_drawn + BLOCK, n_kept + int(keep.sum())
+        if n_kept >= n or n_drawn >= JUDGED:
+            labels, is_even = _different(np.concatenate(kept), np.concatenate(even))
+            if n_drawn >= JUDGED and len(labels) < max(LEAST_KEPT * n_drawn, 1):
+                raise SettingsError(_too_few(len(labels), n_drawn, rejected))
+            if is_even.sum() >= (n + 1) // 2 and (~is_even).sum() >= n // 2:
+                break
     rows = np.empty((n, len(region.names)))
-    for parity, (lot, most) in enumerate(zip(lots, wanted, strict=True)):
-        rows[parity::2] = np.concatenate(lot)[:most]
-    if len(np.unique(rows, axis=0)) < n:
-        raise SettingsError(f"the region has no {n} different points: its ranges are too narrow. Widen them.")
+    rows[::2] = labels[is_even][: (n + 1) // 2]
+    rows[1::2] = labels[~is_even][: n // 2]
     return rows
+
+
+def _different(labels: np.ndarray, even: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each point among labels (n, n_label), in their order, and its entry of `even` (n,)."""
+    _, first = np.unique(labels, axis=0, return_index=True)
+    first.sort()
+    return labels[first], even[first]
 
 
 def _too_few(n_kept: int, n_drawn: int, rejected: dict[str, int]) -> str:
     """Which cuts are to blame, the worst first."""
     order = sorted(rejected, key=lambda text: -rejected[text])
-    said = "; ".join(f"{text} rejects {100 * rejected[text] / n_drawn:.3g} %" for text in order)
+    said = (
+        "; ".join(f"{text} rejects {100 * rejected[text] / n_drawn:.3g} %" for text in order) or "nothing rejects any"
+    )
     return (
-        f"{n_kept} of {n_drawn} points are left: {said}. Where no one rejects all, they contradict each other. Correct "
-        "them, or make the ranges narrower, so that at least one point in a thousand is left."
+        f"{n_kept} of {n_drawn} points are left, each counted once: {said}. Where no one rejects all, they contradict "
+        "each other. Correct them, or the ranges, so that at least one point in a thousand is left."
     )
