@@ -61,6 +61,22 @@ def next_(given: argparse.Namespace) -> None:
     print(f"{given.output}: the most useful first; what is appended to the grid is divided as the grid is")
 
 
+def report(given: argparse.Namespace) -> None:
+    """How well a grid covers its labels, what they do to the flux, and what twice as many spectra would be worth."""
+    from payneflow.design.report import design_report, report_text
+    from payneflow.files import check_outputs
+    from payneflow.network import read_networks
+
+    check_outputs([given.figure], [given.network, given.grid])
+    networks = read_networks(given.network)
+    found = design_report(networks, networks.read_grid(given.grid, options.grid_keys_of(given)), given.seed)
+    print(report_text(found))
+    if given.figure:
+        from payneflow.design.figure import plot_report
+
+        plot_report(found, given.figure)
+
+
 def _check_units(given: argparse.Namespace, networks, catalogue) -> None:
     """Raise SettingsError where stars have labels in other units than the networks."""
     of_networks = dict(zip(networks.label_names, networks.label_units, strict=True))
@@ -150,6 +166,7 @@ def add_subcommands(add) -> None:
     parts = one.add_subparsers(dest="which", required=True, metavar="WHICH")
     _add_first(_part(parts, first, EXAMPLE_OF_FIRST))
     _add_next(_part(parts, next_, EXAMPLE_OF_NEXT))
+    _add_report(_part(parts, report, "results/neural_network.npz resources/hband_grid.npz --figure design.png"))
 
 
 def _part(parts, function: Callable, example: str) -> argparse.ArgumentParser:
@@ -205,6 +222,15 @@ def _add_next(one: argparse.ArgumentParser) -> None:
         "--candidates", type=int, default=20_000, metavar="N", help="points to choose from (default: %(default)s)"
     )
     _add_output(one)
+
+
+def _add_report(one: argparse.ArgumentParser) -> None:
+    options.add_network(one)
+    options.add_grid(one)
+    options.add_seed(one, "draws the parts of the training set that the learning curve is made of")
+    one.add_argument(
+        "--figure", metavar="FILE", help="also draw it: projections, distances, learning curve (png, pdf, svg)"
+    )
 
 
 class _Limit(argparse.Action):
