@@ -20,7 +20,7 @@ STOREYS = [
     ["cli"],
     ["run"],
     ["chunks", "report"],
-    ["training", "fitting", "evaluation", "figures", "explore"],
+    ["training", "fitting", "evaluation", "design", "figures", "explore"],
     ["spectra", "grid", "network", "whole_spectrum", "fingerprint", "adopt", "shipped"],
     ["kriging"],
     ["simd", "stored_arrays", "stored_tables", "sealed", "files", "swelling"],

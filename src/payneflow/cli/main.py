@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO
 
 from payneflow import __version__
-from payneflow.cli import exploring, fitting, reporting, running, training
+from payneflow.cli import designing, exploring, fitting, reporting, running, training
 from payneflow.errors import PayneflowError
 
 MOST_SAID = 4000  # letters of a message: a screen
@@ -105,6 +105,6 @@ def make_parser() -> argparse.ArgumentParser:
         subcommand.set_defaults(run=function)
         return subcommand
 
-    for group in (training, fitting, exploring, reporting, running):
+    for group in (training, fitting, exploring, reporting, designing, running):
         group.add_subcommands(add)
     return parser
