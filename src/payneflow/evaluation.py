@@ -65,7 +65,9 @@ def evaluate_networks(networks: Networks, grid: SpectralGrid) -> dict[str, np.nd
                 variance = np.array(flux[spectra], dtype=float, order="C").var(axis=0)
                 results["explained_test"][pixels] = explained(results["rms_test"][pixels] ** 2, variance)
             known = np.isfinite(error).all(axis=0)
-            square_of_spectrum[spectra] += (error[:, known] ** 2).sum(axis=1)
+            so_far = square_of_spectrum[spectra]
+            # one pixel after the other, as in `cumsum`: blocks then change no bit
+            square_of_spectrum[spectra] = np.column_stack([so_far, error[:, known] ** 2]).cumsum(axis=1)[:, -1]
         has_network += int(known.sum())
         if kriging is not None:
             results["rms_kriging"][pixels] = kriging.rms(flux)
