@@ -11,11 +11,11 @@ from astropy.table import Table
 from conftest import ROOT, write_small_grid
 
 from payneflow import figures
-from payneflow.cli import fitting
+from payneflow.cli import fit_options
 from payneflow.errors import PayneflowError, SettingsError
 from payneflow.files import read_list, sha256_of, write_list
 from payneflow.fitting import FitSettings, Window, read_windows
-from payneflow.run import workflow
+from payneflow.run import fits, workflow
 from payneflow.run.known import write_digest
 from payneflow.run.verify import PLAN, Finding, Plan, State
 from payneflow.spectra.shards import Shard
@@ -67,32 +67,32 @@ def test_options_are_quoted():
     keys = {**CONFIG["grid_keys"], "flux": "it's $a"}
     assert workflow.key_options({"grid_keys": keys}) == """--key 'flux=it'"'"'s $a'"""
     fit = {**CONFIG["fit"], "fixed": {"[Fe/H]": -1}, "priors": {"logg": [2, 0.1]}}
-    assert workflow.fit_options(fit).startswith("--fix '[Fe/H]=-1' --prior logg=2,0.1 ")
+    assert fits.fit_options(fit).startswith("--fix '[Fe/H]=-1' --prior logg=2,0.1 ")
 
 
 def test_what_is_done_without_being_asked_can_be_left_out():
-    assert "--no-" not in workflow.fit_options(CONFIG["fit"])
+    assert "--no-" not in fits.fit_options(CONFIG["fit"])
     fit = {**CONFIG["fit"], "emulator_error": False, "pairs": False}
-    assert workflow.fit_options(fit).startswith("--no-emulator-error --no-pairs ")
+    assert fits.fit_options(fit).startswith("--no-emulator-error --no-pairs ")
 
 
 def test_a_posterior_is_asked_of_fits_and_not_of_a_calibration():
     fit = {**CONFIG["fit"], "posterior": True}
-    assert workflow.spectra_options(fit) == f"{workflow.fit_options(fit)} --posterior"
-    assert "posterior" not in workflow.fit_options(fit)
+    assert fits.spectra_options(fit) == f"{fits.fit_options(fit)} --posterior"
+    assert "posterior" not in fits.fit_options(fit)
 
 
 def test_a_layout_becomes_options_that_mean_the_same():
     layout = {**CONFIG["fit"]["layout"], "format": "mwmVisit", "hdu": "BOSS/LCO", "mask_bits": [1, 2]}
-    assert workflow.layout_options(layout).startswith(
+    assert fits.layout_options(layout).startswith(
         "--format mwmVisit --uncertainty flux_error --mask-bits 1,2 --hdu BOSS/LCO "
     )
     layout = {**CONFIG["fit"]["layout"], "uncertainty": "none", "flux": "0[0]", "rows": "one_star"}
-    options = workflow.layout_options(layout)
+    options = fits.layout_options(layout)
     assert "--uncertainty none --array 'flux=0[0]' --rows one_star" in options
     parser = argparse.ArgumentParser()
-    fitting._add_layout(parser)
-    parsed = fitting._layout_of(parser.parse_args(shlex.split(options)))
+    fit_options.add_layout(parser)
+    parsed = fit_options.layout_of(parser.parse_args(shlex.split(options)))
     assert (parsed.uncertainty, parsed.flux, parsed.rows) == ("none", "0[0]", "one_star")
 
 
@@ -103,9 +103,9 @@ def test_spectra_may_be_one_text_or_several(tmp_path):
     layout = {**CONFIG["fit"]["layout"], "format": "text"}
     for given in (f"{tmp_path}/*.txt", [f"{tmp_path}/*.txt"], f"@{tmp_path}/list"):
         fit = {**CONFIG["fit"], "spectra": given, "layout": layout}
-        (shard,) = workflow.plan_fits(fit).values()
+        (shard,) = fits.plan_fits(fit).values()
         assert shard.names == ("a {x}", "b {x}")
-        options = shlex.split(workflow.source_options({"fit": fit}, shard))
+        options = shlex.split(fits.source_options({"fit": fit}, shard))
         assert options[:5] == [
             given if isinstance(given, str) else given[0],
             "--spectra",
@@ -128,7 +128,7 @@ def test_spectra_on_other_wavelengths_are_refused_before_training_where_pixels_a
 
     def check(name, pixels):
         shards = {"one": Shard(range(1), (tmp_path / f"{name}.npz",), range(1), ("star",), 1) if name else None}
-        workflow.check_other_wavelengths({**CONFIG, "grid": str(grid), "pixels": pixels}, shards)
+        fits.check_other_wavelengths({**CONFIG, "grid": str(grid), "pixels": pixels}, shards)
 
     for name, pixels in (("own", "::"), ("own", "::4"), ("other", "::"), ("broken", "::4"), ("", "::4")):
         check(name, pixels)
@@ -147,29 +147,29 @@ def test_the_resolution_that_files_say_goes_through_a_run(tmp_path):
 
     def of(name, **settings):
         config = {**CONFIG, "grid": str(grid), "fit": {**fit, **settings, "layout": {**layout, "resolution": name}}}
-        return config, workflow.plan_fits(config["fit"])
+        return config, fits.plan_fits(config["fit"])
 
     config, shards = of("R")
-    assert workflow.resolution_of_spectra(config, shards) == 9880.0
-    assert workflow.calibration_options(config, shards) == f"{workflow.fit_options(fit)} --resolution 9880"
-    assert "--array resolution=R" in workflow.layout_options(layout)
-    workflow.check_resolution(config, FitSettings(), shards)
+    assert fits.resolution_of_spectra(config, shards) == 9880.0
+    assert fits.calibration_options(config, shards) == f"{fits.fit_options(fit)} --resolution 9880"
+    assert "--array resolution=R" in fits.layout_options(layout)
+    fits.check_resolution(config, FitSettings(), shards)
     with pytest.raises(
         SettingsError, match="fit.resolution is 9000, but fit.layout names resolution: resolution, R of"
     ):
-        workflow.check_resolution(config, FitSettings(resolution=9e3), shards)
+        fits.check_resolution(config, FitSettings(resolution=9e3), shards)
     for name in ("same", "bad", ""):
         config, shards = of(name)
-        workflow.check_resolution(config, FitSettings(), shards)
-        assert workflow.calibration_options(config, shards) == workflow.fit_options(fit)
+        fits.check_resolution(config, FitSettings(), shards)
+        assert fits.calibration_options(config, shards) == fits.fit_options(fit)
     config, shards = of("sharp")
     with pytest.raises(SettingsError, match="the resolution of the first spectrum is 30000, that of .*grid.npz 22500"):
-        workflow.check_resolution(config, FitSettings(), shards)
+        fits.check_resolution(config, FitSettings(), shards)
     config, shards = of("R", spectra=[])
-    workflow.check_resolution(config, FitSettings(resolution=9e3), shards)
-    assert workflow.calibration_options(config, shards) == workflow.fit_options(fit)
+    fits.check_resolution(config, FitSettings(resolution=9e3), shards)
+    assert fits.calibration_options(config, shards) == fits.fit_options(fit)
     lsf = {**CONFIG["fit"]["layout"], "lsf_sigma": "1:WDISP", "lsf_unit": "km/s"}
-    options = workflow.layout_options(lsf)
+    options = fits.layout_options(lsf)
     assert "--array lsf_sigma=1:WDISP --lsf-unit km/s" in options
 
 
@@ -228,7 +228,7 @@ def test_what_is_worth_nothing_is_removed_by_a_run_that_has_the_directory_for_it
 
 @pytest.mark.parametrize(("name", "option"), [("-v", "--fix=-v=2"), ("a=b", "--fix a=b=2")])
 def test_labels_of_any_name_are_options(name, option):
-    assert workflow.fit_options({**CONFIG["fit"], "fixed": {name: 2}}).startswith(option)
+    assert fits.fit_options({**CONFIG["fit"], "fixed": {name: 2}}).startswith(option)
 
 
 @pytest.mark.parametrize("trainer", ["lm", "sgd", "theano"])
@@ -259,12 +259,12 @@ def test_observed_spectra_have_no_figure_of_true_labels():
 @pytest.mark.parametrize(("name", "package"), [("parquet", "pyarrow"), ("posterior", "emcee")])
 def test_an_extra_that_is_missing_is_refused_before_anything_runs(monkeypatch, name, package):
     asked = {**CONFIG["fit"], name: True}
-    workflow.check_extras(asked, with_conda=False)
-    monkeypatch.setattr(workflow, "find_spec", {}.get)
-    workflow.check_extras(CONFIG["fit"], with_conda=False)
-    workflow.check_extras(asked, with_conda=True)
+    fits.check_extras(asked, with_conda=False)
+    monkeypatch.setattr(fits, "find_spec", {}.get)
+    fits.check_extras(CONFIG["fit"], with_conda=False)
+    fits.check_extras(asked, with_conda=True)
     with pytest.raises(SettingsError, match=rf"fit.{name} is true, but {package}.*pip install 'payneflow\[{name}\]'"):
-        workflow.check_extras(asked, with_conda=False)
+        fits.check_extras(asked, with_conda=False)
 
 
 def test_the_last_words_of_a_run_that_failed_say_so(tmp_path):
@@ -283,10 +283,10 @@ def test_windows_go_to_the_jobs_by_their_content(tmp_path, monkeypatch):
     windows = {"label": ["logg"], "start": [5000.0], "end": [5001.0], "use": ["only"], "frame": ["star"]}
     for name in ("one", "same"):
         Table(windows).write(tmp_path / f"{name}.ecsv")
-    one, same = (workflow.fit_options({**CONFIG["fit"], "windows": f"{name}.ecsv"}) for name in ("one", "same"))
+    one, same = (fits.fit_options({**CONFIG["fit"], "windows": f"{name}.ecsv"}) for name in ("one", "same"))
     assert one == same
     copy = one.rpartition("--windows ")[2]
     assert read_windows(copy) == (Window("logg", 5000.0, 5001.0),)
-    assert "--windows" not in workflow.fit_options(CONFIG["fit"])
+    assert "--windows" not in fits.fit_options(CONFIG["fit"])
     with pytest.raises(SettingsError, match="none.ecsv: no such file"):
-        workflow.fit_options({**CONFIG["fit"], "windows": "none.ecsv"})
+        fits.fit_options({**CONFIG["fit"], "windows": "none.ecsv"})

@@ -22,7 +22,7 @@ rule calibrate_errors:
     params:
         grid=lambda wildcards, resources: config["grid"],
         grid_keys=lambda wildcards: run.key_options(config),
-        fit=lambda wildcards: run.calibration_options(config, SHARDS),
+        fit=lambda wildcards: fits.calibration_options(config, SHARDS),
     message:
         "Measuring the networks' own label errors on held-back spectra"
     shell:
@@ -71,12 +71,12 @@ rule fit_spectra:
         f"{ENVS}/payneflow.yaml"
     threads: config["fit"]["processes"]
     resources:
-        mem_mb=run.memory_of_fit(config["fit"]),
+        mem_mb=fits.memory_of_fit(config["fit"]),
         runtime=60,
     params:
-        grid=lambda wildcards, resources: run.grid_of_fit(config, SHARDS[wildcards.shard]),
-        source=lambda wildcards: run.source_options(config, SHARDS[wildcards.shard]),
-        fit=lambda wildcards: run.spectra_options(config["fit"]),
+        grid=lambda wildcards, resources: fits.grid_of_fit(config, SHARDS[wildcards.shard]),
+        source=lambda wildcards: fits.source_options(config, SHARDS[wildcards.shard]),
+        fit=lambda wildcards: fits.spectra_options(config["fit"]),
         errors=["--label-errors", RESULTS / "label_errors.npz"] if config["fit"]["calibrate"] else [],
         output=lambda wildcards: RESULTS / "fits" / wildcards.shard,
     message:

@@ -11,8 +11,8 @@ from snakemake.settings.types import DeploymentMethod
 
 try:
     from payneflow.errors import PayneflowError
-    from payneflow.run import workflow as run
-    from payneflow.run.config import check_config, check_labels, refuse_names_given_twice, values_of
+    from payneflow.run import fits, workflow as run
+    from payneflow.run.config import check_config, check_labels, has_pieces, refuse_names_given_twice, values_of
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error.msg}: payneflow is not installed in the Python that runs Snakemake ({sys.executable}). "
@@ -55,7 +55,7 @@ KNOWN_GRID = run.digest_file(RESULTS)
 
 try:
     TRAINING = run.plan_training(config, SITE)
-    SHARDS, PIECES = run.plan_fits(config["fit"]), run.has_pieces(config["fit"])
+    SHARDS, PIECES = fits.plan_fits(config["fit"]), has_pieces(config["fit"])
     if workflow.is_main_process:  # jobs need not read the grid again
         check_labels(
             SETTINGS.fit.with_windows(),
@@ -65,9 +65,9 @@ try:
             config["seed"],
             config["pixels"],
         )
-        run.check_resolution(config, SETTINGS.fit.with_windows(), SHARDS)
-        run.check_other_wavelengths(config, SHARDS)
-        run.check_extras(config["fit"], WITH_CONDA)
+        fits.check_resolution(config, SETTINGS.fit.with_windows(), SHARDS)
+        fits.check_other_wavelengths(config, SHARDS)
+        fits.check_extras(config["fit"], WITH_CONDA)
     ENVIRONMENT = run.environment_of(config["trainer"], RESULTS, None if WITH_CONDA else CHECKOUT)
 except PayneflowError as error:
     raise WorkflowError(str(error)) from None

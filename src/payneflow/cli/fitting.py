@@ -4,17 +4,15 @@ import argparse
 import math
 import statistics
 import sys
+from collections import Counter as Counts
 from dataclasses import replace
 from pathlib import Path
 
-from payneflow.cli import options
-from payneflow.declaration import settings_of
+from payneflow.cli import fit_options, options
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
 from payneflow.label_names import NO_NOISE
 from payneflow.shipped import NAMES, shipped
-from payneflow.spectra import SpectraLayout, make_layout
-from payneflow.spectra.formats import FORMATS
-from payneflow.spectra.layout import LSF_UNITS, MEDIA, ROLES, ROWS, UNCERTAINTIES, WAVELENGTH_UNITS
+from payneflow.spectra import SpectraLayout
 
 _DEFAULT = SpectraLayout()
 TEST_SNR = "100"  # as in config.yaml
@@ -32,7 +30,7 @@ def calibrate(given: argparse.Namespace) -> None:
     networks = read_networks(given.network)
     grid = networks.read_grid(given.grid, options.grid_keys_of(given))
     counter = Counter(len(grid.labels), "spectra fitted")
-    errors = measure_label_errors(networks, grid, _fit_settings_of(given), progress=counter.show_done)
+    errors = measure_label_errors(networks, grid, fit_options.fit_settings_of(given), progress=counter.show_done)
     write_label_errors(errors, given.output)
     wrong = errors.provenance["wrong_labels"]
     if wrong:
@@ -69,7 +67,7 @@ def fit(given: argparse.Namespace) -> None:
     check_outputs(_outputs_of_fit(given), inputs)
     if bool(given.grid) == bool(given.files):
         raise SettingsError("expected files of observed spectra, or --grid for the test spectra of a grid.")
-    settings, layout = _fit_settings_of(given), None if given.grid else _layout_of(given)
+    settings, layout = fit_options.fit_settings_of(given), None if given.grid else fit_options.layout_of(given)
     _check_resolution(given, settings, layout)
     networks = read_networks(given.network)
     label_errors, faults = _label_errors(given, networks, settings, layout), _faults(given, networks)
@@ -286,7 +284,7 @@ def _fit_stars(given: argparse.Namespace, networks, settings, label_errors, layo
     every = [path for own in files for path in own]
     check_outputs(_outputs_of_fit(given), every)
     if len(set(every)) < len(every):
-        twice = next(path for path in every if every.count(path) > 1)
+        twice = Counts(every).most_common(1)[0][0]
         raise SpectraError(f"{twice}: given for two arms; each file holds the spectra of one. Name it once.")
     selection = None if given.stars is None else parse_selection(given.stars, "stars")
     shard = find_star_shard(every, layout, selection)
@@ -295,7 +293,8 @@ def _fit_stars(given: argparse.Namespace, networks, settings, label_errors, layo
 
     def read(networks, paths):
         """The spectra of this shard in some of its files."""
-        own = [k for k, path in enumerate(shard.paths) if path in set(paths)]
+        wanted = set(paths)
+        own = [k for k, path in enumerate(shard.paths) if path in wanted]
         return read_spectra(
             [shard.paths[k] for k in own],
             layout,
@@ -410,7 +409,7 @@ def add_subcommands(add) -> None:
     options.add_network(one)
     options.add_grid(one)
     one.add_argument("--output", required=True, metavar="FILE", help="label errors to write (npz)")
-    _add_fit_settings(one)
+    fit_options.add_fit_settings(one)
 
     one = add(
         fit,
@@ -430,7 +429,7 @@ def add_subcommands(add) -> None:
         choices=NAMES,
         help="networks that come with payneflow, and their label errors, in place of NETWORK",
     )
-    _add_layout(one)
+    fit_options.add_layout(one)
     options.add_grid(one, "--grid")
     _add_tables(one)
     one.add_argument(
@@ -495,7 +494,7 @@ def add_subcommands(add) -> None:
     one.add_argument(
         "--processes", type=int, default=1, metavar="N", help="processor cores that share it (default: %(default)s)"
     )
-    _add_fit_settings(one)
+    fit_options.add_fit_settings(one)
 
     one = add(mismatch, "neural_network.npz best_fits/*.npz --output mismatch.npz")
     options.add_network(one)
@@ -530,130 +529,3 @@ def add_subcommands(add) -> None:
 def _add_tables(subcommand: argparse.ArgumentParser) -> None:
     subcommand.add_argument("--output", required=True, metavar="STEM", help="writes STEM.ecsv and STEM.fits")
     subcommand.add_argument("--parquet", action="store_true", help="also write STEM.parquet, for large tables")
-
-
-def _add_layout(subcommand: argparse.ArgumentParser) -> None:
-    """How observed spectra are stored."""
-    group = subcommand.add_argument_group("layout of observed spectra", "nothing of it is guessed")
-    group.add_argument("--format", choices=list(FORMATS), default=_DEFAULT.format, help="default: %(default)s")
-    group.add_argument(
-        "--uncertainty",
-        choices=UNCERTAINTIES,
-        default="",
-        help="what comes with the flux: 1 sigma errors, their inverse variance, neither but a mask, or none of them",
-    )
-    group.add_argument(
-        "--array",
-        action="append",
-        default=[],
-        metavar="WHAT=NAME",
-        help=f"the file calls this array NAME (FITS: HDU or HDU:COLUMN; a row: NAME[0]); WHAT is {', '.join(ROLES)}",
-    )
-    group.add_argument(
-        "--mask-bits", default="", metavar="N,N,...", help="bits of the mask that make a pixel bad (default: any)"
-    )
-    group.add_argument(
-        "--wavelength-unit", choices=WAVELENGTH_UNITS, default=_DEFAULT.wavelength_unit, help="default: %(default)s"
-    )
-    group.add_argument(
-        "--lsf-unit", choices=LSF_UNITS, default="", help="of lsf_sigma, the sigma of the line-spread function"
-    )
-    group.add_argument("--medium", choices=MEDIA, default=_DEFAULT.medium, help="default: %(default)s")
-    group.add_argument(
-        "--rows",
-        choices=ROWS,
-        default=_DEFAULT.rows,
-        help="one_star: the rows of a file are chips or orders of one spectrum (default: %(default)s)",
-    )
-    group.add_argument(
-        "--hdu", default="", metavar="HDU", help="of mwmStar, mwmVisit and specutils: which HDU, by number or name"
-    )
-    group.add_argument("--loader", default="", metavar="NAME", help="specutils' name of a format it cannot recognise")
-
-
-def _layout_of(given: argparse.Namespace) -> SpectraLayout:
-    """The layout that the options declare. Raises SettingsError naming the option that cannot be meant."""
-    names = options.pairs("--array", given.array)
-    for role, name in names.items():
-        if role not in ROLES:
-            raise SettingsError(f"--array {role}={name}: expected WHAT=NAME, WHAT one of {', '.join(ROLES)}.")
-    bits = [bit for bit in given.mask_bits.split(",") if bit.strip()]
-    if not all(bit.strip().isdigit() for bit in bits):
-        raise SettingsError(f"--mask-bits {given.mask_bits}: expected whole numbers with commas between them.")
-    return make_layout(
-        format=given.format,
-        uncertainty=given.uncertainty,
-        mask_bits=tuple(map(int, bits)),
-        wavelength_unit=given.wavelength_unit,
-        medium=given.medium,
-        lsf_unit=given.lsf_unit,
-        rows=given.rows,
-        hdu=given.hdu,
-        loader=given.loader,
-        **({"constant_error": given.flux_error} if "flux_error" in given else {}),
-        **names,
-    )
-
-
-_PLAIN = (int, float)
-
-
-def _add_fit_settings(subcommand: argparse.ArgumentParser) -> None:
-    """What is fitted, and how: every setting of FitSettings."""
-    from payneflow.fitting import FitSettings
-
-    group = subcommand.add_argument_group("what is fitted")
-    for one in settings_of(FitSettings):
-        option, meaning = one.option or options.option_of(one.name), options.meaning(one)
-        if one.kind in _PLAIN:
-            options.add_number(group, one, f"{meaning} (default: {one.default})", default=one.default)
-        elif one.kind is bool and one.default:
-            option = options.option_of(f"no_{one.name}")
-            group.add_argument(option, dest=one.name, action="store_false", help=f"do not {meaning}")
-        elif one.kind is bool:
-            group.add_argument(option, dest=one.name, action="store_true", help=meaning)
-        elif one.choices:
-            said = f"{meaning} (default: {one.default})"
-            group.add_argument(option, dest=one.name, choices=one.choices, default=one.default, help=said)
-        elif one.name == "windows":
-            group.add_argument(option, dest=one.name, metavar=one.metavar, help=meaning)
-        else:
-            group.add_argument(
-                option, dest=one.name, action="append", default=[], metavar=one.metavar, help=_ENTRIES[one.name]
-            )
-
-
-# of settings that hold an entry a label: the option that is given once for each, and how many numbers an entry has
-_ENTRIES = {
-    "fixed": "hold a label, in its unit, or vsini or vmac, in km/s",
-    "priors": "Gaussian prior of a label, in its unit, or of vsini or vmac, in km/s",
-}
-_LENGTH = {"fixed": 1, "priors": 2}
-
-
-def _fit_settings_of(given: argparse.Namespace):
-    """FitSettings of the options. Raises SettingsError naming what cannot be meant."""
-    from payneflow.fitting import FitSettings, read_windows
-
-    values = {}
-    for one in settings_of(FitSettings):
-        value = getattr(given, one.name)
-        if one.name in _LENGTH:
-            entries = options.pairs(one.option, value, of_numbers=True).items()
-            value = {label: _numbers(one.option, label, text, _LENGTH[one.name]) for label, text in entries}
-        elif one.name == "windows":
-            value = () if value is None else read_windows(value)
-        values[one.name] = value
-    values["fixed"] = {label: value for label, (value,) in values["fixed"].items()}
-    return FitSettings(**values)
-
-
-def _numbers(option: str, name: str, text: str, count: int) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != count:
-        expected = "a number" if count == 1 else "two numbers, MEAN,SIGMA"
-        raise SettingsError(f"{option} {name}={text}: expected {expected} in the unit of the label.")
-    return values

@@ -135,6 +135,11 @@ class FitConfig:
         return replace(self.settings, windows=read_windows(directory / self.windows)) if self.windows else self.settings
 
 
+def has_pieces(fit: Mapping) -> bool:
+    """Are spectra with the same identifier pieces of one star?"""
+    return fit["pieces"] != NO_PIECES
+
+
 def sections_of_trainers(entries: Iterable[TrainerEntry]) -> type:
     """The declared class that has a section of config.yaml for each trainer with a section of its own."""
     own = {entry.name: entry for entry in entries if entry.section == entry.name}
