@@ -43,7 +43,7 @@ def next_(given: argparse.Namespace) -> None:
     from payneflow.design.table import check_free, write_design
     from payneflow.network import read_networks
 
-    check_free(given.output, given.overwrite, [given.network, given.grid, given.like])
+    check_free(given.output, given.overwrite, [given.network, *given.grid, given.like])
     limits = _limits_of(given)
     networks = read_networks(given.network)
     names = networks.label_names
@@ -67,7 +67,7 @@ def report(given: argparse.Namespace) -> None:
     from payneflow.files import check_outputs
     from payneflow.network import read_networks
 
-    check_outputs([given.figure], [given.network, given.grid])
+    check_outputs([given.figure], [given.network, *given.grid])
     networks = read_networks(given.network)
     found = design_report(networks, networks.read_grid(given.grid, options.grid_keys_of(given)), given.seed)
     print(report_text(found))
@@ -144,7 +144,7 @@ def _provenance(given: argparse.Namespace, which: str) -> dict[str, object]:
     from payneflow.files import sha256_of
 
     words = ["payneflow", "design", which]
-    words += [given.network, given.grid] if which == "next" else []
+    words += [given.network, *given.grid] if which == "next" else []
     words += ["-n", str(given.n), "--seed", str(given.seed)]
     words += ["--labels", *given.labels] if getattr(given, "labels", None) else []
     words += [word for limit in given.limits for word in limit]
@@ -153,7 +153,7 @@ def _provenance(given: argparse.Namespace, which: str) -> dict[str, object]:
     words += ["--like", given.like, "--margin", f"{given.margin:g}"] if given.like else []
     words += ["--output", given.output]
     files = [given.like] if given.like else []
-    files += [given.network, given.grid] if which == "next" else []
+    files += [given.network, *given.grid] if which == "next" else []
     return {"command": shlex.join(words), "seed": given.seed, "sha256": {file: sha256_of(file) for file in files}}
 
 
