@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 import jupytext
+from pygments.lexers import PythonLexer
 
 import payneflow
 
@@ -104,6 +105,7 @@ def as_plain_text(app, what, name, obj, options, lines: list[str]) -> None:
 
 
 def setup(app) -> dict:
+    app.add_lexer("snakemake", PythonLexer)
     app.connect("source-read", before_parsing)
     app.connect("autodoc-process-docstring", as_plain_text)
     return {"parallel_read_safe": True}
