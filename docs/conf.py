@@ -78,9 +78,12 @@ def names_of(module: str) -> str:
     lines = [f".. py:module:: {module}", ""]
     for name in import_module(module).__all__:
         value = getattr(import_module(module), name)
+        if isinstance(value, dict):  # of flags and what they mean
+            lines += [f".. py:data:: {module}.{name}", "", *(f"   - {key.name}: {said}" for key, said in value.items()), ""]
+            continue
         kind = "exception" if is_error(value) else "class" if isinstance(value, type) else "function"
         kind = kind if callable(value) else "data"
-        lines += [f".. auto{kind}:: {module}.{name}", *(["   :no-value:"] if kind == "data" else []), ""]
+        lines += [f".. auto{kind}:: {module}.{name}", ""]
     return "```{eval-rst}\n" + "\n".join(lines) + "```"
 
 
