@@ -49,6 +49,7 @@ SPHINX := PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m sphinx -W --keep-going -
 
 docs: $(DOCS_STAMP)  ## the documentation site, its tutorials executed: docs/_build/html/index.html
 	@$(SPHINX) -b html docs docs/_build/html $(ARGS)
+	@echo "The site: docs/_build/html/index.html"
 
 linkcheck: $(DOCS_STAMP)  ## are the pages of others that the site links to still there? Needs a network
 	@$(SPHINX) -b linkcheck -D nb_execution_mode=off -D suppress_warnings=myst-nb.lexer docs docs/_build/linkcheck $(ARGS)

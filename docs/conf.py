@@ -38,7 +38,13 @@ html_theme = "pydata_sphinx_theme"
 html_title = "payneflow"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_theme_options = {"show_toc_level": 2, "secondary_sidebar_items": ["page-toc"], "navigation_with_keys": False}
+html_sidebars = {"**": ["globaltoc.html"]}  # all pages, by part, on each of them
+html_theme_options = {
+    "show_toc_level": 2,
+    "navbar_center": [],
+    "secondary_sidebar_items": ["page-toc"],
+    "navigation_with_keys": False,
+}
 html_show_copyright = False
 copybutton_exclude = ".linenos, .gp, .go"
 linkcheck_timeout = 20
@@ -47,6 +53,7 @@ linkcheck_timeout = 20
 
 default_role = "code"
 autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "undoc-members": False}
 python_use_unqualified_type_names = True
@@ -79,7 +86,12 @@ def names_of(module: str) -> str:
     for name in import_module(module).__all__:
         value = getattr(import_module(module), name)
         if isinstance(value, dict):  # of flags and what they mean
-            lines += [f".. py:data:: {module}.{name}", "", *(f"   - {key.name}: {said}" for key, said in value.items()), ""]
+            lines += [
+                f".. py:data:: {module}.{name}",
+                "",
+                *(f"   - {key.name}: {said}" for key, said in value.items()),
+                "",
+            ]
             continue
         kind = "exception" if is_error(value) else "class" if isinstance(value, type) else "function"
         kind = kind if callable(value) else "data"

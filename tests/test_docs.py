@@ -12,7 +12,15 @@ from conftest import ROOT
 from payneflow.fitting import FitFlag
 
 SOURCE = ROOT / "src/payneflow"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("resources/*.md"), *ROOT.glob("paper/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("docs/tutorials/*.md"),
+        *ROOT.glob("resources/*.md"),
+        *ROOT.glob("paper/*.md"),
+    ]
+)
 
 # From the top to the ground, as docs/architecture.md has it: a module imports from its own storey or from below.
 STOREYS = [
