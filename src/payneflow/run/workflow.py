@@ -486,8 +486,6 @@ def layout_options(layout: Mapping) -> str:
     options += [f"--array {pair}" for pair in renamed]
     if layout["mask_bits"]:
         options.append(f"--mask-bits {','.join(map(str, layout['mask_bits']))}")
-    if layout["barycentric"]:
-        options.append(f"--array {shlex.quote('barycentric=' + layout['barycentric'])}")
     for name in ("hdu", "loader", "lsf_unit"):
         if layout[name]:
             options.append(f"--{name.replace('_', '-')} {shlex.quote(layout[name])}")
