@@ -87,7 +87,7 @@ def names_of(module: str) -> str:
         value = getattr(import_module(module), name)
         if isinstance(value, dict):  # of flags and what they mean
             lines += [
-                f".. py:data:: {module}.{name}",
+                f".. py:data:: {name}",
                 "",
                 *(f"   - {key.name}: {said}" for key, said in value.items()),
                 "",
