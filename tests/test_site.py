@@ -71,7 +71,9 @@ def test_a_tutorial_shows_what_it_printed_and_can_be_downloaded(site, name):
     [download] = re.findall(r'href="([^"]*\.ipynb)"', page.partition("</article>")[0])[:1]
     notebook = json.loads((site / name).parent.joinpath(download).resolve().read_text())
     code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    written = re.findall(r"^```\{code-cell\}\n(?::tags:[^\n]*\n\n)?(.*?)\n*^```$", source(name), re.MULTILINE | re.DOTALL)
+    written = re.findall(
+        r"^```\{code-cell\}\n(?::tags:[^\n]*\n\n)?(.*?)\n*^```$", source(name), re.MULTILINE | re.DOTALL
+    )
     assert code == written
     assert not any(cell.get("outputs") for cell in notebook["cells"]), "outputs are those of whoever runs it"
 
