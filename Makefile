@@ -14,6 +14,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --co
 # one that was moved or copied here would run the programs of the other place. Both are built anew.
 RUN_STAMP := .venv/installed-for-run
 TEST_STAMP := .venv/installed-for-test
+DOCS_STAMP := .venv/installed-for-docs
 ifneq ($(shell test -x $(BIN)/python && cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(RUN_STAMP)
 endif
@@ -24,10 +25,10 @@ ifneq ($(shell test -x $(THEANO_BIN)/python && cat $(THEANO_STAMP) 2>/dev/null),
 .PHONY: $(THEANO_STAMP)
 endif
 
-.PHONY: help run report test cluster theano clean
+.PHONY: help run report test docs linkcheck cluster theano clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 run: $(RUN_STAMP)  ## the whole workflow of config.yaml, from the grid to results/report.html; more options: make run ARGS="-n"
 	@$(SNAKEMAKE) $(ARGS)
@@ -44,6 +45,15 @@ test: $(TEST_STAMP) $(THEANO_STAMP)  ## every test, lint and format check
 	@$(if $(NEEDS_BROWSER),sh tests/explore/install.sh)
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto $(ARGS)
 
+SPHINX := PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m sphinx -W --keep-going -q
+
+docs: $(DOCS_STAMP)  ## the documentation site, its tutorials executed: docs/_build/html/index.html
+	@$(SPHINX) -b html docs docs/_build/html $(ARGS)
+	@echo "The site: docs/_build/html/index.html"
+
+linkcheck: $(DOCS_STAMP)  ## are the pages of others that the site links to still there? Needs a network
+	@$(SPHINX) -b linkcheck -D nb_execution_mode=off -D suppress_warnings=myst-nb.lexer docs docs/_build/linkcheck $(ARGS)
+
 cluster: $(RUN_STAMP)  ## the demonstration on a Slurm cluster of four nodes, started on this machine and stopped again
 	@sh tests/cluster/install.sh
 	@PATH=$(CURDIR)/$(BIN):$$PATH tests/cluster/run_demo.sh results_cluster --forceall $(ARGS)
@@ -53,7 +63,7 @@ theano: $(THEANO_STAMP)  ## the published trainer in Theano beside ours: are the
 	@$(THEANO_BIN)/python benchmarks/theano_speed.py
 
 clean:  ## remove all that was made here: results, .venv, caches
-	rm -rf .venv .venv-theano .snakemake .pytest_cache .hypothesis .ruff_cache results build dist src/payneflow.egg-info
+	rm -rf docs/_build docs/_notebooks .venv .venv-theano .snakemake .pytest_cache .hypothesis .ruff_cache results build dist src/payneflow.egg-info
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The Python to build .venv with: the first of these that runs and is new enough.
@@ -74,7 +84,12 @@ $(RUN_STAMP): pyproject.toml envs/constraints.txt
 
 $(TEST_STAMP): $(RUN_STAMP)
 	@echo "Installing what the tests need in .venv ..."
-	@$(PIP_INSTALL) --editable '.[workflow,mpi,hdf5,specutils,parquet,posterior,test]'
+	@$(PIP_INSTALL) --editable '.[workflow,mpi,hdf5,specutils,parquet,posterior,docs,test]'
+	@touch $@
+
+$(DOCS_STAMP): $(RUN_STAMP)
+	@echo "Installing what the site needs in .venv ..."
+	@$(PIP_INSTALL) --editable '.[workflow,mpi,hdf5,docs]'
 	@touch $@
 
 # numpy 1.23.5, the newest that Theano runs with, has no wheels for Python 3.12 or newer.

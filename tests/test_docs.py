@@ -12,7 +12,7 @@ from conftest import ROOT
 from payneflow.fitting import FitFlag
 
 SOURCE = ROOT / "src/payneflow"
-FOLDERS = ("docs", "resources", "config", "paper")
+FOLDERS = ("docs", "docs/tutorials", "resources", "config", "paper")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md"))])
 
 # From the top to the ground, as docs/architecture.md has it: a module imports from its own storey or from below.

@@ -19,7 +19,7 @@ from payneflow import __version__
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-INSTALLED = ["workflow", "mpi", "hdf5", "specutils", "parquet", "posterior", "test"]  # by `make test`
+INSTALLED = ["workflow", "mpi", "hdf5", "specutils", "parquet", "posterior", "docs", "test"]  # by `make test`
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 CONSTRAINTS = ROOT / "envs/constraints.txt"
 PINS = dict(line.split("==") for line in CONSTRAINTS.read_text().splitlines() if not line.startswith("#"))

@@ -115,7 +115,7 @@ def test_every_rule_but_a_copy_runs_one_payneflow_subcommand_and_logs_it():
 @pytest.mark.parametrize(
     ("file", "needed"),
     [
-        ("constraints.txt", ["workflow", "mpi", "hdf5", "specutils", "parquet", "posterior", "test"]),
+        ("constraints.txt", ["workflow", "mpi", "hdf5", "specutils", "parquet", "posterior", "docs", "test"]),
         ("constraints-theano.txt", ["theano", "mpi"]),
     ],
 )
