@@ -37,7 +37,7 @@ def test_the_wheel_is_told_to_take_what_init_writes():
 
 def test_the_wheel_holds_the_very_files_of_the_checkout(built):
     package = ROOT / "src/payneflow"
-    own = [*package.rglob("*.py"), *(one for one in (package / "explore/page").rglob("*") if one.is_file())]
+    own = [*package.rglob("*.py"), *(one for one in package.glob("*/page/**/*") if one.is_file())]
     expected = {f"payneflow/{one.relative_to(package)}": one for one in own}
     for name, place in IN_THE_WHEEL.items():
         source = ROOT / name
