@@ -92,7 +92,8 @@ def _went_in(facts: Facts):
         yield "networks", f"{len(networks.wavelength)} pixels have one{trainer}"
     if record is not None:
         seconds = float(np.nansum(np.asarray(record["seconds"], dtype=float)))
-        yield "training", f"{len(set(record['chunk']))} chunks, {seconds:.3g} s of processor time"
+        n = len(set(record["chunk"]))
+        yield "training", f"{n} chunk{'s' if n > 1 else ''}, {seconds:.3g} s of processor time"
     if facts.fits is not None:
         yield "spectra fitted", _of_fits(facts)
         yield "what was fitted", str(facts.fits.meta.get("mode", "not known"))
