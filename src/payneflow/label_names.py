@@ -19,6 +19,7 @@ ERROR, TRUE, FLAGS, INFORMATION = "_error", "_true", "_flags", "_information"
 NOISELESS = "_noiseless"
 TEST_SNR = "test_snr"  # in the meta of fits of test spectra: S/N of the noise that they got, or NO_NOISE
 NO_NOISE = "none"
+PIECES = "_pieces"  # ends the names of tables of the pieces of stars
 PERCENTILES = {"_p2_5": 2.5, "_p16": 16.0, "_p50": 50.0, "_p84": 84.0, "_p97_5": 97.5}
 _HOLDS = {ERROR: "error", TRUE: "truth", FLAGS: "flags", INFORMATION: "information"}
 _HOLDS |= {NOISELESS: "fit without noise"}

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from payneflow.cli import fit_options, options
 from payneflow.errors import CalibrationError, SettingsError, SpectraError
-from payneflow.label_names import NO_NOISE
+from payneflow.label_names import NO_NOISE, PIECES
 from payneflow.shipped import NAMES, shipped
 from payneflow.spectra import SpectraLayout
 
 _DEFAULT = SpectraLayout()
 TEST_SNR = "100"  # as in config.yaml
-PIECES = "_pieces"  # ends the name of the second table of stars in pieces
 
 
 def calibrate(given: argparse.Namespace) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 import yaml
 
 from payneflow.errors import PayneflowError, SpectraError
+from payneflow.label_names import PIECES
 from payneflow.stored_tables import header_of_table
 
 PNG = b"\x89PNG\r\n\x1a\n"  # how an image in this format begins
 
-PIECES = "_pieces"  # ends the names of tables of the pieces of stars
 
 Facts = dict
 

@@ -1,6 +1,5 @@
 """The Python of the rules that fit: shards of the spectra, what is proved before anything runs, options as text."""
 
-import hashlib
 import shlex
 import sys
 import warnings
@@ -13,13 +12,13 @@ import numpy as np
 
 from payneflow.chunks.selection import parse_pixels
 from payneflow.errors import SettingsError, SpectraError
-from payneflow.files import read_small, whole_file
+from payneflow.files import read_small
 from payneflow.fitting.settings import FitSettings
 from payneflow.grid import GridKeys, name_of, paths_of, read_resolution, read_wavelength
 from payneflow.grid.checks import in_vacuum
 from payneflow.label_names import NO_NOISE
 from payneflow.run.config import check_labels, has_pieces
-from payneflow.run.workflow import SCRATCH, grid_as_options, key_options, reading_of
+from payneflow.run.workflow import grid_as_options, key_options, named_by_content, reading_of
 from payneflow.spectra.layout import ROLES, SpectraLayout
 
 
@@ -215,12 +214,7 @@ def windows_file(path: str | Path) -> Path:
 
     Raises SettingsError where there is no such file.
     """
-    content = read_small(Path(path), SettingsError, "a table of windows (ECSV)")
-    copy = SCRATCH / f"windows-{hashlib.sha256(content).hexdigest()[:16]}.ecsv"
-    if not copy.exists():
-        with whole_file(copy) as temporary:
-            temporary.write_bytes(content)
-    return copy
+    return named_by_content("windows", read_small(Path(path), SettingsError, "a table of windows (ECSV)"), ".ecsv")
 
 
 def _pair(option: str, name: str, text: str) -> str:

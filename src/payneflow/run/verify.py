@@ -14,7 +14,8 @@ from payneflow.errors import PayneflowError
 from payneflow.figures import REPORT_FIGURES
 from payneflow.files import whole_file
 from payneflow.grid import GridPath, paths_of
-from payneflow.run.contents import PIECES, Facts, facts_of
+from payneflow.label_names import PIECES
+from payneflow.run.contents import Facts, facts_of
 from payneflow.run.known import KNOWN, Known, digest_of, read_digest
 
 PLAN = f"{KNOWN}/run.json"

@@ -25,9 +25,9 @@ from payneflow.grid import (
     paths_of,
 )
 from payneflow.grid.sets import RANDOM
+from payneflow.label_names import PIECES
 from payneflow.run import sizing
 from payneflow.run.config import AUTO, each_file, has_pieces
-from payneflow.run.contents import PIECES
 from payneflow.run.known import KNOWN, Known, digest_of, outdated
 from payneflow.run.verify import Finding, Plan, mend, verify
 from payneflow.settings import settings_record
@@ -323,7 +323,12 @@ def environment_of(trainer: str, results: Path, checkout: Path | None) -> str:
 def settings_file(config: Mapping) -> Path:
     """All settings in a file below SCRATCH, named by its content, for `payneflow report`."""
     content = json.dumps(config, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    path = SCRATCH / f"settings-{hashlib.sha256(content).hexdigest()[:16]}.yaml"
+    return named_by_content("settings", content, ".yaml")
+
+
+def named_by_content(name: str, content: bytes, ending: str) -> Path:
+    """A file below SCRATCH of this content, which its name tells: another content is another file, no date counts."""
+    path = SCRATCH / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}{ending}"
     if not path.exists():
         with whole_file(path) as temporary:
             temporary.write_bytes(content)
